@@ -1,0 +1,327 @@
+"""The trace format, version 1: text, one event a line (docs/trace-format.md is its definition).
+
+Nothing here opens a file: the reader takes an iterable of lines, the writer a text stream.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, TextIO
+
+from mtrrzap.errors import UserError
+from mtrrzap.guest.event import Event, Kind
+
+MAGIC = "mtrrzap-trace"
+VERSION = 1
+
+_U64 = 1 << 64
+
+
+class Slot(NamedTuple):
+    """One memslot: guest frames ``[start, end)`` backed by host memory; ``what`` is ram or rom."""
+
+    start: int
+    end: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What was recorded. Every field is one ``key: value`` line, ``memslot`` and ``note`` many."""
+
+    firmware: str
+    """Family first, then version: ``SeaBIOS 1.16.2-debian-1.16.2-1``."""
+    guest_kernel: str
+    """``Linux 6.1.0-56-amd64``, or ``none``."""
+    vcpus: int
+    memory: int
+    """Guest RAM in bytes."""
+    maxphyaddr: int
+    """Guest MAXPHYADDR in bits (CPUID 0x80000008.EAX[7:0])."""
+    machine: str
+    recorder: str
+    """Program and version that made the trace, and what it ran on."""
+    date: str
+    """ISO 8601 date (UTC)."""
+    command: str
+    host_writes: str
+    """Where the ``host-wrmsr`` events come from; ``none`` if the trace has none."""
+    memslots: tuple[Slot, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """The firmware's name without its version."""
+        return self.firmware.split(maxsplit=1)[0] if self.firmware.strip() else "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A whole trace in memory. ``incomplete`` is the reason why it is not whole, or None."""
+
+    header: Header
+    events: tuple[Event, ...]
+    incomplete: str | None = None
+
+
+# ---- writing ----------------------------------------------------------------------------------
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def format_header(header: Header) -> str:
+    """Return the header as text, its closing blank line included."""
+    lines = [f"{MAGIC} {VERSION}"]
+    for field in fields(Header):
+        value = getattr(header, field.name)
+        key = field.name.replace("_", "-")
+        if field.name == "memslots":
+            lines += [f"memslot: {s.start:#x} {s.end:#x} {s.what}" for s in header.memslots]
+        elif field.name == "notes":
+            lines += [f"note: {_one_line(note)}" for note in header.notes]
+        else:
+            lines.append(f"{key}: {_one_line(str(value))}")
+    return "\n".join(lines) + "\n\n"
+
+
+def format_event(event: Event) -> str:
+    """Return one event as its line, without the line end."""
+    words = [str(event.vcpu), event.kind.value]
+    if event.kind in (Kind.WRMSR, Kind.HOST_WRMSR):
+        words += [f"{event.msr:#x}", f"{event.value:#x}"]
+    elif event.kind is Kind.CR0:
+        words.append(f"{event.value:#x}")
+    if event.refused:
+        words.append("#GP")
+    if event.time_ns is not None:
+        words.append(f"@{event.time_ns}")
+    return " ".join(words)
+
+
+class Writer:
+    """Write a trace to a text stream as it happens; ``end`` closes it, complete or not."""
+
+    def __init__(self, stream: TextIO, header: Header) -> None:
+        """Write the header at once, so that a killed recorder still leaves it."""
+        self._stream = stream
+        self.count = 0
+        stream.write(format_header(header))
+        stream.flush()
+
+    def write(self, event: Event) -> None:
+        """Append one event."""
+        self._stream.write(format_event(event) + "\n")
+        self.count += 1
+
+    def end(self, incomplete: str | None = None) -> None:
+        """Write the closing line; ``incomplete`` says why the trace is not whole."""
+        state = "complete" if incomplete is None else f"incomplete: {_one_line(incomplete)}"
+        self._stream.write(f"end {self.count} {state}\n")
+        self._stream.flush()
+
+
+def dumps(trace: Trace) -> str:
+    """Return a whole trace as text."""
+    events = "".join(format_event(event) + "\n" for event in trace.events)
+    state = "complete" if trace.incomplete is None else f"incomplete: {_one_line(trace.incomplete)}"
+    return f"{format_header(trace.header)}{events}end {len(trace.events)} {state}\n"
+
+
+# ---- reading ----------------------------------------------------------------------------------
+
+
+class Reader:
+    """Read a trace line by line: the header when made, the events by iterating, strictly.
+
+    ``incomplete`` is known once the iteration has ended. Every error is a ``UserError`` whose place
+    is ``name:line``.
+    """
+
+    def __init__(self, lines: Iterable[str], name: str) -> None:
+        """Read the header of ``lines``; ``name`` is used in errors only."""
+        self._lines = enumerate(lines, start=1)
+        self._name = name
+        self._number = 0
+        self.incomplete: str | None = None
+        self.header = self._read_header()
+
+    def _error(self, problem: str, mend: str) -> UserError:
+        return UserError(problem, place=f"{self._name}:{self._number}", mend=mend)
+
+    def _next(self) -> str | None:
+        """Return the next line without its line end, or None at the end of the file."""
+        item = next(self._lines, None)
+        if item is None:
+            return None
+        self._number, line = item
+        if not line.endswith("\n"):
+            raise self._error(
+                f"the last line is cut short: {line[:60]!r}",
+                "delete it and append 'end N incomplete: REASON', N being the number of events",
+            )
+        return line[:-1]
+
+    # -- header
+
+    def _read_header(self) -> Header:
+        first = self._next()
+        self._number = 1
+        words = (first or "").split()
+        if len(words) != 2 or words[0] != MAGIC:
+            raise self._error(
+                f"not a trace: the first line is not '{MAGIC} {VERSION}'",
+                "make traces with 'mtrrzap record'",
+            )
+        if words[1] != str(VERSION):
+            raise self._error(
+                f"trace format version {words[1]} is not known here, only {VERSION}",
+                "use the version of mtrrzap that wrote it",
+            )
+        values: dict[str, str] = {}
+        slots: list[Slot] = []
+        notes: list[str] = []
+        while line := self._next():
+            key, colon, value = line.partition(": ")
+            if not colon:
+                key, colon, value = line.partition(":")
+            if not colon:
+                raise self._error(
+                    f"not a header line: {line[:60]!r}",
+                    "header lines are 'key: value', an empty line ends the header",
+                )
+            if key == "memslot":
+                slots.append(self._slot(value))
+            elif key == "note":
+                notes.append(value)
+            elif key in values or key not in _HEADER_KEYS:
+                what = "a second" if key in values else "an unknown"
+                raise self._error(f"{what} header key {key!r}", "see docs/trace-format.md")
+            else:
+                values[key] = self._header_value(key, value)
+        if line is None:
+            raise self._error("the file ends inside the header", "record it again")
+        for key in _HEADER_KEYS:
+            if key not in values:
+                raise self._error(f"the header lacks {key!r}", "see docs/trace-format.md")
+        known: dict[str, Any] = {_field(key): _HEADER_KEYS[key](values[key]) for key in values}
+        return Header(**known, memslots=tuple(slots), notes=tuple(notes))
+
+    def _header_value(self, key: str, value: str) -> str:
+        if _HEADER_KEYS[key] is int:
+            if not (value.isascii() and value.isdecimal()):
+                raise self._error(f"{key} is not a decimal number: {value[:40]!r}", "mend the line")
+            low, high = _LIMITS[key]
+            if len(value) > 20 or not low <= int(value) <= high:
+                raise self._error(f"{key} {value[:40]} is not in {low}..{high}", "mend the line")
+        return value
+
+    def _slot(self, value: str) -> Slot:
+        words = value.split()
+        if len(words) != 3 or words[2] not in ("ram", "rom"):
+            raise self._error(
+                f"not a memslot: {value[:60]!r}", "write 'START END ram' or 'START END rom'"
+            )
+        start, end = self._hex(words[0]), self._hex(words[1])
+        if start >= end:
+            raise self._error(f"memslot {value[:60]!r} is empty", "END must be above START (gfns)")
+        return Slot(start, end, words[2])
+
+    def _hex(self, word: str) -> int:
+        try:
+            value = int(word, 16) if word.startswith("0x") and "_" not in word else -1
+        except ValueError:
+            value = -1
+        if not 0 <= value < _U64:
+            raise self._error(f"not a 64-bit number in hex: {word[:40]!r}", "write it as 0x1f")
+        return value
+
+    # -- events
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield the events in order; check the closing line; set ``incomplete``."""
+        count = 0
+        vcpus = self.header.vcpus
+        while (line := self._next()) is not None:
+            if line.startswith("end "):
+                self._read_end(line, count)
+                return
+            event = self._event(line)
+            if event.vcpu >= vcpus:
+                raise self._error(
+                    f"vCPU {event.vcpu} in a trace of {vcpus} vCPUs", "mend 'vcpus' in the header"
+                )
+            yield event
+            count += 1
+        raise self._error(
+            f"the trace stops after {count} events without an 'end' line",
+            f"its recorder was killed: to use what is there, append 'end {count} incomplete: why'",
+        )
+
+    def _event(self, line: str) -> Event:
+        words = line.split(" ")
+        time_ns: int | None = None
+        if words[-1].startswith("@"):
+            stamp = words.pop()[1:]
+            if not (stamp.isascii() and stamp.isdecimal() and len(stamp) <= 20):
+                raise self._error(f"not a time stamp: '@{stamp[:40]}'", "write nanoseconds: @123")
+            time_ns = int(stamp)
+        refused = words[-1] == "#GP"
+        if refused:
+            words.pop()
+        kind = _KINDS.get(words[1]) if len(words) >= 2 else None
+        if kind is None:
+            raise self._error(f"unknown event: {line[:60]!r}", f"known are: {', '.join(_KINDS)}")
+        if len(words) != _WORDS[kind] or (refused and kind is not Kind.WRMSR):
+            raise self._error(f"malformed event: {line[:60]!r}", f"write '{_SHAPES[kind]}'")
+        if not (words[0].isascii() and words[0].isdecimal() and len(words[0]) <= 9):
+            raise self._error(f"not a vCPU number: {words[0][:40]!r}", "vCPUs count from 0")
+        numbers = [self._hex(word) for word in words[2:]]
+        msr = numbers.pop(0) if len(numbers) == 2 else 0
+        if msr >> 32:
+            raise self._error(f"MSR number {msr:#x} has more than 32 bits", "mend the line")
+        return Event(int(words[0]), kind, msr, numbers[0] if numbers else 0, refused, time_ns)
+
+    def _read_end(self, line: str, count: int) -> None:
+        words = line.split(" ", 3)
+        if len(words) < 3 or words[2] not in ("complete", "incomplete:"):
+            raise self._error(
+                f"malformed end: {line[:60]!r}", "write 'end N complete' or 'end N incomplete: why'"
+            )
+        if words[1] != str(count):
+            raise self._error(
+                f"the end line counts {words[1][:20]} events, the trace has {count}",
+                "the file was edited or cut: restore it, or mend the number",
+            )
+        if words[2] == "incomplete:":
+            self.incomplete = words[3] if len(words) == 4 else "no reason given"
+        if self._next() is not None:
+            raise self._error("text after the end line", "delete it")
+
+
+def load(lines: Iterable[str], name: str) -> Trace:
+    """Read a whole trace into memory. Raises ``UserError`` at the first line that is wrong."""
+    reader = Reader(lines, name)
+    events = tuple(reader)
+    return Trace(reader.header, events, reader.incomplete)
+
+
+def _field(key: str) -> str:
+    return key.replace("-", "_")
+
+
+_HEADER_KEYS: dict[str, Callable[[str], str | int]] = {
+    field.name.replace("_", "-"): int if field.type is int else str
+    for field in fields(Header)
+    if field.name not in ("memslots", "notes")
+}
+_LIMITS = {"vcpus": (1, 1 << 20), "memory": (1, 1 << 52), "maxphyaddr": (32, 52)}
+_KINDS = {kind.value: kind for kind in Kind}
+_WORDS = {Kind.WRMSR: 4, Kind.HOST_WRMSR: 4, Kind.CR0: 3, Kind.RESET: 2, Kind.INIT: 2}
+_SHAPES = {
+    Kind.WRMSR: "VCPU wrmsr 0xMSR 0xVALUE [#GP]",
+    Kind.HOST_WRMSR: "VCPU host-wrmsr 0xMSR 0xVALUE",
+    Kind.CR0: "VCPU cr0 0xVALUE",
+    Kind.RESET: "VCPU reset",
+    Kind.INIT: "VCPU init",
+}

@@ -5,13 +5,15 @@ Nothing here opens a file: the reader takes an iterable of lines, the writer a t
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, TextIO
+from typing import IO, Any, NamedTuple, TextIO
 
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
 
 MAGIC = "mtrrzap-trace"
 VERSION = 1
+MAX_LINE = 1 << 16
+"""Characters a line may have; ``lines_of`` never holds more of a file in memory."""
 
 _U64 = 1 << 64
 
@@ -61,6 +63,10 @@ class Trace:
     header: Header
     events: tuple[Event, ...]
     incomplete: str | None = None
+
+    def __iter__(self) -> Iterator[Event]:
+        """Iterate over the events, as over a ``Reader``."""
+        return iter(self.events)
 
 
 # ---- writing ----------------------------------------------------------------------------------
@@ -155,6 +161,10 @@ class Reader:
         if item is None:
             return None
         self._number, line = item
+        if len(line) > MAX_LINE:
+            raise self._error(
+                f"a line of more than {MAX_LINE} characters", "is this a trace? see the first line"
+            )
         if not line.endswith("\n"):
             raise self._error(
                 f"the last line is cut short: {line[:60]!r}",
@@ -297,6 +307,11 @@ class Reader:
             self.incomplete = words[3] if len(words) == 4 else "no reason given"
         if self._next() is not None:
             raise self._error("text after the end line", "delete it")
+
+
+def lines_of(stream: IO[str]) -> Iterator[str]:
+    """Yield a text stream's lines; one over ``MAX_LINE`` comes in parts, the first too long."""
+    return iter(lambda: stream.readline(MAX_LINE + 1), "")
 
 
 def load(lines: Iterable[str], name: str) -> Trace:

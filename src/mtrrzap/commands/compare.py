@@ -1,0 +1,73 @@
+"""``mtrrzap compare``: what each policy would zap, for each guest."""
+
+import sys
+
+from mtrrzap.commands import traces
+from mtrrzap.commands.options import (
+    CsvOption,
+    EptOption,
+    HostMaxphyaddrOption,
+    JsonOption,
+    NcdOption,
+    PolicyOption,
+    QuirkOption,
+    TracesArgument,
+    host,
+    one_format,
+    policies,
+)
+from mtrrzap.kvm.replay import HOST_MAXPHYADDR
+from mtrrzap.report import text
+from mtrrzap.report.compare import Row, rows
+
+
+def compare(
+    files: TracesArgument = None,
+    policy: PolicyOption = None,
+    *,
+    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
+    quirk: QuirkOption = True,
+    ept: EptOption = True,
+    noncoherent_dma: NcdOption = True,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
+    """Count the zap requests that every policy makes for every guest, and the frames asked for."""
+    one_format(json=json, csv=csv)
+    chosen = policies(policy)
+    where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
+    found = list(rows(traces.named(files or []), chosen, where))
+    if json:
+        sys.stdout.write(text.as_json([row._asdict() for row in found]))
+    elif csv:
+        sys.stdout.write(text.as_csv(found, Row._fields))
+    else:
+        _print(found)
+
+
+def _print(found: list[Row]) -> None:
+    names = {row.trace for row in found}
+    clashing = {(row.guest, row.vcpus) for row in found}
+    columns = ["guest", "vCPUs", "policy", "requests", "published", "ranges", "frames asked for"]
+    cells = [
+        (row.guest, row.vcpus, row.policy, row.requests, row.published, row.ranges, row.frames)
+        for row in found
+    ]
+    if len(clashing) < len(names):
+        columns[0] = "trace"
+        cells = [(row.trace, *rest[1:]) for row, rest in zip(found, cells, strict=True)]
+    console = text.console()
+    numbers = frozenset(columns) - {"guest", "trace", "policy"}
+    console.print(text.table(columns, cells, numbers=numbers, group_by=2))
+    for name, why in {row.trace: row.incomplete for row in found}.items():
+        if why is not None:
+            console.print(
+                f"{name}: INCOMPLETE ({why}): its figures are lower bounds.", markup=False
+            )
+    compared = [row for row in found if row.published is not None]
+    if compared:
+        equal = sum(row.requests == row.published for row in compared)
+        console.print(
+            f"{equal} of {len(compared)} published request counts come out equal. "
+            "Requests, ranges and frames are counted from the trace; none is modelled."
+        )

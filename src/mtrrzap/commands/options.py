@@ -1,0 +1,51 @@
+"""Options that several commands share, and what they mean."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtrrzap.errors import UserError
+from mtrrzap.kvm.policy import POLICIES, Policy, by_name
+from mtrrzap.kvm.replay import Host
+
+TracesArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Traces, or names of shipped recordings; all shipped ones if none."),
+]
+TraceArgument = Annotated[Path, typer.Argument(help="A trace, or a shipped recording's name.")]
+PolicyOption = Annotated[
+    list[str] | None,
+    typer.Option("--policy", "-p", help="A policy's name (see 'mtrrzap policies'); repeatable."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+HostMaxphyaddrOption = Annotated[
+    int, typer.Option(help="Host MAXPHYADDR in bits; zaps are clamped to it.", min=32, max=52)
+]
+QuirkOption = Annotated[
+    bool,
+    typer.Option("--quirk/--no-quirk", help="KVM_X86_QUIRK_CD_NW_CLEARED; user space's default."),
+]
+EptOption = Annotated[bool, typer.Option("--ept/--npt", help="Intel EPT or AMD nested paging.")]
+NcdOption = Annotated[
+    bool, typer.Option("--noncoherent-dma/--coherent-dma", help="A device that does not snoop.")
+]
+
+
+def host(maxphyaddr: int, *, quirk: bool, ept: bool, noncoherent_dma: bool) -> Host:
+    """Return the host that these options describe."""
+    return Host(
+        maxphyaddr=maxphyaddr, quirk_cd_nw_cleared=quirk, ept=ept, noncoherent_dma=noncoherent_dma
+    )
+
+
+def policies(names: list[str] | None) -> tuple[Policy, ...]:
+    """Return the named policies in the order given, or all."""
+    return tuple(by_name(name) for name in names) if names else POLICIES
+
+
+def one_format(*, json: bool, csv: bool) -> None:
+    """Refuse two output formats at once."""
+    if json and csv:
+        raise UserError("--json and --csv exclude each other", mend="choose one")

@@ -1,0 +1,4 @@
+"""What KVM does about a guest's MTRRs and CR0.CD: its lookup, its policies, the zaps it asks for.
+
+Guest frame numbers (gfns) are 4-KiB frames; ranges are half-open, in gfns.
+"""

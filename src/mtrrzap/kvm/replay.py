@@ -1,0 +1,220 @@
+"""Replay a trace under a policy: which events make a zap request, and for which frames."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from mtrrzap.guest.event import Event, Kind
+from mtrrzap.guest.trace import Header
+from mtrrzap.kvm import ranges as r
+from mtrrzap.kvm.policy import Ask, FixedRange, Needs, Policy, ToggleRange
+from mtrrzap.kvm.ranges import Range
+from mtrrzap.kvm.vcpu import Vcpu, apply, power_on, refusal
+from mtrrzap.x86 import msr as m
+
+
+class Why(StrEnum):
+    """The event behind a request."""
+
+    DEF_TYPE = "DEF_TYPE write"
+    FIXED = "fixed MTRR write"
+    VARIABLE = "variable MTRR write"
+    CD_SET = "CD 0->1"
+    CD_CLEARED = "CD 1->0"
+
+
+class Request(NamedTuple):
+    """What one event makes KVM zap. It counts once, however many ranges it has.
+
+    ``event`` is the event's position in the trace, from 0. ``ranges`` are gfns after clamping; they
+    are empty where KVM is asked for a range that holds no frame.
+    """
+
+    event: int
+    vcpu: int
+    why: Why
+    ranges: tuple[Range, ...]
+
+    @property
+    def frames(self) -> int:
+        """The sum of the ranges' frames."""
+        return sum(part.frames for part in self.ranges)
+
+
+HOST_MAXPHYADDR = 46
+"""Bits; usual for servers of the time of the series."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the host and its user space add to a trace. The default is the case of the series."""
+
+    maxphyaddr: int = HOST_MAXPHYADDR
+    """Host MAXPHYADDR in bits: zaps are clamped to 2^(maxphyaddr - 12) frames."""
+    ept: bool = True
+    """False: another two-dimensional paging (AMD's NPT)."""
+    noncoherent_dma: bool = True
+    """A passthrough device that does not snoop is attached."""
+    quirk_cd_nw_cleared: bool = True
+    """KVM_X86_QUIRK_CD_NW_CLEARED, on unless user space disables it."""
+    guest_has_mtrr: bool = True
+    """CPUID.1:EDX.MTRR as the guest sees it."""
+
+    def honours(self, needs: Needs) -> bool:
+        """Tell if a policy with these needs makes requests for this VM at all."""
+        return self.noncoherent_dma and (self.ept or needs is Needs.TDP)
+
+
+class Events(Protocol):
+    """A ``Trace`` or a ``Reader``: a header, and events in order."""
+
+    @property
+    def header(self) -> Header: ...  # noqa: D102
+    def __iter__(self) -> Iterator[Event]: ...  # noqa: D105
+
+
+def replay(trace: Events, policy: Policy, host: Host | None = None) -> Iterator[Request]:
+    """Yield the zap requests of a trace under a policy, in order, one pass, in constant memory.
+
+    Events that were refused, or that KVM would refuse, change nothing and ask for nothing. A vCPU
+    is in its state after RESET until its first event.
+    """
+    rule = _Rule(policy, host or Host(), _slots(trace.header))
+    start = _Node(power_on(trace.header.maxphyaddr))
+    memo = _Memo(rule, start)
+    nodes = [start] * trace.header.vcpus
+    for position, event in enumerate(trace):
+        vcpu = event.vcpu
+        key = event[1:5]
+        edge = nodes[vcpu].edges.get(key)
+        if edge is None:
+            edge = memo.learn(nodes[vcpu], key, event)
+        nodes[vcpu] = edge[0]
+        if edge[1] is not None:
+            yield Request(position, vcpu, *edge[1])
+
+
+def _slots(header: Header) -> tuple[Range, ...]:
+    """Return the memslots in order; without any in the header, everything counts as one slot."""
+    slots = {Range(slot.start, slot.end) for slot in header.memslots}
+    return tuple(sorted(slots)) or (r.EVERYTHING,)
+
+
+_Ask = tuple[Why, tuple[Range, ...]]
+
+
+class _Rule:
+    """A policy on a host: a pure function from (state, event, next state) to a request."""
+
+    def __init__(self, policy: Policy, host: Host, slots: tuple[Range, ...]) -> None:
+        self._policy = policy
+        self._host = host
+        self._slots = slots
+        self._honours = host.honours(policy.needs)
+
+    def asks(self, before: Vcpu, event: Event, after: Vcpu) -> _Ask | None:
+        """Return why and for which gfns the event asks, or None."""
+        if not self._honours:
+            return None
+        if event.kind is Kind.CR0:
+            why, wanted = self._toggle(before, after)
+        elif event.kind in (Kind.WRMSR, Kind.HOST_WRMSR):
+            why, wanted = self._mtrr_write(event.msr, after)
+        else:
+            return None
+        if wanted is None:
+            return None
+        if self._policy.by_memslot:
+            wanted = r.split_everything(wanted, self._slots)
+        return why, r.clamp(wanted, self._host.maxphyaddr)
+
+    def _toggle(self, before: Vcpu, after: Vcpu) -> tuple[Why, tuple[Range, ...] | None]:
+        policy, host = self._policy, self._host
+        why = Why.CD_SET if after.cd else Why.CD_CLEARED
+        if before.cd == after.cd or not self._holds(policy.cd_toggle, after):
+            return why, None
+        cd_type = policy.cd_type(quirk=host.quirk_cd_nw_cleared)
+        if policy.toggle_range is ToggleRange.EVERYTHING or cd_type is None:
+            return why, (r.EVERYTHING,)
+        fine = r.fine_grained(after.mtrrs, cd_type, guest_has_mtrr=host.guest_has_mtrr)
+        return why, fine
+
+    def _mtrr_write(self, msr: int, after: Vcpu) -> tuple[Why, tuple[Range, ...] | None]:
+        if msr == m.DEF_TYPE:
+            why = Why.DEF_TYPE
+        else:
+            why = Why.FIXED if msr in m.FIXED_INDEX else Why.VARIABLE
+        asks = self._holds(self._policy.mtrr_write, after)
+        wanted = r.of_mtrr_write(after.mtrrs, msr) if asks else None
+        if wanted and why is Why.FIXED and self._policy.fixed_range is FixedRange.AREA:
+            wanted = (r.FIXED_AREA,)
+        return why, wanted
+
+    def _holds(self, ask: Ask, after: Vcpu) -> bool:
+        return ask.holds(cd=after.cd, quirk=self._host.quirk_cd_nw_cleared)
+
+
+class _Node:
+    """A vCPU state and the transitions learned from it: event key -> (next node, request)."""
+
+    __slots__ = ("edges", "state")
+
+    def __init__(self, state: Vcpu) -> None:
+        self.state = state
+        self.edges: dict[tuple[object, ...], tuple[_Node, _Ask | None]] = {}
+
+
+class _Memo:
+    """The vCPUs' states as an automaton that is learned on the way.
+
+    Guests go through the same few states again and again, on every vCPU; a replay is a walk along
+    known edges most of the time.
+    """
+
+    _LIMIT = 10_000
+    """Edges kept before all is forgotten: a hostile trace must not fill the memory."""
+
+    def __init__(self, rule: _Rule, start: _Node) -> None:
+        self._rule = rule
+        self._nodes: dict[Vcpu, _Node] = {start.state: start}
+        self._edges = 0
+
+    def learn(
+        self, node: _Node, key: tuple[object, ...], event: Event
+    ) -> tuple[_Node, _Ask | None]:
+        before = node.state
+        if refusal(before, event) is not None:
+            edge: tuple[_Node, _Ask | None] = (node, None)
+        else:
+            after = apply(before, event)
+            edge = (self._node(after), self._rule.asks(before, event, after))
+        self._edges += 1
+        node.edges[key] = edge
+        return edge
+
+    def _node(self, state: Vcpu) -> _Node:
+        if self._edges > self._LIMIT:
+            for node in self._nodes.values():
+                node.edges.clear()
+            self._nodes.clear()
+            self._edges = 0
+        return self._nodes.setdefault(state, _Node(state))
+
+
+def total(requests: Iterable[Request]) -> "Totals":
+    """Add up requests, their ranges and the frames they ask for."""
+    count = ranges = frames = 0
+    for request in requests:
+        count += 1
+        ranges += len(request.ranges)
+        frames += request.frames
+    return Totals(count, ranges, frames)
+
+
+class Totals(NamedTuple):
+    """Requests, ranges, and frames asked for (a frame asked for twice counts twice)."""
+
+    requests: int
+    ranges: int
+    frames: int

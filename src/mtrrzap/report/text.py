@@ -1,0 +1,65 @@
+"""Render tables for a terminal, and rows as JSON or CSV."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+WIDE = 240
+"""Columns assumed where the output is no terminal, so that no table is cut in a pipe."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that never wraps in a pipe."""
+    plain = Console(stderr=stderr, highlight=False)
+    if plain.is_terminal:
+        return plain
+    return Console(stderr=stderr, highlight=False, width=WIDE)
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    numbers: frozenset[str] = frozenset(),
+    group_by: int = 0,
+) -> Table:
+    """Return a table; a rule is drawn where the first ``group_by`` cells change."""
+    made = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    last: Sequence[object] | None = None
+    for row in rows:
+        if last is not None and group_by and row[:group_by] != last[:group_by]:
+            made.add_section()
+        made.add_row(*(cell(value) for value in row))
+        last = row
+    return made
+
+
+def cell(value: object) -> str:
+    """Return a cell's text: None is a dash, a number has thousands separators."""
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value).replace("[", "\\[")
+
+
+def as_json(value: Any) -> str:
+    """Return a value as indented JSON; named tuples must have been made dicts."""
+    return json.dumps(value, indent=2) + "\n"
+
+
+def as_csv(rows: Iterable[Sequence[object]], fields: Sequence[str]) -> str:
+    """Return rows as CSV with a header line; None is an empty cell."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(fields)
+    writer.writerows(rows)
+    return out.getvalue()

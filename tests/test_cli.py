@@ -1,0 +1,149 @@
+"""The command line: exit status, the one error line, and that the formats agree."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from mtrrzap import cli
+from mtrrzap.guest.trace import Trace, dumps
+from test_replay import FINE, cr0, trace
+
+
+class Ran(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run ``mtrrzap ARGS`` in this process."""
+
+    def call(*args: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["mtrrzap", *args])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        return Ran(int(caught.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "boot.trace"
+    path.write_text(dumps(trace(*FINE, cr0(0x60000011))))
+    return path
+
+
+def test_compare_formats_agree(run: Run, file: Path) -> None:
+    rows = json.loads(run("compare", str(file), "--json").out)
+    from_csv = list(csv.DictReader(io.StringIO(run("compare", str(file), "--csv").out)))
+    assert len(rows) == len(from_csv) == 12
+    for left, right in zip(rows, from_csv, strict=True):
+        assert {k: "" if v is None else str(v) for k, v in left.items()} == right
+    assert (rows[0]["policy"], rows[0]["requests"]) == ("v6.1", 5)
+    table = run("compare", str(file))
+    assert table.status == 0
+    assert table.out.count("Base2+9+10+11+12") == 1
+
+
+def test_compare_takes_policies_in_order(run: Run, file: Path) -> None:
+    rows = json.loads(run("compare", str(file), "-p", "+9", "-p", "v6.11", "--json").out)
+    assert [row["policy"] for row in rows] == ["Base2+9", "v6.11"]
+
+
+def test_incomplete_traces_are_named(run: Run, tmp_path: Path) -> None:
+    whole = trace(*FINE)
+    path = tmp_path / "cut.trace"
+    path.write_text(dumps(Trace(whole.header, whole.events, "time limit of 5 s")))
+    for command in (("compare", str(path)), ("show", str(path))):
+        assert "time limit of 5 s" in run(*command).out
+    assert "INCOMPLETE" in run("requests", str(path), "-p", "v6.1").out
+    assert json.loads(run("show", str(path), "--json").out)["incomplete"] == "time limit of 5 s"
+
+
+def test_requests_formats_agree(run: Run, file: Path) -> None:
+    as_json = json.loads(run("requests", str(file), "-p", "+9+10", "--json").out)
+    as_csv = list(
+        csv.DictReader(io.StringIO(run("requests", str(file), "-p", "+9+10", "--csv").out))
+    )
+    assert len(as_json) == len(as_csv) == 7
+    assert as_json[-1]["ranges"] == [[0, 0x100], [0xC0000, 0x100000]]
+    assert as_csv[-1]["ranges"] == "[0x0, 0x100) [0xc0000, 0x100000)"
+    assert as_csv[-1]["frames"] == str(0x100 + 0x40000)
+    assert "7 requests under Base2+9+10" in run("requests", str(file), "-p", "+9+10").out
+
+
+def test_show_says_whether_the_vcpus_agree(run: Run, file: Path) -> None:
+    out = run("show", str(file)).out
+    assert "The vCPUs' final MTRRs DIFFER: 2 groups." in out
+    assert "Final map of vCPU 1-3" in out
+    found = json.loads(run("show", str(file), "--json").out)
+    assert [group["vcpus"] for group in found["final"]] == [[0], [1, 2, 3]]
+    assert found["vcpus"][0]["cd_toggles"] == 2
+
+
+def test_show_names_writes_that_kvm_refuses(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "bad.trace"
+    text = dumps(trace(*FINE)).replace("0 wrmsr 0x2ff 0xc06", "0 wrmsr 0x2ff 0x1c06")
+    path.write_text(text)
+    found = json.loads(run("show", str(path), "--json").out)["refused_by_kvm"]
+    assert [(row["event"], row["rule"]) for row in found] == [
+        (2, "bits 63:12 and 9:8 are reserved")
+    ]
+    assert "KVM refuses it (bits 63:12 and 9:8 are reserved)" in run("show", str(path)).out
+
+
+def test_policies(run: Run) -> None:
+    assert len(json.loads(run("policies", "--json").out)) == 12
+    assert run("policies", "--markdown").out.startswith("# The zap policies\n")
+    assert run("policies").status == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (
+            ["compare", "nothing.trace"],
+            "nothing.trace: cannot be read: No such file or directory; ",
+        ),
+        (["compare", "/"], "/: cannot be read: Is a directory; "),
+        (["show", "fedora-4"], "fedora-4: no such file or shipped recording; shipped are: "),
+        (["compare", "-p", "v7"], "--policy: no policy 'v7'; known are: "),
+        (["compare", "--json", "--csv"], "--json and --csv exclude each other; choose one"),
+    ],
+)
+def test_errors_are_one_line(run: Run, args: list[str], line: str) -> None:
+    ran = run(*args)
+    assert ran.status == 2
+    assert ran.err.startswith(f"mtrrzap: {line}")
+    assert ran.err.count("\n") == 1
+    assert ran.out == ""
+
+
+def test_a_foreign_file_is_one_line(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "x.trace"
+    path.write_bytes(bytes(range(256)) * 1000)
+    ran = run("compare", str(path))
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    assert ran.err.startswith(f"mtrrzap: {path}:1: not a trace")
+
+
+def test_bad_usage(run: Run) -> None:
+    ran = run("compare", "--colour")
+    assert ran.status == 2
+    assert "No such option: --colour" in ran.err
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out == "mtrrzap 0.1.0\n"

@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Header
 from mtrrzap.kvm import ranges as r
-from mtrrzap.kvm.policy import Ask, FixedRange, Needs, Policy, ToggleRange
+from mtrrzap.kvm.policy import FixedRange, Needs, Policy, ToggleRange
 from mtrrzap.kvm.ranges import Range
-from mtrrzap.kvm.vcpu import Vcpu, apply, power_on, refusal
+from mtrrzap.kvm.vcpu import Vcpu, power_on, step
 from mtrrzap.x86 import msr as m
 
 
@@ -112,6 +112,9 @@ class _Rule:
         self._host = host
         self._slots = slots
         self._honours = host.honours(policy.needs)
+        quirk = host.quirk_cd_nw_cleared
+        self._on_write = [policy.mtrr_write.holds(cd=cd, quirk=quirk) for cd in (False, True)]
+        self._on_toggle = [policy.cd_toggle.holds(cd=cd, quirk=quirk) for cd in (False, True)]
 
     def asks(self, before: Vcpu, event: Event, after: Vcpu) -> _Ask | None:
         """Return why and for which gfns the event asks, or None."""
@@ -132,7 +135,7 @@ class _Rule:
     def _toggle(self, before: Vcpu, after: Vcpu) -> tuple[Why, tuple[Range, ...] | None]:
         policy, host = self._policy, self._host
         why = Why.CD_SET if after.cd else Why.CD_CLEARED
-        if before.cd == after.cd or not self._holds(policy.cd_toggle, after):
+        if before.cd == after.cd or not self._on_toggle[after.cd]:
             return why, None
         cd_type = policy.cd_type(quirk=host.quirk_cd_nw_cleared)
         if policy.toggle_range is ToggleRange.EVERYTHING or cd_type is None:
@@ -145,14 +148,10 @@ class _Rule:
             why = Why.DEF_TYPE
         else:
             why = Why.FIXED if msr in m.FIXED_INDEX else Why.VARIABLE
-        asks = self._holds(self._policy.mtrr_write, after)
-        wanted = r.of_mtrr_write(after.mtrrs, msr) if asks else None
+        wanted = r.of_mtrr_write(after.mtrrs, msr) if self._on_write[after.cd] else None
         if wanted and why is Why.FIXED and self._policy.fixed_range is FixedRange.AREA:
             wanted = (r.FIXED_AREA,)
         return why, wanted
-
-    def _holds(self, ask: Ask, after: Vcpu) -> bool:
-        return ask.holds(cd=after.cd, quirk=self._host.quirk_cd_nw_cleared)
 
 
 class _Node:
@@ -184,10 +183,9 @@ class _Memo:
         self, node: _Node, key: tuple[object, ...], event: Event
     ) -> tuple[_Node, _Ask | None]:
         before = node.state
-        if refusal(before, event) is not None:
-            edge: tuple[_Node, _Ask | None] = (node, None)
-        else:
-            after = apply(before, event)
+        after, refused = step(before, event)
+        edge: tuple[_Node, _Ask | None] = (node, None)
+        if refused is None:
             edge = (self._node(after), self._rule.asks(before, event, after))
         self._edges += 1
         node.edges[key] = edge

@@ -4,16 +4,15 @@ RESET and INIT follow the architecture and KVM since "KVM: x86: Preserve guest's
 (v5.16): INIT keeps CD and NW, whatever the emulator that made the recording did.
 """
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.x86 import cr0 as cr0_rules
 from mtrrzap.x86.mtrr import MsrRefusedError, Mtrrs
 
 
-@dataclass(frozen=True, slots=True)
-class Vcpu:
-    """An immutable state; ``power_on`` makes the first one, ``apply`` each next one."""
+class Vcpu(NamedTuple):
+    """An immutable state; ``power_on`` makes the first one, ``step`` each next one."""
 
     mtrrs: Mtrrs
     cr0: int
@@ -34,31 +33,24 @@ def power_on(maxphyaddr: int) -> Vcpu:
     return Vcpu(Mtrrs(maxphyaddr), cr0_rules.RESET)
 
 
-def refusal(before: Vcpu, event: Event) -> str | None:
-    """Return why KVM refuses this event, or None. A refused event changes nothing and zaps nothing.
+def step(before: Vcpu, event: Event) -> tuple[Vcpu, str | None]:
+    """Return the vCPU after an event, and the rule by which KVM refuses it, or None.
 
-    A trace may hold such events without the mark ``refused``: QEMU's TCG checks fewer rules.
+    A refused event changes nothing and zaps nothing. A trace may hold such events without the mark
+    ``refused``: QEMU's TCG checks fewer rules than KVM.
     """
     if event.refused:
-        return "the recorded guest got #GP"
-    if event.kind is Kind.CR0:
-        return cr0_rules.broken_rule(event.value)
-    if event.kind in (Kind.WRMSR, Kind.HOST_WRMSR):
-        try:
-            before.mtrrs.write(event.msr, event.value)
-        except MsrRefusedError as error:
-            return error.rule
-    return None
-
-
-def apply(before: Vcpu, event: Event) -> Vcpu:
-    """Return the vCPU after an event that KVM does not refuse."""
+        return before, "the recorded guest got #GP"
     match event.kind:
         case Kind.WRMSR | Kind.HOST_WRMSR:
-            return replace(before, mtrrs=before.mtrrs.write(event.msr, event.value))
+            try:
+                return Vcpu(before.mtrrs.write(event.msr, event.value), before.cr0), None
+            except MsrRefusedError as error:
+                return before, error.rule
         case Kind.CR0:
-            return replace(before, cr0=event.value)
+            rule = cr0_rules.broken_rule(event.value)
+            return (before, rule) if rule else (Vcpu(before.mtrrs, event.value), None)
         case Kind.INIT:
-            return replace(before, cr0=cr0_rules.after_init(before.cr0))
+            return Vcpu(before.mtrrs, cr0_rules.after_init(before.cr0)), None
         case Kind.RESET:
-            return power_on(before.mtrrs.maxphyaddr)
+            return power_on(before.mtrrs.maxphyaddr), None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.kvm.replay import Events
-from mtrrzap.kvm.vcpu import Vcpu, apply, power_on, refusal
+from mtrrzap.kvm.vcpu import Vcpu, power_on, step
 from mtrrzap.x86 import msr as m
 
 
@@ -14,8 +14,9 @@ def states(trace: Events) -> Iterator[tuple[int, Event, Vcpu, Vcpu]]:
     vcpus = [power_on(trace.header.maxphyaddr)] * trace.header.vcpus
     for position, event in enumerate(trace):
         before = vcpus[event.vcpu]
-        if refusal(before, event) is None:
-            vcpus[event.vcpu] = after = apply(before, event)
+        after, refused = step(before, event)
+        if refused is None:
+            vcpus[event.vcpu] = after
             yield position, event, before, after
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm import memtype
-from mtrrzap.kvm.vcpu import Vcpu, power_on, refusal
+from mtrrzap.kvm.vcpu import Vcpu, power_on, step
 from mtrrzap.kvm.windows import states
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86 import physmap
@@ -97,12 +97,10 @@ def unmarked_refusals(trace: Trace) -> list[tuple[int, Event, str]]:
     """Return (position, event, rule) of events that KVM would refuse though the trace does not."""
     found = []
     vcpus = [power_on(trace.header.maxphyaddr)] * trace.header.vcpus
-    accepted = {position: after for position, _, _, after in states(trace)}
-    for position, event in enumerate(trace.events):
-        if position in accepted:
-            vcpus[event.vcpu] = accepted[position]
-        elif not event.refused:
-            found.append((position, event, refusal(vcpus[event.vcpu], event) or ""))
+    for position, event in enumerate(trace):
+        vcpus[event.vcpu], rule = step(vcpus[event.vcpu], event)
+        if rule is not None and not event.refused:
+            found.append((position, event, rule))
     return found
 
 

@@ -4,8 +4,7 @@ The rules are the manual's reserved-bit and reserved-type #GP conditions (SDM vo
 enforces exactly the same ones; ``tests/test_mtrr_on_kvm.py`` compares the two.
 """
 
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from mtrrzap.errors import UserError
 from mtrrzap.x86 import msr as m
@@ -32,8 +31,7 @@ class MsrRefusedError(UserError):
         self.rule = rule
 
 
-@dataclass(frozen=True, slots=True)
-class Mtrrs:
+class Mtrrs(NamedTuple):
     """All MTRRs and IA32_PAT of one logical processor. Immutable; ``write`` returns a new one.
 
     A mask is None until it is written for the first time after RESET: the manual leaves the fields
@@ -94,16 +92,18 @@ class Mtrrs:
         """Return the state after WRMSR. Raises ``MsrRefusedError`` if it would end in #GP."""
         if (rule := broken_rule(msr, value, self.maxphyaddr)) is not None:
             raise MsrRefusedError(msr, value, rule)
+        width, def_type, fixed, bases, masks, pat = self
         if msr == m.DEF_TYPE:
-            return replace(self, def_type=value)
-        if msr in m.FIXED_INDEX:
-            return replace(self, fixed=_with(self.fixed, m.FIXED_INDEX[msr], value))
-        if msr == m.PAT:
-            return replace(self, pat=value)
-        index, is_mask = divmod(msr - m.PHYSBASE0, 2)
-        if is_mask:
-            return replace(self, masks=_with(self.masks, index, value))
-        return replace(self, bases=_with(self.bases, index, value))
+            def_type = value
+        elif msr in m.FIXED_INDEX:
+            fixed = _with(fixed, m.FIXED_INDEX[msr], value)
+        elif msr == m.PAT:
+            pat = value
+        elif msr & 1:
+            masks = _with(masks, (msr - m.PHYSBASE0) >> 1, value)
+        else:
+            bases = _with(bases, (msr - m.PHYSBASE0) >> 1, value)
+        return Mtrrs(width, def_type, fixed, bases, masks, pat)
 
 
 def _with(values: tuple[_T, ...], index: int, value: _T) -> tuple[_T, ...]:
@@ -151,7 +151,8 @@ def _broken_by_type(kind: int) -> str | None:
 
 
 def _broken_by_bytes(value: int, allowed: frozenset[int]) -> str | None:
-    for index, byte in enumerate(value.to_bytes(8, "little")):
-        if byte not in allowed:
-            return f"byte {index} is {byte:#x}, which is no memory type there"
-    return None
+    types = value.to_bytes(8, "little")
+    if allowed.issuperset(types):
+        return None
+    index = next(index for index, byte in enumerate(types) if byte not in allowed)
+    return f"byte {index} is {types[index]:#x}, which is no memory type there"

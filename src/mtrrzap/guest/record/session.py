@@ -1,0 +1,211 @@
+"""A whole recording: the survey, then passes until one of them misses nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TextIO
+
+from mtrrzap import __version__
+from mtrrzap.errors import UserError
+from mtrrzap.guest.event import Event
+from mtrrzap.guest.record import hostwrites
+from mtrrzap.guest.record.capture import Capture, NewAddresses
+from mtrrzap.guest.record.machine import Gone, Machine, Stopped, StopRequest
+from mtrrzap.guest.record.options import Options, check, kernel_command_line, qemu_command
+from mtrrzap.guest.record.progress import Progress
+from mtrrzap.guest.record.qmp import Qmp, QmpError
+from mtrrzap.guest.record.rsp import ProtocolError
+from mtrrzap.guest.record.survey import (
+    Survey,
+    hardware,
+    name_firmware,
+    run_survey,
+    watch_console,
+)
+from mtrrzap.guest.record.tracker import Tracker
+from mtrrzap.guest.trace import Header, Trace, Writer, dumps
+
+MAX_PASSES = 5
+"""Passes with breakpoints before an instruction that still turns up is only noted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a recording ended. ``incomplete`` is why the trace is not whole, or None."""
+
+    header: Header
+    events: int
+    passes: int
+    stops: int
+    incomplete: str | None
+
+
+class _Session:
+    def __init__(self, options: Options, stop: StopRequest, progress: Progress) -> None:
+        self.options = options
+        self.stop = stop
+        self.progress = progress
+        self.put = hostwrites.PUT if options.host_writes else ()
+        self.notes: list[str] = []
+        self.passes = 0
+        self.written = 0
+        if options.kernel is not None and (note := kernel_command_line(options.append)[1]):
+            self.notes.append(note)
+
+    # ---- QEMU
+
+    @contextmanager
+    def qemu(self, *, debug: bool) -> Iterator[tuple[Machine, Qmp]]:
+        """Start QEMU and connect; a QEMU that cannot start is the user's to mend."""
+        try:
+            machine = Machine(qemu_command(self.options), self.stop, debug=debug)
+        except OSError as error:
+            raise UserError(
+                f"cannot run {self.options.qemu}: {error.strerror}",
+                place="--qemu",
+                mend="name a QEMU 7.2 or newer for x86_64 guests",
+            ) from error
+        with machine:
+            try:
+                qmp = Qmp(machine)
+            except (Gone, ValueError) as error:
+                raise UserError(
+                    f"QEMU did not start ({machine.how_it_ended()})",
+                    place=self.options.qemu,
+                    mend="mend the options, or the arguments after --",
+                ) from error
+            yield machine, qmp
+
+    # ---- pass 1
+
+    def survey(self) -> tuple[Survey, str | None]:
+        """Run pass 1; return what it found, and why the recording cannot go on, or None."""
+        self.progress.phase = "pass 1: looking for instructions"
+        with self.qemu(debug=False) as (machine, qmp):
+            found = hardware(qmp)
+            self.write_stub(found, "the recorder was killed during pass 1")
+            try:
+                run_survey(machine, qmp, found, self.options.timeout, self.progress)
+                reason = None
+            except (Gone, Stopped, QmpError) as error:
+                reason = f"pass 1: {error}"
+            finally:
+                name_firmware(machine, found, self.options.firmware)
+        if found.problem:
+            self.notes.append(f"pass 1: {found.problem}")
+        return found, reason
+
+    # ---- later passes
+
+    def capture(self, found: Survey) -> str | None:
+        """Repeat the boot with breakpoints until nothing is missed; return why not, or None."""
+        while True:
+            self.passes += 1
+            self.progress.phase = f"pass {self.passes + 1}: recording"
+            self.progress.events = self.progress.stops = 0
+            with self.trace_file() as stream:
+                writer = Writer(stream, self.header(found))
+                try:
+                    reason = self.one_pass(found, writer)
+                except NewAddresses:
+                    writer.end("the pass was repeated")
+                    continue
+                writer.end(reason)
+                self.written = writer.count
+                return reason
+
+    def one_pass(self, found: Survey, writer: Writer) -> str | None:
+        """Record one boot; return why it is incomplete, or None."""
+
+        def emit(event: Event) -> None:
+            writer.write(event)
+            self.progress.events += 1
+            self.progress.seen.add(event.vcpu)
+
+        tracker = Tracker(found.vcpus, self.put, emit)
+        with self.qemu(debug=True) as (machine, qmp):
+            watch_console(machine, self.progress)
+            tracker.power_on(hostwrites.PUTS_AT_START)
+            try:
+                capture = Capture(
+                    machine,
+                    qmp,
+                    tracker,
+                    self.progress,
+                    vcpus=found.vcpus,
+                    puts_at_reset=hostwrites.PUTS_AT_RESET,
+                )
+                capture.last_try = self.passes >= MAX_PASSES
+                reason = capture.run(found.addresses, self.options.timeout)
+            except NewAddresses:
+                found.addresses |= machine.log.addresses
+                raise
+            except (Gone, Stopped, QmpError, ProtocolError) as error:
+                reason = str(error)
+            finally:
+                self.save_console(machine)
+        return "; ".join([*([reason] if reason else []), *tracker.problems[:3]]) or None
+
+    def save_console(self, machine: Machine) -> None:
+        """Keep what the guest printed, if the user wants it."""
+        if self.options.console is not None:
+            self.options.console.write_bytes(bytes(machine.console))
+
+    # ---- the trace
+
+    def header(self, found: Survey) -> Header:
+        """Return the header as far as it is known."""
+        return Header(
+            firmware=found.firmware,
+            guest_kernel=found.kernel,
+            vcpus=found.vcpus,
+            memory=found.memory,
+            maxphyaddr=found.maxphyaddr,
+            machine=found.machine,
+            recorder=f"mtrrzap {__version__}, QEMU {found.qemu}, TCG",
+            date=datetime.now(UTC).date().isoformat(),
+            command=self.options.command,
+            host_writes=hostwrites.DESCRIPTION if self.put else "none",
+            memslots=found.memslots,
+            notes=tuple(self.notes),
+        )
+
+    @contextmanager
+    def trace_file(self) -> Iterator[TextIO]:
+        """Open the output, empty; each line is written at once."""
+        with self.options.output.open("w", encoding="utf-8", buffering=1) as stream:
+            yield stream
+
+    def write_stub(self, found: Survey, reason: str) -> None:
+        """Write a trace of the power-on alone."""
+        events: list[Event] = []
+        Tracker(found.vcpus, self.put, events.append).power_on(hostwrites.PUTS_AT_START)
+        with self.trace_file() as stream:
+            stream.write(dumps(Trace(self.header(found), tuple(events), reason)))
+        self.written = len(events)
+
+
+def record(options: Options) -> Outcome:
+    """Record a guest as ``options`` say. The trace is valid however the recording ends.
+
+    Raises ``UserError`` if it cannot begin, or if the trace cannot be written.
+    """
+    check(options)
+    with StopRequest() as stop, Progress(options.vcpus) as progress:
+        session = _Session(options, stop, progress)
+        try:
+            found, reason = session.survey()
+            if reason is not None:
+                session.write_stub(found, reason)
+            else:
+                reason = session.capture(found)
+        except OSError as error:
+            raise UserError(
+                f"cannot write: {error.strerror}",
+                place=str(error.filename or options.output),
+                mend="free some space, or choose another place",
+            ) from error
+        return Outcome(
+            session.header(found), session.written, session.passes, progress.stops, reason
+        )

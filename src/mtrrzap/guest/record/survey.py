@@ -1,0 +1,82 @@
+"""Pass 1: run the guest once, collect where the instructions are and what the header says."""
+
+from dataclasses import dataclass, field
+from time import monotonic
+
+from mtrrzap.guest.record.facts import firmware_name, kernel_name, last_words
+from mtrrzap.guest.record.machine import Machine
+from mtrrzap.guest.record.mtree import parse_mtree
+from mtrrzap.guest.record.progress import Progress
+from mtrrzap.guest.record.qmp import Qmp
+from mtrrzap.guest.trace import Slot
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a pass found out."""
+
+    vcpus: int
+    memory: int
+    maxphyaddr: int
+    machine: str
+    qemu: str
+    firmware: str = "unknown unknown"
+    kernel: str = "none"
+    memslots: tuple[Slot, ...] = ()
+    addresses: set[int] = field(default_factory=set)
+    problem: str | None = None
+    """Why the guest did not come to its own end, or None."""
+
+
+def hardware(qmp: Qmp) -> Survey:
+    """Ask QEMU for what is known before the guest runs."""
+    cpus = qmp.execute("query-cpus-fast")
+    path = cpus[0]["qom-path"]
+    machine = str(qmp.execute("qom-get", path="/machine", property="type"))
+    return Survey(
+        vcpus=len(cpus),
+        memory=int(qmp.execute("query-memory-size-summary")["base-memory"]),
+        maxphyaddr=int(qmp.execute("qom-get", path=path, property="phys-bits")),
+        machine=machine.removesuffix("-machine"),
+        qemu=qmp.version,
+    )
+
+
+def watch_console(machine: Machine, progress: Progress) -> None:
+    """Keep the progress display's last console line up to date."""
+
+    def show(_data: bytes) -> None:
+        progress.last_line = last_words(machine.console)
+
+    machine.on_console = show
+
+
+def run_survey(
+    machine: Machine, qmp: Qmp, survey: Survey, limit: float, progress: Progress
+) -> None:
+    """Let the guest run to its end or for ``limit`` seconds, and fill ``survey`` in.
+
+    Raises ``Gone`` or ``Stopped`` like ``Machine.turn``, with ``survey`` filled as far as known.
+    """
+    until = monotonic() + limit
+    try:
+        watch_console(machine, progress)
+        qmp.execute("cont")
+        while (ending := qmp.ending()) is None:
+            progress.sites = len(machine.log.addresses)
+            if not machine.turn(until) and monotonic() >= until:
+                survey.problem = f"the guest did not power off in {limit:g} s"
+                break
+        if ending not in (None, "SHUTDOWN"):
+            survey.problem = f"QEMU reported {ending}"
+        qmp.execute("stop")
+        survey.memslots = parse_mtree(qmp.monitor("info mtree -f"))
+    finally:
+        machine.drain_log()
+        survey.addresses = set(machine.log.addresses)
+        survey.kernel = kernel_name(machine.console)
+
+
+def name_firmware(machine: Machine, survey: Survey, hint: str) -> None:
+    """Fill in the firmware's name from what the guest printed."""
+    survey.firmware = firmware_name(bytes(machine.debugcon), bytes(machine.console), hint)

@@ -8,18 +8,20 @@ from mtrrzap.guest.record.insn import MAX_LENGTH, Insn, Op, decode
 from mtrrzap.guest.record.machine import Machine
 from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.qmp import Qmp
-from mtrrzap.guest.record.rsp import Registers
+from mtrrzap.guest.record.rsp import CR0, RIP, Registers
 from mtrrzap.guest.record.segment import Segment, parse_cs
 from mtrrzap.guest.record.tracker import Tracker, split_resets
 
 _RCX, _RAX, _RDX = 1, 0, 2
 _LMA = 1 << 10
 _FLAT = 1 << 32
+_HARMLESS = 1 << 16 | 0b1110
+"""CR0.WP, TS, EM and MP: a write that changes only these has no effect beyond the register."""
 _LOW32 = 0xFFFF_FFFF
 _LOW64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
-class NewAddresses(Exception):
+class NewAddressesError(Exception):
     """The guest ran instructions that no breakpoint caught: the pass must be repeated."""
 
 
@@ -51,8 +53,8 @@ class Capture:
     def run(self, addresses: AbstractSet[int], limit: float) -> str | None:
         """Run the guest to its end; return None, or why it did not come to its own end.
 
-        Raises ``NewAddresses`` if instructions turn up that are not in ``addresses``, ``Gone``
-        if QEMU ends, and ``Stopped``.
+        Raises ``NewAddressesError`` if instructions turn up that are not in ``addresses``,
+        ``GoneError`` if QEMU ends, and ``StoppedError``.
         """
         self._breakpoints(addresses)
         self._machine.drain_log()
@@ -90,7 +92,7 @@ class Capture:
         if not fresh:
             return
         if not self.last_try:
-            raise NewAddresses
+            raise NewAddressesError
         self._tracker.problems.append(
             f"an instruction at {fresh[0]:#x} turned up that no earlier pass had seen"
         )
@@ -126,7 +128,7 @@ class Capture:
     def _segment(self, vcpu: int, regs: Registers) -> Segment:
         """Return base and mode of the code segment, which GDB's registers do not tell."""
         if regs.efer & _LMA and regs.rip >= _FLAT:
-            return Segment(0, long_mode=True)
+            return Segment(0, long_mode=True, cpl=0)
         return parse_cs(self._qmp.monitor("info registers", vcpu))
 
     def _at_stop(self, vcpu: int) -> None:
@@ -141,10 +143,27 @@ class Capture:
         code = self._code(vcpu, linear)
         insn = decode(code, long_mode=segment.long_mode)
         self._tracker.observe(vcpu, regs.cr0)
+        mask = _LOW64 if segment.long_mode else _LOW32
+        if insn is not None and self._skip(vcpu, insn, regs, segment):
+            return
         self._gdb.step(vcpu)
         if insn is not None:
-            mask = _LOW64 if segment.long_mode else _LOW32
             self._executed(vcpu, insn, regs, mask)
+
+    def _skip(self, vcpu: int, insn: Insn, regs: Registers, segment: Segment) -> bool:
+        """Do a MOV to CR0 for the guest if it can change neither CD and NW nor the mode.
+
+        OVMF toggles CR0.WP a thousand times. Each stop makes QEMU drop all translated code, and a
+        step is one more stop.
+        """
+        if insn.op is not Op.MOV_CR0 or not segment.long_mode or segment.cpl:
+            return False
+        value = regs.gprs[insn.source]
+        if (value ^ regs.cr0) & ~_HARMLESS:
+            return False
+        self._gdb.write_register(vcpu, CR0, value)
+        self._gdb.write_register(vcpu, RIP, regs.rip + insn.length)
+        return True
 
     def _code(self, vcpu: int, linear: int) -> bytes:
         """Read the instruction's bytes, without the next page if that is unmapped."""

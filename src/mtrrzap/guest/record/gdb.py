@@ -2,7 +2,7 @@
 
 from time import monotonic
 
-from mtrrzap.guest.record.machine import Gone, Machine
+from mtrrzap.guest.record.machine import GoneError, Machine
 from mtrrzap.guest.record.rsp import (
     Deframer,
     ProtocolError,
@@ -32,6 +32,8 @@ class Gdb:
         self._selected: int | None = None
         self._ack = b""
         self.ask(b"qSupported:vContSupported+")
+        # Registers can be written only after the client has asked for their description.
+        self.ask(b"qXfer:features:read:target.xml:0,ffb")
         if b"vCont" not in self.ask(b"vCont?"):
             raise ProtocolError("this QEMU's gdb stub cannot step a single vCPU (no vCont)")
 
@@ -54,7 +56,7 @@ class Gdb:
                 if not parse_stop(packet):
                     return packet
             if not self._machine.turn(until) and monotonic() >= until:
-                raise Gone(f"QEMU's gdb stub does not answer ({payload.decode()})")
+                raise GoneError(f"QEMU's gdb stub does not answer ({payload.decode()})")
 
     def insert_breakpoint(self, address: int) -> None:
         """Stop every vCPU at this linear address, before the instruction there."""
@@ -73,6 +75,15 @@ class Gdb:
         """Return the registers of a vCPU."""
         self._select(vcpu)
         return parse_registers(self.ask(b"g"))
+
+    def write_register(self, vcpu: int, number: int, value: int) -> None:
+        """Set a 64-bit register by its number in GDB's order (``rsp.RIP``, ``rsp.CR0``)."""
+        self._select(vcpu)
+        reply = self.ask(b"P%x=%s" % (number, value.to_bytes(8, "little").hex().encode()))
+        if reply != b"OK":
+            raise ProtocolError(
+                f"cannot write register {number}: {reply.decode('ascii', 'replace')}"
+            )
 
     def memory(self, vcpu: int, address: int, length: int) -> bytes:
         """Return guest memory at a linear address, as this vCPU sees it; empty if unmapped."""
@@ -109,7 +120,7 @@ class Gdb:
         """Stop the running guest."""
         self._raw_send(_INTERRUPT)
         if self._wait_stop(_PATIENCE) is None:
-            raise Gone("QEMU does not stop the guest when asked to")
+            raise GoneError("QEMU does not stop the guest when asked to")
 
     def _wait_stop(self, patience: float) -> Stop | None:
         until = monotonic() + patience

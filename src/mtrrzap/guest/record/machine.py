@@ -31,11 +31,11 @@ def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """QEMU is gone, or closed a channel: nothing more will come from it."""
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The user or the system wants the recording to stop; the text says who."""
 
 
@@ -73,16 +73,26 @@ class StopRequest:
         self._writer.close()
 
     def check(self) -> None:
-        """Raise ``Stopped`` once a signal came."""
+        """Raise ``StoppedError`` once a signal came."""
         if self.signal is not None:
-            raise Stopped(f"interrupted by {signal.Signals(self.signal).name}")
+            raise StoppedError(f"interrupted by {signal.Signals(self.signal).name}")
 
 
 class Machine:
     """A running QEMU. Use as a context manager: leaving it kills QEMU and closes every channel."""
 
-    def __init__(self, command: Sequence[str], stop: StopRequest, *, debug: bool) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        stop: StopRequest,
+        *,
+        debug: bool = False,
+        log_ranges: Sequence[tuple[int, int]] = (),
+    ) -> None:
         """Start QEMU with ``command`` plus the channels; ``debug`` adds the gdb stub.
+
+        ``log_ranges`` limits the log of translated code to these linear addresses, both ends
+        included.
 
         Raises ``OSError`` if the program cannot be started.
         """
@@ -103,6 +113,8 @@ class Machine:
         stderr_child = child[-1]
         self._out: dict[str, socket.socket] = {}
         arguments = ["-d", "in_asm,cpu_reset", "-D", f"/dev/fd/{log_child}"]
+        if log_ranges:
+            arguments += ["-dfilter", ",".join(f"{a:#x}..{b:#x}" for a, b in log_ranges)]
         for name in ("qmp", "console", "debugcon") + (("gdb",) if debug else ()):
             fd = self._socket(name, child)
             arguments += ["-chardev", f"socket,id=mtrrzap-{name},fd={fd}"]
@@ -162,7 +174,7 @@ class Machine:
             try:
                 mine.sendall(data)
             except OSError as error:
-                raise Gone(f"QEMU closed its {name} channel ({error})") from error
+                raise GoneError(f"QEMU closed its {name} channel ({error})") from error
 
         return send
 
@@ -178,7 +190,7 @@ class Machine:
     def turn(self, until: float) -> bool:
         """Wait for input until the monotonic time ``until``, and hand it out; False if none came.
 
-        Raises ``Stopped`` at a signal and ``Gone`` when QEMU has ended and all is read.
+        Raises ``StoppedError`` at a signal and ``GoneError`` when QEMU has ended and all is read.
         """
         ready = self._selector.select(max(0.0, until - monotonic()))
         for key, _mask in ready:
@@ -186,7 +198,7 @@ class Machine:
                 self._read(key.fd)
         self._stop.check()
         if not self._handlers:
-            raise Gone(self.how_it_ended())
+            raise GoneError(self.how_it_ended())
         return bool(ready)
 
     def _read(self, fd: int) -> bool:

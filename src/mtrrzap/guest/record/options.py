@@ -10,6 +10,9 @@ from mtrrzap.errors import UserError
 OVMF_IMAGES = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share/qemu/OVMF.fd")
 """Where distributions put the image with code and variables in one file."""
 
+DEFAULT_CPU = "qemu64,+fsgsbase"
+"""QEMU's own default, plus what saves stops; a -cpu after ``--`` replaces it."""
+
 _UNITS = {"": 20, "K": 10, "M": 20, "G": 30, "T": 40}
 _CONSOLE = "console=ttyS0"
 _NOKASLR = "nokaslr"
@@ -154,6 +157,8 @@ def qemu_command(options: Options) -> list[str]:
     command = [options.qemu, "-S", "-no-user-config", "-nodefaults", "-display", "none"]
     # With -no-shutdown QEMU stays after a power-off, so that its state can be read.
     command += ["-no-shutdown", "-accel", "tcg,thread=multi"]
+    # With FSGSBASE, Linux switches tasks without WRMSR, which would be a stop each time.
+    command += ["-cpu", DEFAULT_CPU]
     command += ["-smp", str(options.vcpus), "-m", f"{memory_bytes(options.memory) >> 20}M"]
     if (image := firmware_image(options.firmware)) is not None:
         command += ["-bios", image]

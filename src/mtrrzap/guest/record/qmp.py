@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from mtrrzap.guest.record.machine import Gone, Machine
+from mtrrzap.guest.record.machine import GoneError, Machine
 
 _PATIENCE = 60.0
 """Seconds for QEMU to answer a command, which it does at once unless the host is overloaded."""
@@ -19,7 +19,7 @@ class Qmp:
     """QMP over a machine's channel."""
 
     def __init__(self, machine: Machine) -> None:
-        """Take the greeting and negotiate. Raises ``Gone`` if QEMU does not even start."""
+        """Take the greeting and negotiate. Raises ``GoneError`` if QEMU does not even start."""
         self._machine = machine
         self._buffer = b""
         self._replies: list[Mapping[str, Any]] = []
@@ -47,11 +47,11 @@ class Qmp:
         until = monotonic() + _PATIENCE
         while not self._replies:
             if not self._machine.turn(until) and monotonic() >= until:
-                raise Gone(f"QEMU does not answer on QMP ({what})")
+                raise GoneError(f"QEMU does not answer on QMP ({what})")
         return self._replies.pop(0)
 
     def execute(self, command: str, **arguments: object) -> Any:
-        """Run a command and return its result. Raises ``QmpError``, or ``Gone``."""
+        """Run a command and return its result. Raises ``QmpError``, or ``GoneError``."""
         self._send(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         reply = self._wait(command)
         if "error" in reply:
@@ -67,7 +67,7 @@ class Qmp:
 
     def take(self, name: str) -> int:
         """Forget the events ``name`` that came so far, and return how many they were."""
-        count = sum(event["event"] == name for event in self.events)
+        count = sum(1 for event in self.events if event["event"] == name)
         self.events = [event for event in self.events if event["event"] != name]
         return count
 

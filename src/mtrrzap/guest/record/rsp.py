@@ -9,6 +9,9 @@ _GPRS = 16
 _RIP = 8 * _GPRS
 _CR0 = _RIP + 8 + 4 + 6 * 4 + 3 * 8
 _EFER = _CR0 + 5 * 8
+RIP = 16
+CR0 = 27
+"""Numbers of single registers in the same order."""
 # The encoding of instructions counts RAX RCX RDX RBX RSP RBP RSI RDI, GDB RAX RBX RCX RDX RSI RDI
 # RBP RSP.
 _GDB_ORDER = (0, 2, 3, 1, 7, 6, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15)

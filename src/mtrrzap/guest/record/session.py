@@ -10,8 +10,9 @@ from mtrrzap import __version__
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event
 from mtrrzap.guest.record import hostwrites
-from mtrrzap.guest.record.capture import Capture, NewAddresses
-from mtrrzap.guest.record.machine import Gone, Machine, Stopped, StopRequest
+from mtrrzap.guest.record.asmlog import other_pages
+from mtrrzap.guest.record.capture import Capture, NewAddressesError
+from mtrrzap.guest.record.machine import GoneError, Machine, StoppedError, StopRequest
 from mtrrzap.guest.record.options import Options, check, kernel_command_line, qemu_command
 from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.qmp import Qmp, QmpError
@@ -28,6 +29,8 @@ from mtrrzap.guest.trace import Header, Trace, Writer, dumps
 
 MAX_PASSES = 5
 """Passes with breakpoints before an instruction that still turns up is only noted."""
+MAX_RANGES = 1000
+"""Ranges in QEMU's log filter, which it searches one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,17 @@ class _Session:
     # ---- QEMU
 
     @contextmanager
-    def qemu(self, *, debug: bool) -> Iterator[tuple[Machine, Qmp]]:
-        """Start QEMU and connect; a QEMU that cannot start is the user's to mend."""
+    def qemu(self, known: Survey | None = None) -> Iterator[tuple[Machine, Qmp]]:
+        """Start QEMU and connect; a QEMU that cannot start is the user's to mend.
+
+        With the findings of a survey it is for recording: with the gdb stub, and a log of only
+        the pages in which the survey saw no code. (A log of everything would make each stop so
+        slow that OVMF gets no further than from one timer tick to the next.)
+        """
+        ranges = other_pages(known.pages, MAX_RANGES) if known else []
+        command = qemu_command(self.options)
         try:
-            machine = Machine(qemu_command(self.options), self.stop, debug=debug)
+            machine = Machine(command, self.stop, debug=known is not None, log_ranges=ranges)
         except OSError as error:
             raise UserError(
                 f"cannot run {self.options.qemu}: {error.strerror}",
@@ -69,7 +79,7 @@ class _Session:
         with machine:
             try:
                 qmp = Qmp(machine)
-            except (Gone, ValueError) as error:
+            except (GoneError, ValueError) as error:
                 raise UserError(
                     f"QEMU did not start ({machine.how_it_ended()})",
                     place=self.options.qemu,
@@ -82,13 +92,13 @@ class _Session:
     def survey(self) -> tuple[Survey, str | None]:
         """Run pass 1; return what it found, and why the recording cannot go on, or None."""
         self.progress.phase = "pass 1: looking for instructions"
-        with self.qemu(debug=False) as (machine, qmp):
+        with self.qemu() as (machine, qmp):
             found = hardware(qmp)
             self.write_stub(found, "the recorder was killed during pass 1")
             try:
                 run_survey(machine, qmp, found, self.options.timeout, self.progress)
                 reason = None
-            except (Gone, Stopped, QmpError) as error:
+            except (GoneError, StoppedError, QmpError) as error:
                 reason = f"pass 1: {error}"
             finally:
                 name_firmware(machine, found, self.options.firmware)
@@ -108,7 +118,7 @@ class _Session:
                 writer = Writer(stream, self.header(found))
                 try:
                     reason = self.one_pass(found, writer)
-                except NewAddresses:
+                except NewAddressesError:
                     writer.end("the pass was repeated")
                     continue
                 writer.end(reason)
@@ -124,7 +134,7 @@ class _Session:
             self.progress.seen.add(event.vcpu)
 
         tracker = Tracker(found.vcpus, self.put, emit)
-        with self.qemu(debug=True) as (machine, qmp):
+        with self.qemu(found) as (machine, qmp):
             watch_console(machine, self.progress)
             tracker.power_on(hostwrites.PUTS_AT_START)
             try:
@@ -138,10 +148,11 @@ class _Session:
                 )
                 capture.last_try = self.passes >= MAX_PASSES
                 reason = capture.run(found.addresses, self.options.timeout)
-            except NewAddresses:
+            except NewAddressesError:
                 found.addresses |= machine.log.addresses
+                found.pages |= machine.log.pages
                 raise
-            except (Gone, Stopped, QmpError, ProtocolError) as error:
+            except (GoneError, StoppedError, QmpError, ProtocolError) as error:
                 reason = str(error)
             finally:
                 self.save_console(machine)

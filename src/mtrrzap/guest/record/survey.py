@@ -24,6 +24,7 @@ class Survey:
     kernel: str = "none"
     memslots: tuple[Slot, ...] = ()
     addresses: set[int] = field(default_factory=set)
+    pages: set[int] = field(default_factory=set)
     problem: str | None = None
     """Why the guest did not come to its own end, or None."""
 
@@ -56,7 +57,7 @@ def run_survey(
 ) -> None:
     """Let the guest run to its end or for ``limit`` seconds, and fill ``survey`` in.
 
-    Raises ``Gone`` or ``Stopped`` like ``Machine.turn``, with ``survey`` filled as far as known.
+    Raises ``GoneError`` or ``StoppedError`` like ``Machine.turn``; what is known is filled in.
     """
     until = monotonic() + limit
     try:
@@ -74,6 +75,7 @@ def run_survey(
     finally:
         machine.drain_log()
         survey.addresses = set(machine.log.addresses)
+        survey.pages = set(machine.log.pages)
         survey.kernel = kernel_name(machine.console)
 
 

@@ -4,6 +4,7 @@ import re
 
 _SEABIOS = re.compile(r"SeaBIOS \(version ([^)\s]+)\)")
 _DMI = re.compile(r"DMI: .*, BIOS (\S+) ")
+_NO_VERSION = ("0.0.0", "unknown")
 _LINUX = re.compile(r"Linux version (\S+)")
 _EDK2 = re.compile(
     r"EDK II|\bOVMF\b|efi: EFI v[\d.]+ by (?:EDK II|Debian|Ubuntu|edk2)", re.IGNORECASE
@@ -16,21 +17,19 @@ def plain(raw: bytes | bytearray) -> str:
     return _ESCAPES.sub("", raw.decode("utf-8", "replace"))
 
 
-def firmware_name(debugcon: bytes, console: bytes, hint: str) -> str:
+def firmware_name(debugcon: bytes, console: bytes, hint: str) -> tuple[str, str]:
     """Return family and version of the firmware; ``hint`` is the user's choice of it.
 
-    Without any version to be seen it is the family and ``unknown``.
+    What cannot be seen is ``unknown``.
     """
     if match := _SEABIOS.search(plain(debugcon)):
-        return f"SeaBIOS {match[1]}"
+        return "SeaBIOS", match[1]
     text = plain(console)
     dmi = _DMI.search(text)
-    version = dmi[1] if dmi else "unknown"
+    version = dmi[1] if dmi and dmi[1] not in _NO_VERSION else "unknown"
     if _EDK2.search(text) or _EDK2.search(plain(debugcon)) or "ovmf" in hint.lower():
-        return f"OVMF {version}"
-    if "seabios" in hint.lower():
-        return f"SeaBIOS {version}"
-    return f"unknown {version}"
+        return "OVMF", version
+    return "SeaBIOS" if "seabios" in hint.lower() else "unknown", version
 
 
 def kernel_name(console: bytes | bytearray) -> str:

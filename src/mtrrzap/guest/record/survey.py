@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from mtrrzap.guest.record.facts import firmware_name, kernel_name, last_words
+from mtrrzap.guest.record.image import image_version
 from mtrrzap.guest.record.machine import Machine
 from mtrrzap.guest.record.mtree import parse_mtree
+from mtrrzap.guest.record.options import firmware_image
 from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.qmp import Qmp
 from mtrrzap.guest.trace import Slot
@@ -79,6 +81,9 @@ def run_survey(
         survey.kernel = kernel_name(machine.console)
 
 
-def name_firmware(machine: Machine, survey: Survey, hint: str) -> None:
-    """Fill in the firmware's name from what the guest printed."""
-    survey.firmware = firmware_name(bytes(machine.debugcon), bytes(machine.console), hint)
+def name_firmware(machine: Machine, survey: Survey, firmware: str) -> None:
+    """Fill in the firmware's name from what the guest printed, or else from its image."""
+    family, version = firmware_name(bytes(machine.debugcon), bytes(machine.console), firmware)
+    if version == "unknown":
+        version = image_version(firmware_image(firmware))
+    survey.firmware = f"{family} {version}"

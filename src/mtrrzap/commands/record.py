@@ -11,6 +11,7 @@ from rich.console import Console
 from mtrrzap.errors import UserError
 from mtrrzap.guest.record import Options, Outcome
 from mtrrzap.guest.record import record as record_guest
+from mtrrzap.guest.record.session import INIT_NOTE
 
 _INTERRUPTED = "interrupted by SIGINT"
 
@@ -68,7 +69,8 @@ def record(
     outcome = record_guest(with_command(options))
     err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     for note in outcome.header.notes:
-        err.print(f"note: {note}")
+        if note != INIT_NOTE:
+            err.print(f"note: {note}")
     if outcome.incomplete is not None:
         err.print(f"{output}: incomplete after {outcome.events} events: {outcome.incomplete}")
         raise typer.Exit(130 if outcome.incomplete.endswith(_INTERRUPTED) else 1)

@@ -63,22 +63,33 @@ class Capture:
         self._gdb.resume()
         while True:
             stop = self._gdb.stop()
+            if self._qmp.ending() is not None:
+                if stop is None:
+                    self._gdb.settle()
+                break
             if stop is None:
-                if not self._machine.turn(until) and monotonic() >= until:
-                    self._gdb.interrupt()
-                    self._catch_up()
-                    self._check_all()
-                    return f"the time limit of {limit:g} s was reached"
+                self._machine.turn(until)
                 self._check_sites()
+                if monotonic() >= until:
+                    self._gdb.interrupt()
+                    break
                 continue
             self._catch_up()
-            if (ending := self._qmp.ending()) is not None:
-                self._check_all()
-                return None if ending == "SHUTDOWN" else f"QEMU reported {ending}"
             self._check_sites()
             if stop.vcpu is not None:
                 self._at_stop(stop.vcpu)
             self._gdb.resume()
+        return self._finish(limit)
+
+    def _finish(self, limit: float) -> str | None:
+        """Place what is left, check every vCPU, and return why the guest did not power off."""
+        self._catch_up()
+        self._check_sites()
+        self._check_all()
+        ending = self._qmp.ending()
+        if ending is None:
+            return f"the time limit of {limit:g} s was reached"
+        return None if ending == "SHUTDOWN" else f"QEMU reported {ending}"
 
     def _breakpoints(self, addresses: AbstractSet[int]) -> None:
         for address in sorted(addresses - self._sites):

@@ -17,6 +17,7 @@ _PATIENCE = 60.0
 """Seconds for the stub to answer."""
 _STEP_PATIENCE = 5.0
 """Seconds for one instruction. A vCPU that gets an INIT at that moment halts and never finishes."""
+_SETTLE = 2.0
 _INTERRUPT = b"\x03"
 
 
@@ -55,7 +56,8 @@ class Gdb:
                 packet = self._packets.pop(0)
                 if not parse_stop(packet):
                     return packet
-            if not self._machine.turn(until) and monotonic() >= until:
+            self._machine.turn(until)
+            if monotonic() >= until and not self._packets:
                 raise GoneError(f"QEMU's gdb stub does not answer ({payload.decode()})")
 
     def insert_breakpoint(self, address: int) -> None:
@@ -106,6 +108,10 @@ class Gdb:
                 return stop
         return None
 
+    def settle(self) -> None:
+        """Wait for the stop that comes with the guest's end, should it still be under way."""
+        self._wait_stop(_SETTLE)
+
     def step(self, vcpu: int) -> None:
         """Run one instruction of one vCPU, with breakpoints and interrupts held off.
 
@@ -125,6 +131,7 @@ class Gdb:
     def _wait_stop(self, patience: float) -> Stop | None:
         until = monotonic() + patience
         while (stop := self.stop()) is None:
-            if not self._machine.turn(until) and monotonic() >= until:
+            if monotonic() >= until:
                 return None
+            self._machine.turn(until)
         return stop

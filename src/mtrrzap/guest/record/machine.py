@@ -223,7 +223,7 @@ class Machine:
     # ---- the end
 
     def how_it_ended(self) -> str:
-        """Return how the process ended, with the last line that QEMU printed, if any."""
+        """Return how the process ended, with the first error that QEMU printed, if any."""
         try:
             status = self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -231,7 +231,8 @@ class Machine:
         if status < 0:
             return f"QEMU was killed by {signal.Signals(-status).name}"
         lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
-        words = f": {lines[-1]}" if lines and status else ""
+        errors = [line for line in lines if "warning:" not in line]
+        words = f": {errors[0]}" if errors and status else ""
         return f"QEMU ended by itself with status {status}{words}"
 
     def _close(self) -> None:

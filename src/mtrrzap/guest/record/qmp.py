@@ -46,7 +46,8 @@ class Qmp:
     def _wait(self, what: str) -> Mapping[str, Any]:
         until = monotonic() + _PATIENCE
         while not self._replies:
-            if not self._machine.turn(until) and monotonic() >= until:
+            self._machine.turn(until)
+            if monotonic() >= until and not self._replies:
                 raise GoneError(f"QEMU does not answer on QMP ({what})")
         return self._replies.pop(0)
 

@@ -1,6 +1,6 @@
 """A whole recording: the survey, then passes until one of them misses nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from mtrrzap.guest.record.survey import (
     hardware,
     name_firmware,
     run_survey,
+    unknown_hardware,
     watch_console,
 )
 from mtrrzap.guest.record.tracker import Tracker
@@ -29,6 +30,14 @@ from mtrrzap.guest.trace import Header, Trace, Writer, dumps
 
 MAX_PASSES = 5
 """Passes with breakpoints before an instruction that still turns up is only noted."""
+MAX_PROBLEMS = 3
+"""Problems that the closing line of a trace tells; more of the same kind say no more."""
+ENDINGS = (GoneError, StoppedError, QmpError, ProtocolError)
+"""What can end a pass early, each with a text that says why."""
+INIT_NOTE = (
+    "TCG's INIT also resets the MTRRs and IA32_PAT, which KVM preserves: after an INIT, a guest "
+    "that writes only what differs repeats writes that it would not make on KVM"
+)
 MAX_RANGES = 1000
 """Ranges in QEMU's log filter, which it searches one by one."""
 
@@ -92,19 +101,38 @@ class _Session:
     def survey(self) -> tuple[Survey, str | None]:
         """Run pass 1; return what it found, and why the recording cannot go on, or None."""
         self.progress.phase = "pass 1: looking for instructions"
-        with self.qemu() as (machine, qmp):
-            found = hardware(qmp)
-            self.write_stub(found, "the recorder was killed during pass 1")
-            try:
-                run_survey(machine, qmp, found, self.options.timeout, self.progress)
-                reason = None
-            except (GoneError, StoppedError, QmpError) as error:
-                reason = f"pass 1: {error}"
-            finally:
-                name_firmware(machine, found, self.options.firmware)
+        found = unknown_hardware(self.options)
+        reason = None
+        try:
+            with self.qemu() as (machine, qmp):
+                self.ask_hardware(qmp, found)
+                self.write_stub(found, "the recorder was killed during pass 1")
+                try:
+                    run_survey(machine, qmp, found, self.options.timeout, self.progress)
+                finally:
+                    name_firmware(machine, found, self.options.firmware)
+        except ENDINGS as error:
+            reason = f"pass 1: {error}"
+        if found.vcpus > 1:
+            self.notes.append(INIT_NOTE)
         if found.problem:
             self.notes.append(f"pass 1: {found.problem}")
         return found, reason
+
+    def ask_hardware(self, qmp: Qmp, found: Survey) -> None:
+        """Let QEMU say what the guest is; refuse what cannot be recorded."""
+        try:
+            if qmp.execute("query-kvm")["enabled"]:
+                raise UserError(
+                    "the guest runs on KVM", place="--", mend="leave out what selects KVM: TCG only"
+                )
+            hardware(qmp, found)
+        except (QmpError, LookupError, TypeError, ValueError) as error:
+            raise UserError(
+                f"QEMU does not describe the guest ({error})",
+                place=self.options.qemu,
+                mend="name a qemu-system-x86_64 of version 7.2 or newer",
+            ) from error
 
     # ---- later passes
 
@@ -116,27 +144,34 @@ class _Session:
             self.progress.events = self.progress.stops = 0
             with self.trace_file() as stream:
                 writer = Writer(stream, self.header(found))
+                tracker = Tracker(found.vcpus, self.put, self.emitter(writer))
+                tracker.power_on(hostwrites.PUTS_AT_START)
                 try:
-                    reason = self.one_pass(found, writer)
+                    reason = self.one_pass(found, tracker)
                 except NewAddressesError:
                     writer.end("the pass was repeated")
                     continue
-                writer.end(reason)
+                except (*ENDINGS, UserError) as error:
+                    reason = str(error)
+                reasons = [*([reason] if reason else []), *tracker.problems[:MAX_PROBLEMS]]
+                writer.end("; ".join(reasons) or None)
                 self.written = writer.count
-                return reason
+                return "; ".join(reasons) or None
 
-    def one_pass(self, found: Survey, writer: Writer) -> str | None:
-        """Record one boot; return why it is incomplete, or None."""
+    def emitter(self, writer: Writer) -> Callable[[Event], None]:
+        """Return what takes an event to the trace and to the display."""
 
         def emit(event: Event) -> None:
             writer.write(event)
             self.progress.events += 1
             self.progress.seen.add(event.vcpu)
 
-        tracker = Tracker(found.vcpus, self.put, emit)
+        return emit
+
+    def one_pass(self, found: Survey, tracker: Tracker) -> str | None:
+        """Record one boot; return why the guest did not come to its own end, or None."""
         with self.qemu(found) as (machine, qmp):
             watch_console(machine, self.progress)
-            tracker.power_on(hostwrites.PUTS_AT_START)
             try:
                 capture = Capture(
                     machine,
@@ -147,16 +182,13 @@ class _Session:
                     puts_at_reset=hostwrites.PUTS_AT_RESET,
                 )
                 capture.last_try = self.passes >= MAX_PASSES
-                reason = capture.run(found.addresses, self.options.timeout)
+                return capture.run(found.addresses, self.options.timeout)
             except NewAddressesError:
                 found.addresses |= machine.log.addresses
                 found.pages |= machine.log.pages
                 raise
-            except (GoneError, StoppedError, QmpError, ProtocolError) as error:
-                reason = str(error)
             finally:
                 self.save_console(machine)
-        return "; ".join([*([reason] if reason else []), *tracker.problems[:3]]) or None
 
     def save_console(self, machine: Machine) -> None:
         """Keep what the guest printed, if the user wants it."""

@@ -7,10 +7,12 @@ from mtrrzap.guest.record.facts import firmware_name, kernel_name, last_words
 from mtrrzap.guest.record.image import image_version
 from mtrrzap.guest.record.machine import Machine
 from mtrrzap.guest.record.mtree import parse_mtree
-from mtrrzap.guest.record.options import firmware_image
+from mtrrzap.guest.record.options import Options, firmware_image, memory_bytes
 from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.qmp import Qmp
 from mtrrzap.guest.trace import Slot
+
+_TCG_MAXPHYADDR = 40
 
 
 @dataclass(slots=True)
@@ -31,18 +33,27 @@ class Survey:
     """Why the guest did not come to its own end, or None."""
 
 
-def hardware(qmp: Qmp) -> Survey:
-    """Ask QEMU for what is known before the guest runs."""
+def unknown_hardware(options: Options) -> Survey:
+    """Return what the options say, for a recording that ends before QEMU has answered."""
+    return Survey(
+        vcpus=options.vcpus,
+        memory=memory_bytes(options.memory),
+        maxphyaddr=_TCG_MAXPHYADDR,
+        machine="unknown",
+        qemu="unknown",
+    )
+
+
+def hardware(qmp: Qmp, survey: Survey) -> None:
+    """Ask QEMU for what is known before the guest runs. Raises ``QmpError`` and ``LookupError``."""
     cpus = qmp.execute("query-cpus-fast")
     path = cpus[0]["qom-path"]
+    survey.vcpus = len(cpus)
+    survey.memory = int(qmp.execute("query-memory-size-summary")["base-memory"])
+    survey.maxphyaddr = int(qmp.execute("qom-get", path=path, property="phys-bits"))
     machine = str(qmp.execute("qom-get", path="/machine", property="type"))
-    return Survey(
-        vcpus=len(cpus),
-        memory=int(qmp.execute("query-memory-size-summary")["base-memory"]),
-        maxphyaddr=int(qmp.execute("qom-get", path=path, property="phys-bits")),
-        machine=machine.removesuffix("-machine"),
-        qemu=qmp.version,
-    )
+    survey.machine = machine.removesuffix("-machine")
+    survey.qemu = qmp.version
 
 
 def watch_console(machine: Machine, progress: Progress) -> None:
@@ -67,7 +78,8 @@ def run_survey(
         qmp.execute("cont")
         while (ending := qmp.ending()) is None:
             progress.sites = len(machine.log.addresses)
-            if not machine.turn(until) and monotonic() >= until:
+            machine.turn(until)
+            if monotonic() >= until:
                 survey.problem = f"the guest did not power off in {limit:g} s"
                 break
         if ending not in (None, "SHUTDOWN"):

@@ -102,15 +102,15 @@ class Tracker:
 def split_resets(resets: Sequence[int], vcpus: int, machine_resets: int) -> list[int | None] | None:
     """Tell INITs from machine resets in the log's list of CPU resets.
 
-    A machine reset resets all CPUs in one go, since they are all stopped then: ``vcpus`` different
-    CPUs in a row. Returns vCPU numbers for INITs and None for a machine reset, in order; or None
-    altogether if the resets that QMP announced are not found.
+    A machine reset resets all CPUs in the order of their numbers, and nothing comes in between
+    since all are stopped then. Returns vCPU numbers for INITs and None for a machine reset, in
+    order; or None altogether if the resets that QMP announced are not found.
     """
     out: list[int | None] = []
     index = 0
     while index < len(resets):
         group = resets[index : index + vcpus]
-        if machine_resets and len(set(group)) == vcpus:
+        if machine_resets and list(group) == list(range(vcpus)):
             out.append(None)
             machine_resets -= 1
             index += vcpus

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,8 @@ from conftest import Recording
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.initrd import proc_mtrr
-from mtrrzap.guest.record import Options, record
+from mtrrzap.guest.record import Options, record, session
+from mtrrzap.guest.record.survey import Survey, run_survey
 from mtrrzap.guest.trace import Trace, load
 
 CD = 1 << 30
@@ -128,6 +130,43 @@ def test_a_guest_that_never_powers_off(qemu: str, tmp_path: Path) -> None:
     assert trace.header.guest_kernel == "none"
     assert trace.header.notes == ("pass 1: the guest did not power off in 2 s",)
     assert trace.events[0] == Event(0, Kind.RESET)
+
+
+def test_an_instruction_that_pass_1_did_not_see(
+    qemu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A code page that is new to a recording pass makes the recorder repeat the pass."""
+
+    def forgetful(*arguments: Any) -> None:
+        run_survey(*arguments)
+        survey: Survey = arguments[2]
+        wrmsr = max(survey.addresses)  # SeaBIOS relocates it to the end of memory.
+        survey.addresses.discard(wrmsr)
+        survey.pages.discard(wrmsr >> 12)
+
+    monkeypatch.setattr(session, "run_survey", forgetful)
+    output = tmp_path / "t.trace"
+    outcome = record(Options(output=output, memory="64M", timeout=2, qemu=qemu))
+    assert outcome.passes == 2
+    assert outcome.incomplete == "the time limit of 2 s was reached"
+    assert len(of(read(output), 0, Kind.WRMSR)) == 31
+
+
+def test_a_missed_cr0_write_marks_the_trace(
+    qemu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No breakpoint at all: at the end CR0 does not agree, and the trace says so."""
+
+    def blind(*arguments: Any) -> None:
+        run_survey(*arguments)
+        arguments[2].addresses.clear()
+
+    monkeypatch.setattr(session, "run_survey", blind)
+    output = tmp_path / "t.trace"
+    outcome = record(Options(output=output, memory="64M", timeout=2, qemu=qemu))
+    assert outcome.incomplete is not None
+    assert "a write was missed" in outcome.incomplete
+    assert read(output).incomplete == outcome.incomplete
 
 
 def recorder(output: Path, *arguments: str) -> subprocess.Popen[str]:

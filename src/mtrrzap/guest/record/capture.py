@@ -105,7 +105,8 @@ class Capture:
         if not self.last_try:
             raise NewAddressesError
         self._tracker.problems.append(
-            f"an instruction at {fresh[0]:#x} turned up that no earlier pass had seen"
+            f"an instruction at {fresh[0]:#x} turned up that no earlier pass had seen "
+            "(is the kernel's address random?)"
         )
         self._sites.update(fresh)
 

@@ -105,32 +105,44 @@ class Machine:
         self._selector = selectors.DefaultSelector()
         self._handlers: dict[int, Callable[[bytes], None]] = {}
         self._open: list[socket.socket | int] = []
-        child: list[socket.socket | int] = []
-        self._log_fd = self._pipe(child, self.log.feed)
-        log_child = child[-1]
-        fcntl.fcntl(self._log_fd, fcntl.F_SETPIPE_SZ, _LOG_PIPE_SIZE)
-        self._pipe(child, self._keep_stderr)
-        stderr_child = child[-1]
         self._out: dict[str, socket.socket] = {}
-        arguments = ["-d", "in_asm,cpu_reset", "-D", f"/dev/fd/{log_child}"]
+        self._child: list[socket.socket | int] = []
+        self._log_fd, log = self._pipe(self.log.feed)
+        # Larger is faster; an unprivileged user may have used up what the system allows.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._log_fd, fcntl.F_SETPIPE_SZ, _LOG_PIPE_SIZE)
+        _, output = self._pipe(self._keep_stderr)
+        arguments = ["-d", "in_asm,cpu_reset", "-D", f"/dev/fd/{log}"]
         if log_ranges:
             arguments += ["-dfilter", ",".join(f"{a:#x}..{b:#x}" for a, b in log_ranges)]
-        for name in ("qmp", "console", "debugcon") + (("gdb",) if debug else ()):
-            fd = self._socket(name, child)
-            arguments += ["-chardev", f"socket,id=mtrrzap-{name},fd={fd}"]
-        arguments += ["-mon", "chardev=mtrrzap-qmp,mode=control"]
-        arguments += ["-serial", "chardev:mtrrzap-console"]
-        arguments += ["-device", "isa-debugcon,iobase=0x402,chardev=mtrrzap-debugcon"]
-        arguments += ["-gdb", "chardev:mtrrzap-gdb"] if debug else []
+        arguments += self._channels(debug=debug)
         self._selector.register(stop.reader, selectors.EVENT_READ)
-        fds = [end if isinstance(end, int) else end.fileno() for end in child]
+        self.process = self._start([*command[:1], *arguments, *command[1:]], output)
+
+    def _channels(self, *, debug: bool) -> list[str]:
+        """Make the sockets and return the arguments that give QEMU their other ends."""
+        uses = {
+            "qmp": ["-mon", "chardev=mtrrzap-qmp,mode=control"],
+            "console": ["-serial", "chardev:mtrrzap-console"],
+            "debugcon": ["-device", "isa-debugcon,iobase=0x402,chardev=mtrrzap-debugcon"],
+        }
+        if debug:
+            uses["gdb"] = ["-gdb", "chardev:mtrrzap-gdb"]
+        arguments = []
+        for name, use in uses.items():
+            fd = self._socket(name)
+            arguments += ["-chardev", f"socket,id=mtrrzap-{name},fd={fd}", *use]
+        return arguments
+
+    def _start(self, command: list[str], output: int) -> subprocess.Popen[bytes]:
+        """Start the process with its ends of the channels, and close them here."""
         try:
-            self.process = subprocess.Popen(
-                [*command[:1], *arguments, *command[1:]],
+            return subprocess.Popen(
+                command,
                 stdin=subprocess.DEVNULL,
-                stdout=stderr_child if isinstance(stderr_child, int) else None,
-                stderr=stderr_child if isinstance(stderr_child, int) else None,
-                pass_fds=fds,
+                stdout=output,
+                stderr=output,
+                pass_fds=[end if isinstance(end, int) else end.fileno() for end in self._child],
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
@@ -138,25 +150,27 @@ class Machine:
             self._close()
             raise
         finally:
-            for end in child:
+            for end in self._child:
                 _close_end(end)
 
     # ---- channels
 
-    def _pipe(self, child: list[socket.socket | int], handler: Callable[[bytes], None]) -> int:
+    def _pipe(self, handler: Callable[[bytes], None]) -> tuple[int, int]:
+        """Make a pipe that QEMU writes to; return its ends, ours and QEMU's."""
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         self._open.append(reader)
-        child.append(writer)
+        self._child.append(writer)
         self._listen(reader, handler)
-        return reader
+        return reader, writer
 
-    def _socket(self, name: str, child: list[socket.socket | int]) -> int:
+    def _socket(self, name: str) -> int:
+        """Make a socket pair and return the number of QEMU's end."""
         mine, other = socket.socketpair()
         mine.setblocking(False)
         self._open.append(mine)
         self._out[name] = mine
-        child.append(other)
+        self._child.append(other)
         known = {"console": self._keep_console, "debugcon": self.debugcon.extend}
         self._listen(mine.fileno(), known.get(name, lambda _data: None))
         return other.fileno()

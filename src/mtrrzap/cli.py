@@ -6,7 +6,9 @@ import typer
 
 from mtrrzap import __version__
 from mtrrzap.commands.compare import compare
+from mtrrzap.commands.initrd import initrd
 from mtrrzap.commands.policies import policies
+from mtrrzap.commands.record import record
 from mtrrzap.commands.requests import requests
 from mtrrzap.commands.show import show
 from mtrrzap.errors import UserError
@@ -20,8 +22,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (compare, show, requests, policies):
+for _command in (compare, show, requests, policies, initrd):
     app.command(_command.__name__)(_command)
+# Whatever follows -- is for QEMU.
+app.command("record", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    record
+)
 
 
 def _version(wanted: bool) -> None:

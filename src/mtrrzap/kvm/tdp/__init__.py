@@ -1,0 +1,10 @@
+"""The second-stage page table as KVM's TDP MMU keeps it, and what a zap does to it.
+
+``levels`` names entry sizes, ``runs`` stores uniform stretches, ``blocks`` says which leaf a fault
+installs, ``table`` is the page table with its walks. Everything is counted, nothing is timed.
+"""
+
+from mtrrzap.kvm.tdp.blocks import LeafRun, Memslot, leaf_runs
+from mtrrzap.kvm.tdp.table import PageTable, Zap
+
+__all__ = ["LeafRun", "Memslot", "PageTable", "Zap", "leaf_runs"]

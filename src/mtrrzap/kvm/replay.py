@@ -60,6 +60,8 @@ class Host:
     """KVM_X86_QUIRK_CD_NW_CLEARED, on unless user space disables it."""
     guest_has_mtrr: bool = True
     """CPUID.1:EDX.MTRR as the guest sees it."""
+    largest_page: int = 3
+    """Level of the largest page by which the host backs the guest: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
 
     def honours(self, needs: Needs) -> bool:
         """Tell if a policy with these needs makes requests for this VM at all."""

@@ -14,7 +14,7 @@ from mtrrzap.kvm.policy import POLICIES, Ask, Policy, Walk, by_name
 from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.tdp import Memslot
-from mtrrzap.kvm.vcpu import Vcpu, apply, power_on, refusal
+from mtrrzap.kvm.vcpu import Vcpu, power_on, step
 from mtrrzap.x86.ept import EptType
 from naive_tdp import SIZE, level_of, type_of
 from test_replay import CD, CLEAR, cr0, wrmsr
@@ -94,8 +94,7 @@ def expected(events: list[Event], policy: Policy, host: Host) -> list[tuple[obje
     brute.faults(states[v] for v in running)
     found: list[tuple[object, ...]] = []
     for position, event in enumerate(events):
-        if refusal(states[event.vcpu], event) is None:
-            states[event.vcpu] = apply(states[event.vcpu], event)
+        states[event.vcpu] = step(states[event.vcpu], event)[0]
         brute.zap(asked.get(position, ()))
         now = [states[v] for v in running]
         brute.faults(now)

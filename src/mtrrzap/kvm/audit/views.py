@@ -15,10 +15,11 @@ from mtrrzap.kvm.audit.parts import Parts
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Walk
 from mtrrzap.kvm.ranges import PAGE_SHIFT, Range
-from mtrrzap.kvm.tdp.blocks import LeafRun, Memslot, disjoint, leaf_runs
+from mtrrzap.kvm.tdp.blocks import LeafRun, Leaves, Memslot, disjoint
 from mtrrzap.kvm.tdp.levels import down, up
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.x86.ept import EptType
+from mtrrzap.x86.mtrr import Mtrrs
 
 Kind = tuple[EptType | None, int]
 """A leaf's type and level."""
@@ -35,6 +36,10 @@ def memslots(header: Header, mask: MtMask) -> tuple[Memslot, ...]:
     return disjoint(named) or (Memslot(0, top, level),)
 
 
+_Key = tuple[Mtrrs, bool]
+"""MTRRs and CR0.CD."""
+
+
 class Views:
     """The views of all states of a trace, and the partition that fits them and the zaps."""
 
@@ -48,23 +53,25 @@ class Views:
         """``states`` are all that occur, ``zapped`` all ranges of requests."""
         self._subtrees = mask.policy.walk is Walk.SUBTREES
         self._levels = range(1, mask.host.largest_page + 1) if self._subtrees else range(1, 2)
-        runs: dict[Vcpu, tuple[LeafRun, ...]] = {
-            state: tuple(run for slot in slots for run in leaf_runs(slot, state, mask))
-            for state in states
-        }
+        # Of CR0 only CD matters.
+        distinct = {(state.mtrrs, state.cd): state for state in states}
+        runs: dict[_Key, tuple[LeafRun, ...]] = {}
+        for key, state in distinct.items():
+            leaves = Leaves(state, mask)
+            runs[key] = tuple(run for slot in slots for run in leaves.runs(slot))
         edges = {edge for found in set(runs.values()) for run in found for edge in run[:2]}
         for r in zapped:
             for level in self._levels:
                 edges.update(self._cut(r, level))
         self.parts = Parts(edges)
         interned: dict[tuple[LeafRun, ...], View] = {}
-        self._views: dict[Vcpu, View] = {}
+        self._views: dict[_Key, View] = {}
         self._zapped: dict[tuple[Range, ...], dict[int, int]] = {}
-        for state, found in runs.items():
+        for key, found in runs.items():
             view = interned.get(found)
             if view is None:
                 view = interned[found] = self._view(found)
-            self._views[state] = view
+            self._views[key] = view
         self._memory = sum(self.parts.mask(slot.start, slot.end) for slot in slots)
 
     def _view(self, runs: tuple[LeafRun, ...]) -> View:
@@ -78,7 +85,7 @@ class Views:
 
     def of(self, state: Vcpu) -> View:
         """Return the view of a state."""
-        return self._views[state]
+        return self._views[state.mtrrs, state.cd]
 
     def zapped(self, ranges: tuple[Range, ...]) -> dict[int, int]:
         """Return, per level, the parts in memslots whose leaves of that level the zaps clear."""

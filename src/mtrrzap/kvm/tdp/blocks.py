@@ -10,6 +10,7 @@ into blocks of one vCPU that do not depend on the order of the faults.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from mtrrzap.kvm.mtmask import HugePages, MtMask, Stretch
@@ -50,12 +51,29 @@ def disjoint(slots: Iterable[Memslot]) -> tuple[Memslot, ...]:
     return tuple(found)
 
 
-def leaf_runs(slot: Memslot, vcpu: Vcpu, mask: MtMask) -> Iterator[LeafRun]:
-    """Yield the leaves that this vCPU installs if it touches every frame of a memslot."""
-    huge = HugePages(mask, vcpu)
-    edges = sorted(edge for edge in huge.edges if slot.start < edge < slot.end)
-    levels = _levels(slot.start, slot.end, slot.level, edges, huge.allowed)
-    yield from _typed(levels, mask.stretches(vcpu, host_mmio=slot.host_mmio))
+class Leaves:
+    """The leaves that one vCPU's faults install, for several memslots."""
+
+    def __init__(self, vcpu: Vcpu, mask: MtMask) -> None:
+        """Look the vCPU's map up once."""
+        self._vcpu = vcpu
+        self._mask = mask
+        self._ram = tuple(mask.stretches(vcpu))
+
+    @cached_property
+    def _huge(self) -> HugePages:
+        return HugePages(self._mask, self._vcpu)
+
+    def runs(self, slot: Memslot) -> Iterator[LeafRun]:
+        """Yield the leaves that it installs if it touches every frame of a memslot."""
+        stretches = self._ram
+        if slot.host_mmio:
+            stretches = tuple(self._mask.stretches(self._vcpu, host_mmio=True))
+        levels: Iterable[tuple[int, int, int]] = [(slot.start, slot.end, 1)]
+        if slot.level > 1:
+            edges = sorted(edge for edge in self._huge.edges if slot.start < edge < slot.end)
+            levels = _levels(slot.start, slot.end, slot.level, edges, self._huge.allowed)
+        return _typed(levels, iter(stretches))
 
 
 def _levels(

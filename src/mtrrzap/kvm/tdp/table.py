@@ -17,7 +17,7 @@ from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Walk
 from mtrrzap.kvm.ranges import EVERYTHING, PAGE_SHIFT, Range
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR
-from mtrrzap.kvm.tdp.blocks import LeafRun, Memslot, disjoint, leaf_runs
+from mtrrzap.kvm.tdp.blocks import LeafRun, Leaves, Memslot, disjoint
 from mtrrzap.kvm.tdp.levels import BITS, TOP_LEAF, down, frames, up
 from mtrrzap.kvm.tdp.runs import Runs
 from mtrrzap.kvm.vcpu import Vcpu
@@ -117,21 +117,22 @@ class PageTable:
         if slot is None:
             self._link(gfn, gfn + 1, 1)
             return None
-        for run in leaf_runs(slot, vcpu, mask):
+        for run in Leaves(vcpu, mask).runs(slot):
             if gfn < run.end:
                 start = down(gfn, run.level)
                 leaf = run._replace(start=start, end=start + frames(run.level))
                 self._install(leaf)
                 return leaf
-        raise AssertionError("leaf_runs covers the memslot")
+        raise AssertionError("the runs cover the memslot")
 
     def fill(self, vcpu: Vcpu, mask: MtMask, within: Range = EVERYTHING) -> None:
         """Let a vCPU touch every frame of the memslots (inside a range), in any order."""
+        leaves = Leaves(vcpu, mask)
         for slot in self.slots:
             start, end = max(slot.start, within.start), min(slot.end, within.end)
             if start >= end:
                 continue
-            for run in leaf_runs(slot, vcpu, mask):
+            for run in leaves.runs(slot):
                 for a, b in self._gaps(max(run.start, start), min(run.end, end)):
                     self._install(run._replace(start=down(a, run.level), end=up(b, run.level)))
 

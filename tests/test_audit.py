@@ -236,6 +236,23 @@ def test_boots_are_right_under_every_row_from_base2_on(
     assert set(words.values()) == {"stale", "right"}
 
 
+@pytest.mark.parametrize("boot", [guests.seabios, guests.ovmf])
+def test_boots_are_right_without_the_quirk(boot: Callable[[int], Trace]) -> None:
+    host = Host(quirk_cd_nw_cleared=False)
+    assert {verdict(boot(4), policy, host).word for policy in POLICIES} == {"right"}
+
+
+@pytest.mark.parametrize("boot", [guests.seabios, guests.ovmf])
+def test_one_memslot_from_0_makes_a_boot_wrong_under_patches_10_and_12(
+    boot: Callable[[int], Trace],
+) -> None:
+    made = boot(4)
+    flat = replace(made, header=replace(made.header, memslots=(Slot(0, 0xC0000, "ram"),)))
+    words = {name: verdict(flat, by_name(name)).word for name in PATCH_12 | PATCH_10}
+    stale = {"Base2+9+10+12", "Base2+9+10+11+12"}
+    assert {name for name, word in words.items() if word == "stale"} == stale
+
+
 def test_the_last_window_of_a_boot_leaves_cd_types_behind() -> None:
     """Linux clears CD after its last zap: under v6.1 all of memory may ignore the guest's PAT."""
     made = guests.seabios(4)

@@ -13,6 +13,7 @@ Two oddities, both on the safe side (a smaller page than need be):
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from mtrrzap.kvm.memtype import VariableRange, variable_ranges
 from mtrrzap.x86 import msr as m
@@ -64,8 +65,14 @@ def edges(mtrrs: Mtrrs) -> set[int]:
         return set()
     found = {edge for r in variable_ranges(mtrrs) for edge in (r.start, r.end)}
     if mtrrs.fixed_enabled:
-        types = mtrrs.fixed_types()
-        starts = [f.start + i * f.step for f in m.FIXED for i in range(8)]
         found.add(m.FIXED_END)
-        found.update(start for n, start in enumerate(starts) if n and types[n] is not types[n - 1])
+        found.update(_fixed_edges(mtrrs.fixed))
     return found
+
+
+@lru_cache(maxsize=64)
+def _fixed_edges(fixed: tuple[int, ...]) -> tuple[int, ...]:
+    """Return where the types of neighbouring fixed sub-ranges differ."""
+    types = b"".join(value.to_bytes(8, "little") for value in fixed)
+    starts = [f.start + i * f.step for f in m.FIXED for i in range(8)]
+    return tuple(starts[n] for n in range(1, len(types)) if types[n] != types[n - 1])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mtrrzap.kvm.consistency import consistent, edges
-from mtrrzap.kvm.memtype import physical_map, variable_ranges
+from mtrrzap.kvm.memtype import type_in, variable_ranges
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.ranges import PAGE_SHIFT
 from mtrrzap.kvm.replay import Host
@@ -62,18 +62,15 @@ class MtMask:
         if one is not None:
             yield one
             return
-        pending: Stretch | None = None
-        for segment in physical_map(vcpu.mtrrs, guest_has_mtrr=self.host.guest_has_mtrr):
-            assert segment.type is not None, "KVM always has an answer"
-            kind = EptType(segment.type)
-            if pending is None:
-                pending = Stretch(0, 0, kind)
-            elif pending.type != kind:
-                yield pending
-                pending = Stretch(pending.end, 0, kind)
-            pending = pending._replace(end=segment.end >> PAGE_SHIFT)
-        assert pending is not None, "a map has a segment"
-        yield pending._replace(end=BEYOND)
+        mtrrs, ranges = vcpu.mtrrs, variable_ranges(vcpu.mtrrs)
+        has_mtrr = self.host.guest_has_mtrr
+        start, found = 0, type_in(mtrrs, ranges, 0, guest_has_mtrr=has_mtrr)
+        for edge in sorted(edges(mtrrs)):
+            here = type_in(mtrrs, ranges, edge, guest_has_mtrr=has_mtrr)
+            if here is not found:
+                yield Stretch(start >> PAGE_SHIFT, edge >> PAGE_SHIFT, EptType(found))
+                start, found = edge, here
+        yield Stretch(start >> PAGE_SHIFT, BEYOND, EptType(found))
 
     def at(self, vcpu: Vcpu, gfn: int, *, host_mmio: bool = False) -> EptType | None:
         """Return the type of a leaf that this vCPU's fault installs at one frame."""

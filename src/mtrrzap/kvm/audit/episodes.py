@@ -26,28 +26,33 @@ class Episodes(Generic[K, C]):
     def __init__(self) -> None:
         """Begin with nothing holding."""
         self._now: Mapping[K, int] = {}
-        self._open: list[Episode[K, C]] = []
+        self._open: dict[K, list[Episode[K, C]]] = {}
         self._closed: list[Episode[K, C]] = []
 
     def update(self, event: int, now: Mapping[K, int], context: C) -> None:
         """Say what holds after an event: key -> parts."""
         before = self._now
-        if now == before:
-            return
         self._now = now
-        still: list[Episode[K, C]] = []
-        for episode in self._open:
-            held = now.get(episode.key, 0)
-            if over := episode.mask & ~held:
-                self._closed.append(episode._replace(mask=over, end=event, after=context))
-            if left := episode.mask & held:
-                still.append(episode._replace(mask=left))
+        for key, mask in before.items():
+            if over := mask & ~now.get(key, 0):
+                self._close(key, over, event, context)
         for key, mask in now.items():
             if new := mask & ~before.get(key, 0):
-                still.append(Episode(key, new, event, None, context))
-        self._open = still
+                self._open.setdefault(key, []).append(Episode(key, new, event, None, context))
+
+    def _close(self, key: K, over: int, event: int, context: C) -> None:
+        still: list[Episode[K, C]] = []
+        for episode in self._open[key]:
+            if ended := episode.mask & over:
+                self._closed.append(episode._replace(mask=ended, end=event, after=context))
+                if left := episode.mask & ~over:
+                    still.append(episode._replace(mask=left))
+            else:
+                still.append(episode)
+        self._open[key] = still
 
     def all(self) -> Iterator[Episode[K, C]]:
         """Yield every episode; those that still hold have no end."""
         yield from self._closed
-        yield from self._open
+        for episodes in self._open.values():
+            yield from episodes

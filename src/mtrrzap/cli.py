@@ -5,6 +5,7 @@ import sys
 import typer
 
 from mtrrzap import __version__
+from mtrrzap.commands.audit import audit
 from mtrrzap.commands.compare import compare
 from mtrrzap.commands.initrd import initrd
 from mtrrzap.commands.policies import policies
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (compare, show, requests, policies, initrd):
+for _command in (compare, audit, show, requests, policies, initrd):
     app.command(_command.__name__)(_command)
 # Whatever follows -- is for QEMU.
 app.command("record", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

@@ -32,7 +32,7 @@ class Atomic(SharedObject):
         return self._operation("store", value, order=order)
 
     def cmpxchg(self, old: Hashable, new: Hashable, order: Order = RELAXED) -> Operation:
-        """``atomic_cmpxchg()``: sends back the value found; it was stored if that equals ``old``."""
+        """``atomic_cmpxchg()``: sends back what was there; stores ``new`` if that was ``old``."""
         return self._operation("cmpxchg", old, new, order=order)
 
     def wait_until(self, value: Hashable, order: Order = RELAXED) -> Operation:
@@ -112,9 +112,9 @@ class Sequence(SharedObject):
             case "advance":
                 return ((Number(value + 1), None),)
             case "post":
-                return ((Number(operation.args[0]), None),)  # type: ignore[arg-type, call-overload]
+                return ((Number(operation.args[0]), None),)
         number, lag = operation.args
-        there = value >= number - lag  # type: ignore[operator]
+        there = value >= number - lag
         if operation.verb == "reached":
             return ((value, there),)
         return ((value, None),) if there else ()

@@ -39,7 +39,7 @@ class Operation:
 
     target: SharedObject
     verb: str
-    args: tuple[Hashable, ...] = ()
+    args: tuple[Any, ...] = ()
     order: Order = RELAXED
 
     def __str__(self) -> str:

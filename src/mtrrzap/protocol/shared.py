@@ -54,7 +54,7 @@ class SharedObject:
         return 1
 
     def problem(self, value: Any, operation: Operation, after: Any) -> str | None:  # noqa: ARG002
-        """Say what this step loses that it must not lose (see the property *capacity*), if it does."""
+        """Say what this step loses that it must not lose (see *capacity*), if it does."""
         return None
 
     def draw(self, value: Any) -> str:
@@ -133,9 +133,8 @@ class SharedState:
         """Return the shared objects in the order of their definition, base classes first."""
         found: dict[str, SharedObject] = {}
         for owner in reversed(cls.__mro__):
-            for name, attribute in vars(owner).items():
-                if isinstance(attribute, SharedObject):
-                    found[name] = attribute
+            mine = vars(owner).items()
+            found |= {name: each for name, each in mine if isinstance(each, SharedObject)}
         return tuple(found.values())
 
     def __copy__(self) -> Self:

@@ -1,8 +1,8 @@
 """``sketch``: the code that the v2 discussion sketched on 24 May 2023.
 
 A plain bool under the list's lock: set when a range is queued and nobody is zapping, cleared under
-the lock when the zapper has seen the list empty. Nothing queued meanwhile can be missed. v4 replaced
-this bool.
+the lock when the zapper has seen the list empty. Nothing queued meanwhile can be missed. v4
+replaced this bool.
 """
 
 from mtrrzap.protocol.atomic import Atomic

@@ -32,7 +32,7 @@ class Mmu(SharedObject):
     def describe(self, operation: Operation) -> str:
         """Render with the range, and without the object: there is one MMU."""
         start, end = operation.args
-        return f"{operation.verb.replace('_', ' ')} {show_range(start, end)}"  # type: ignore[arg-type]
+        return f"{operation.verb.replace('_', ' ')} {show_range(start, end)}"
 
 
 class Allocator(SharedObject):

@@ -81,7 +81,7 @@ class ZapArray(SharedObject):
         if operation.verb == "take":
             return (((), merged(value)),)
         start, end = operation.args
-        return ((self._added(value, start, end), None),)  # type: ignore[arg-type]
+        return ((self._added(value, start, end), None),)
 
     def _added(self, value: tuple[int, ...], start: int, end: int) -> tuple[int, ...]:
         entry = pack(*FIXED) if end <= FIXED[1] else pack(start, end)
@@ -101,7 +101,7 @@ class ZapArray(SharedObject):
         if operation.verb != "add":
             return None
         kept = merged(after)
-        for start, end in (*merged(value), operation.args):  # type: ignore[misc]
+        for start, end in (*merged(value), operation.args):
             if not any(low <= start and end <= high for low, high in kept):
                 return f"{self.name} is full and {show_range(start, end)} is dropped"
         return None

@@ -22,7 +22,7 @@ LINES = 100_000
 """How many lines a protocol may run between two operations before it counts as endless."""
 
 
-class Unfreezable(Exception):
+class UnfreezableError(Exception):
     """Something in a frame cannot be compared by value."""
 
 
@@ -99,7 +99,7 @@ class Automaton:
         )
 
     def _home(self) -> str:
-        code = self._protocol.call.__code__  # type: ignore[attr-defined]
+        code = self._protocol.call.__code__
         return f"{code.co_filename}:{code.co_firstlineno}"
 
     def _send(self, steps: Steps, value: Any, *, watched: bool) -> Operation | None:
@@ -148,7 +148,7 @@ def _key(steps: Steps, results: tuple[Any, ...]) -> Hashable:
         return ("results", results)
     try:
         return tuple(_frame_key(generator) for generator in _chain(steps))
-    except Unfreezable:
+    except UnfreezableError:
         return ("results", results)
 
 
@@ -177,7 +177,7 @@ def freeze(value: Any) -> Hashable:
     """Return something hashable that is equal for equal values, and never for different ones.
 
     Raises:
-        Unfreezable: if ``value`` can change, or cannot be compared by what it holds.
+        UnfreezableError: if ``value`` can change, or cannot be compared by what it holds.
     """
     if value is None or isinstance(value, FrameType):
         return None
@@ -188,13 +188,13 @@ def freeze(value: Any) -> Hashable:
     if isinstance(value, _ITERATORS):
         return (type(value), freeze(value.__reduce__()[1:]))
     if isinstance(value, list | dict | set | GeneratorType) or not _compares_by_value(value):
-        raise Unfreezable
+        raise UnfreezableError
     return (type(value), value)
 
 
 def _compares_by_value(value: Any) -> bool:
-    kind = type(value)
-    return kind.__hash__ is not None and kind.__hash__ is not object.__hash__
+    hashing: Any = type(value).__hash__
+    return hashing is not None and hashing is not object.__hash__
 
 
 def _probe() -> bool:

@@ -25,7 +25,7 @@ State = tuple[int, ...]
 
 
 class Entry(NamedTuple):
-    """What one alternative does on one value: next local state, value, ghost event (or -1), flags."""
+    """What an alternative does on a value: next local state, value, ghost event or -1, flags."""
 
     local: int
     value: int

@@ -32,7 +32,7 @@ class Stepper:
         self._vcpus = model.vcpus
         groups = model.groups
         self._pairs = [i for i in range(model.vcpus - 1) if symmetry and groups[i] == groups[i + 1]]
-        self._runs = _runs(self._pairs)
+        self.runs = _runs(self._pairs)
         self._entries: dict[tuple[int, int, int], Entry | None] = {}
         self._ghost_steps: dict[tuple[int, int, int], tuple[int, int]] = {}
         self._keys: dict[tuple[int, int], int] = {}
@@ -92,7 +92,7 @@ class Stepper:
         locals_ = list(state[: self._vcpus])
         ghost = state[-1]
         keys = [self._key(ghost, vcpu) for vcpu in range(self._vcpus)]
-        for first, last in self._runs:
+        for first, last in self.runs:
             for i in range(first + 1, last + 1):
                 j = i
                 while j > first and (locals_[j - 1], keys[j - 1]) > (locals_[j], keys[j]):

@@ -10,6 +10,7 @@ the atoms that its call still waits for, and the zaps in flight (by vCPU) that b
 from __future__ import annotations
 
 from collections.abc import Hashable
+from itertools import pairwise
 from typing import Any
 
 from mtrrzap.engine.check.ghost import Step
@@ -30,7 +31,7 @@ class Atoms:
         """Cut at the ends of every requested range."""
         wanted = {entry for each in scenario.requests for request in each for entry in request}
         ends = sorted({end for entry in wanted for end in entry})
-        pieces = zip(ends, ends[1:], strict=False)
+        pieces = pairwise(ends)
         self._atoms: list[Range] = [
             (low, high)
             for low, high in pieces
@@ -63,9 +64,9 @@ class LostZap:
         called = -1 if step.call is None else self._atoms.mask(step.call)
         begun = ended = -1
         if step.operation.verb == "zap_begin":
-            begun = self._atoms.mask((step.operation.args,))  # type: ignore[arg-type]
+            begun = self._atoms.mask((step.operation.args,))
         elif step.operation.verb == "zap_end":
-            ended = self._atoms.mask((step.operation.args,))  # type: ignore[arg-type]
+            ended = self._atoms.mask((step.operation.args,))
         event = (called, begun, ended, step.returns)
         return None if event == (-1, -1, -1, False) else event
 

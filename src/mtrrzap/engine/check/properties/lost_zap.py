@@ -95,7 +95,7 @@ class LostZap:
 
     def swapped(self, value: Value, vcpu: int) -> Value:
         """Exchange two shares, and the two vCPUs' bits in all of them."""
-        shares = [(out, _swap_bits(ours, vcpu)) for out, ours in value]
+        shares = [(out, swap_bits(ours, vcpu)) for out, ours in value]
         shares[vcpu], shares[vcpu + 1] = shares[vcpu + 1], shares[vcpu]
         return tuple(shares)
 
@@ -107,6 +107,7 @@ def _finish(outstanding: int, ours: int, ended: int, zapper: int) -> tuple[int, 
     return (outstanding, ours & ~zapper) if outstanding else (0, 0)
 
 
-def _swap_bits(bits: int, at: int) -> int:
+def swap_bits(bits: int, at: int) -> int:
+    """Exchange the bits ``at`` and ``at + 1``."""
     low, high = bits >> at & 1, bits >> at + 1 & 1
     return bits & ~(3 << at) | low << at + 1 | high << at

@@ -69,7 +69,10 @@ class ZapArray(SharedObject):
         return ()
 
     def add(self, start: int, end: int) -> Operation:
-        """Queue the range; if the array is full, purge it and queue everything instead."""
+        """Queue the range; if the array is full, purge it and queue everything instead.
+
+        Sends back False if an entry covers the range already.
+        """
         return self._operation("add", start, end)
 
     def take(self) -> Operation:
@@ -80,8 +83,8 @@ class ZapArray(SharedObject):
         """Add or take."""
         if operation.verb == "take":
             return (((), merged(value)),)
-        start, end = operation.args
-        return ((self._added(value, start, end), None),)
+        after = self._added(value, *operation.args)
+        return ((after, after != value),)
 
     def _added(self, value: tuple[int, ...], start: int, end: int) -> tuple[int, ...]:
         entry = pack(*FIXED) if end <= FIXED[1] else pack(start, end)

@@ -39,6 +39,8 @@ class Search:
         self._seen: dict[State, int] = {}
         self._levels: list[int] = []
         self.result = Exploration()
+        self.full = False
+        """Whether it stopped because of the limit of states."""
         self._ends: dict[int, tuple[int, Choice | None]] = {}
 
     def run(self) -> Exploration:
@@ -88,6 +90,7 @@ class Search:
         states = len(self.states)
         if self._limits.states is not None and states >= self._limits.states:
             self.result.cut = f"limit of {self._limits.states:,} states"
+            self.full = True
             return True
         if at % _EVERY == 0:
             seconds = time.perf_counter() - started

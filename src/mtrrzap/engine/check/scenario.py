@@ -53,6 +53,9 @@ class Scenario:
 
     def title(self) -> str:
         """Describe the world in a few words."""
+        if self.forever:
+            failing = ", allocation may fail" if self.alloc_fails else ""
+            return f"{self.vcpus} vCPUs that ask for ever{failing}"
         counts = {len(requests) for requests in self.requests}
         each = f"{counts.pop()}" if len(counts) == 1 else "some"
         parts = [f"{self.vcpus} vCPUs", f"{each} request{'s' if each != '1' else ''} each"]

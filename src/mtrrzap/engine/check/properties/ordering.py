@@ -117,8 +117,9 @@ class Ordering:
     def key(self, value: Any, vcpu: int) -> int:
         """Sort by the call, then by what the vCPU knows of it."""
         asked, zapped, zappers = value.calls[vcpu]
-        share = zapped << 5 | asked << 4 | zappers.bit_count()
-        return (share << 8 | value.vcpus[vcpu][vcpu]) & 0x7FFFFFFF
+        share: int = zapped << 5 | asked << 4 | zappers.bit_count()
+        known: int = value.vcpus[vcpu][vcpu]
+        return (share << 8 | known) & 0x7FFFFFFF
 
     def swapped(self, value: Any, vcpu: int) -> Hashable:
         """Exchange two vCPUs, in what they know and in what is known of them."""

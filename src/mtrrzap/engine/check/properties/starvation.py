@@ -6,8 +6,8 @@ makes a step or, somewhere on the cycle, cannot. It is looked for in each strong
 component of the graph without the watched vCPU's returns, and reported as a lasso: a stem, and a
 loop that repeats for ever.
 
-The kernel's spinlock queues its waiters, so here a lock is taken in two steps, joining the queue and
-being served: an unfair lock would starve every protocol.
+The kernel's spinlock queues its waiters, so here a lock is taken in two steps, joining the queue
+and being served: an unfair lock would starve every protocol.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def measure(
     if graph.cut:
         return Work(nothing, nothing, None, len(needed), union, *size, cut=graph.cut)
     condensed = _Condensed(model, graph)
-    zaps = condensed.span(lambda range_: 1)
+    zaps = condensed.span(lambda _: 1)
     frames = condensed.span(lambda range_: range_[1] - range_[0])
     waiting: int | None = 0
     firsts = {scenario.requests[vcpu]: vcpu for vcpu in reversed(range(scenario.vcpus))}

@@ -1,0 +1,1 @@
+"""The commands, one module each: they read arguments, call an engine, and print."""

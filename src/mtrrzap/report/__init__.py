@@ -1,0 +1,1 @@
+"""Render what the engines found, for people and for other programs."""

@@ -57,6 +57,7 @@ def as_json(results: list[tuple[str, list[Verdict]]]) -> list[dict[str, Any]]:
             "transitions": verdict.transitions,
             "depth": verdict.depth,
             "seconds": round(verdict.seconds, 4),
+            "search_seconds": round(verdict.search_seconds, 4),
             "bytes": verdict.bytes,
             "engine": verdict.engine,
             "work": _work(verdict),

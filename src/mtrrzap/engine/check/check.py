@@ -87,6 +87,8 @@ class Verdict:
     seconds: float
     bytes: int = 0
     depth: int = 0
+    search_seconds: float = 0.0
+    """Of ``seconds``, what the search itself took: no loading of code, no counterexample."""
     engine: str = "python"
     counterexample: Counterexample | None = None
     measured: work.Work | None = None
@@ -180,6 +182,7 @@ def judged(
                 seconds=seconds,
                 bytes=found.bytes,
                 depth=found.depth,
+                search_seconds=found.seconds,
                 engine=found.engine,
                 counterexample=shown,
             )

@@ -172,8 +172,10 @@ class FastSearch:
 
     def run(self) -> Exploration:
         """Search to the end, to the last wanted violation, to a limit, or until Ctrl-C."""
-        started = time.perf_counter()
         self._begin()
+        self._advance()  # pauses at once: it loads the compiled code, or compiles it
+        self._control[kernel.PAUSE_AT] = _PAUSE
+        started = time.perf_counter()
         result = Exploration(engine="numba")
         try:
             while result.cut is None:
@@ -199,7 +201,7 @@ class FastSearch:
             self._states[word] |= number << shift
         self._control[kernel.COUNT] = 1
         self._control[kernel.LEVEL_END] = 1
-        self._control[kernel.PAUSE_AT] = _PAUSE
+        self._control[kernel.PAUSE_AT] = 0
         kernel.rebuild(self._states, 1, self._table, self._slots, self._words)
 
     def _hash(self, slots: int) -> None:

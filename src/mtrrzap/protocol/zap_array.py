@@ -29,10 +29,10 @@ _ORDER_BITS = 6
 
 def pack(start: int, end: int) -> int:
     """Pack the smallest aligned power-of-two block around ``[start, end)`` into 8 bytes."""
-    order = max(0, (end - start - 1).bit_length())
-    while start >> order << order != start or (start >> order) + 1 << order < end:
+    order = 0
+    while start >> order != end - 1 >> order:
         order += 1
-        start = start >> order << order
+    start = start >> order << order
     return start << _ORDER_BITS | order
 
 

@@ -47,7 +47,7 @@ class Automaton:
         """Work on ``vm``, whose objects the operations must belong to."""
         self._protocol = protocol
         self._vm = vm
-        self._objects: tuple[SharedObject, ...] = vm.objects()
+        self.objects: tuple[SharedObject, ...] = vm.objects()
         self._started: dict[tuple[Range, ...], Place] = {}
 
     def start(self, ranges: tuple[Range, ...]) -> Place:
@@ -118,7 +118,7 @@ class Automaton:
             raise UserError(
                 f"a protocol yields operations, and this is {operation!r}", place=where(steps)
             )
-        if not any(operation.target is known for known in self._objects):
+        if not any(operation.target is known for known in self.objects):
             raise UserError(
                 f"{operation} belongs to no object of this vm",
                 place=where(steps),

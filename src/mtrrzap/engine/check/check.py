@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from mtrrzap.engine.check import solo
 from mtrrzap.engine.check.explore import Progress, Search
 from mtrrzap.engine.check.ghost import Ghost, NoGhost
 from mtrrzap.engine.check.model import Model
@@ -105,6 +106,7 @@ def check(scenario: Scenario, options: Options | None = None) -> list[Verdict]:
         if name not in PROPERTIES:
             mend = f"there are {', '.join(PROPERTIES)}"
             raise UserError(f"no property is called {name!r}", mend=mend)
+    solo.run(scenario)
     verdicts: list[Verdict] = []
     safety = {name: flag for name, flag in SAFETY.items() if name in options.properties}
     if safety:
@@ -132,13 +134,13 @@ def search(model: Model, options: Options, wanted: int) -> Exploration:
         "progress": options.progress,
     }
     limits = options.limits
-    compiled = options.engine == "numba" or (options.engine == "auto" and numba_works())
-    if options.engine == "auto" and compiled and (limits.states is None or limits.states > SMALL):
-        small = Search(model, limits=replace(limits, states=SMALL), **arguments)  # type: ignore[arg-type]
-        found = small.run()
-        if not small.full:
+    small = min(limits.states or SMALL, SMALL)
+    if options.engine == "auto":
+        first = Search(model, limits=replace(limits, states=small), **arguments)  # type: ignore[arg-type]
+        found = first.run()
+        if not first.full or small == limits.states:
             return found
-    if not compiled:
+    if options.engine == "python" or (options.engine == "auto" and not numba_works()):
         return Search(model, limits=limits, **arguments).run()  # type: ignore[arg-type]
     if not numba_works():
         raise UserError("the compiled search needs numba", mend="pip install 'mtrrzap[check]'")

@@ -164,7 +164,7 @@ class FastSearch:
         self._limits = limits or Limits()
         self._progress = progress
         self._tables = Tables(model)
-        self._fields, self._words = fields_for(self._tables.rooms())
+        self._fields, self.words = fields_for(self._tables.rooms())
         self._control = np.zeros(kernel.CONTROLS, np.int64)
         self._control[kernel.WANTED] = wanted
         self._violations = np.zeros((kernel.FLAGS, 2), np.int64)
@@ -189,7 +189,7 @@ class FastSearch:
 
     def _begin(self) -> None:
         room = _FIRST_ROOM
-        self._states = np.empty(room * self._words, np.int64)
+        self._states = np.empty(room * self.words, np.int64)
         self._parents = np.empty(room, np.uint32)
         self._hash(2 * room)
         first = self._stepper.canonical(self._model.initial)
@@ -197,23 +197,23 @@ class FastSearch:
         for field, number in enumerate(first):
             word, shift, _ = self._fields[field]
             if field == 0:
-                self._states[: self._words] = 0
+                self._states[: self.words] = 0
             self._states[word] |= number << shift
         self._control[kernel.COUNT] = 1
         self._control[kernel.LEVEL_END] = 1
         self._control[kernel.PAUSE_AT] = 0
-        kernel.rebuild(self._states, 1, self._table, self._slots, self._words)
+        kernel.rebuild(self._states, 1, self._table, self._slots, self.words)
 
     def _hash(self, slots: int) -> None:
         self._slots = slots
-        self._table = np.full(slots * self._words, kernel.EMPTY, np.int64)
+        self._table = np.full(slots * self.words, kernel.EMPTY, np.int64)
         self._control[kernel.SLOTS] = slots
 
     def _advance(self) -> int:
         tables = self._tables
         return int(
             kernel.search(
-                self._states, self._parents, self._table, self._words, self._fields,
+                self._states, self._parents, self._table, self.words, self._fields,
                 self._model.vcpus, self._runs, tables.options, tables.option_field,
                 tables.option_row, tables.effects, tables.events, tables.stride, tables.swaps,
                 tables.keys, tables.finished, self._violations, self._control,
@@ -255,10 +255,10 @@ class FastSearch:
             room = 2 * len(self._parents)
             if room >= 1 << 32:
                 return "4 billion states"
-            self._states = np.resize(self._states, room * self._words)
+            self._states = np.resize(self._states, room * self.words)
             self._parents = np.resize(self._parents, room)
             self._hash(2 * self._slots)
-            kernel.rebuild(self._states, count, self._table, self._slots, self._words)
+            kernel.rebuild(self._states, count, self._table, self._slots, self.words)
         except MemoryError:
             return "out of memory"
         return None
@@ -268,17 +268,17 @@ class FastSearch:
 
     def _fit_layout(self) -> None:
         fields, words = fields_for(self._tables.rooms())
-        if words == self._words and np.array_equal(fields, self._fields):
+        if words == self.words and np.array_equal(fields, self._fields):
             return
         count = int(self._control[kernel.COUNT])
         states = np.empty(len(self._parents) * words, np.int64)
-        kernel.repack(self._states, count, self._words, self._fields, states, words, fields)
-        self._states, self._fields, self._words = states, fields, words
+        kernel.repack(self._states, count, self.words, self._fields, states, words, fields)
+        self._states, self._fields, self.words = states, fields, words
         self._hash(self._slots)
-        kernel.rebuild(self._states, count, self._table, self._slots, self._words)
+        kernel.rebuild(self._states, count, self._table, self._slots, self.words)
 
     def _unpacked(self, index: int) -> State:
-        words = self._states[index * self._words : (index + 1) * self._words]
+        words = self._states[index * self.words : (index + 1) * self.words]
         return tuple(
             int(words[word]) >> int(shift) & int(mask) for word, shift, mask in self._fields
         )

@@ -21,6 +21,9 @@ from mtrrzap.protocol import Operation, SharedObject
 LOCALS = 1 << 16
 """How many local states a protocol may have before it counts as endless."""
 
+LONGEST = 2000
+"""How many operations a call may make on the shortest way to a place, likewise."""
+
 State = tuple[int, ...]
 
 
@@ -108,9 +111,13 @@ class Model:
         """
         number = self.locals.number(local.key(), local)
         if number == len(self.alternatives):
+            if local.place is not None and len(local.place.results) > LONGEST:
+                raise UserError(
+                    f"the protocol never ends: {LONGEST:,} operations in one call",
+                    place=local.place.where,
+                )
             if number == LOCALS:
-                where = local.place.where if local.place else None
-                raise UserError(f"the protocol never ends: {LOCALS:,} local states", place=where)
+                raise UserError(f"the protocol never ends: {LOCALS:,} local states")
             operation = self.operation(local)
             self.alternatives.append(self._memory.alternatives(local, operation))
         return number

@@ -28,6 +28,8 @@ class Tables:
         """Start with room for what the model knows, twice over."""
         self.model = model
         self._known: dict[tuple[int, int, int], Entry | None] = {}
+        self.stride = 0
+        self.events = self.swaps = self.keys = np.empty(0, np.int64)
         self.layout()
 
     def layout(self) -> None:
@@ -47,10 +49,12 @@ class Tables:
         self.effects = np.full(rows, kernel.UNKNOWN, np.int64)
         self._next_row = 0
         self._filled = 0
-        self.stride = self.event_room * model.vcpus
-        self.events = np.full(self.ghost_room * self.stride, kernel.UNKNOWN, np.int64)
-        self.swaps = np.full(self.ghost_room * model.vcpus, kernel.UNKNOWN, np.int64)
-        self.keys = np.full(self.ghost_room * model.vcpus, kernel.UNKNOWN, np.int64)
+        stride = self.event_room * model.vcpus
+        same = stride == self.stride
+        self.stride = stride
+        self.events = _grown(self.events if same else self.events[:0], self.ghost_room * stride)
+        self.swaps = _grown(self.swaps, self.ghost_room * model.vcpus)
+        self.keys = _grown(self.keys, self.ghost_room * model.vcpus)
         self._add_locals()
         for place, entry in self._known.items():
             self._put(place, entry)
@@ -67,31 +71,29 @@ class Tables:
                 self._next_row += self.value_room[option.target]
         self._filled = len(model.locals)
 
-    def learn(self, control: Any) -> None:
-        """Answer the question that stopped the kernel."""
+    def learn(self, control: Any) -> bool:
+        """Answer the question that stopped the kernel; say whether all was laid out anew."""
         kind, a, b, c = (int(control[i]) for i in (kernel.KIND, kernel.A, kernel.B, kernel.C))
         model = self.model
         if kind == kernel.MISS_ENTRY:
-            self.enter((a, b, c), model.entry(a, b, c))
-            return
+            entry = self._known[a, b, c] = model.entry(a, b, c)
+            if self._fit():
+                return True
+            self._put((a, b, c), entry)
+            return False
         if kind == kernel.MISS_EVENT:
             after, flags = model.event_step(a, b, c)
-            place, answer = (
-                a * self.stride + b * model.vcpus + c,
-                after | flags << kernel.GHOST_BITS,
-            )
-            self.events[place] = answer
+            place = a * self.stride + b * model.vcpus + c
+            self.events[place] = after | flags << kernel.GHOST_BITS
         elif kind == kernel.MISS_SWAP:
             self.swaps[a * model.vcpus + b] = model.ghost_swapped(a, b)
         else:
-            self.keys[a * model.vcpus + b] = model.ghost_key(a, b)
-        self._fit()
-
-    def enter(self, place: tuple[int, int, int], entry: Entry | None) -> None:
-        """Tabulate one effect."""
-        self._known[place] = entry
-        if not self._fit():
-            self._put(place, entry)
+            for vcpu in range(model.vcpus):
+                self.keys[a * model.vcpus + vcpu] = model.ghost_key(a, vcpu)
+        if len(model.ghosts) > self.ghost_room:
+            self.layout()
+            return True
+        return False
 
     def _put(self, place: tuple[int, int, int], entry: Entry | None) -> None:
         local, choice, value = place
@@ -126,6 +128,12 @@ class Tables:
         """Return how many numbers each field of a state must have room for."""
         locals_ = [self.local_room] * self.model.vcpus
         return [*locals_, *self.value_room, self.ghost_room]
+
+
+def _grown(old: Any, size: int) -> Any:
+    new = np.full(size, kernel.UNKNOWN, np.int64)
+    new[: len(old)] = old
+    return new
 
 
 def _room(known: int) -> int:
@@ -167,7 +175,7 @@ class FastSearch:
         self._fields, self.words = fields_for(self._tables.rooms())
         self._control = np.zeros(kernel.CONTROLS, np.int64)
         self._control[kernel.WANTED] = wanted
-        self._violations = np.zeros((kernel.FLAGS, 2), np.int64)
+        self._violations = np.zeros(kernel.FLAGS, np.int64)
         self._runs = np.array(self._stepper.runs, np.int64).reshape(-1, 2)
 
     def run(self) -> Exploration:
@@ -222,8 +230,8 @@ class FastSearch:
 
     def _after(self, status: int, started: float) -> str | None:
         if status == kernel.MISS:
-            self._tables.learn(self._control)
-            self._fit_layout()
+            if self._tables.learn(self._control):
+                self._fit_layout()
         elif status == kernel.GROW:
             return self._grow()
         elif status == kernel.FOUND:
@@ -299,7 +307,7 @@ class FastSearch:
 
     def _schedule(self, bit: int) -> tuple[Choice, ...]:
         flag = 1 << bit
-        at = int(self._violations[bit, 0])
+        at = int(self._violations[bit])
         indices = [at]
         while at:
             at = int(self._parents[at])

@@ -23,6 +23,11 @@ DONE, MISS, GROW, PAUSE, FOUND = 0, 1, 2, 3, 4
 UNKNOWN, BLOCKED = -1, -2
 LOCAL_BITS, VALUE_BITS, EVENT_BITS = 20, 20, 16
 GHOST_BITS = 24
+LOCAL_MASK, VALUE_MASK = (1 << LOCAL_BITS) - 1, (1 << VALUE_BITS) - 1
+EVENT_MASK, GHOST_MASK = (1 << EVENT_BITS) - 1, (1 << GHOST_BITS) - 1
+EVENT_AT = LOCAL_BITS + VALUE_BITS
+FLAGS_AT = EVENT_AT + EVENT_BITS
+MISSED = -1
 DEADLOCK = 16
 FLAGS = 5
 
@@ -91,8 +96,20 @@ def repack(old: Any, count: int, words: int, fields: Any, new: Any, now: int, la
 
 
 @njit(cache=True, inline="always")
-def _sort(run: Any, local: Any, key: Any, ghost: int, swaps: Any, vcpus: int) -> int:
-    """Insertion-sort interchangeable vCPUs; return the renamed ghost, or -1 - place of a miss."""
+def _ask(control: Any, kind: int, a: int, b: int, c: int) -> int:
+    control[KIND], control[A], control[B], control[C] = kind, a, b, c
+    return MISSED
+
+
+@njit(cache=True)
+def _canonical(
+    local: Any, key: Any, ghost: int, run: Any, keys: Any, swaps: Any, vcpus: int, control: Any
+) -> int:
+    """Insertion-sort interchangeable vCPUs; return the ghost renamed likewise, or ``MISSED``."""
+    for i in range(vcpus):
+        key[i] = keys[ghost * vcpus + i]
+        if key[i] == UNKNOWN:
+            return _ask(control, MISS_KEY, ghost, i, 0)
     for r in range(run.shape[0]):
         first = run[r, 0]
         for i in range(first + 1, run[r, 1] + 1):
@@ -104,10 +121,112 @@ def _sort(run: Any, local: Any, key: Any, ghost: int, swaps: Any, vcpus: int) ->
                 key[j - 1], key[j] = key[j], key[j - 1]
                 renamed = swaps[ghost * vcpus + j - 1]
                 if renamed == UNKNOWN:
-                    return -1 - (ghost * vcpus + j - 1)
+                    return _ask(control, MISS_SWAP, ghost, j - 1, 0)
                 ghost = renamed
                 j -= 1
     return ghost
+
+
+@njit(cache=True, inline="always")
+def _note(flags: int, at: int, violations: Any, control: Any) -> None:
+    """Keep the first state out of which each flag was raised."""
+    for bit in range(FLAGS):
+        if (flags >> bit) & 1 and not (control[RAISED] >> bit) & 1:
+            violations[bit] = at
+    control[RAISED] |= flags
+
+
+@njit(cache=True, inline="always")
+def _plus(low: int, high: int, fields: Any, f: int, change: int) -> Any:
+    if fields[f, 0] == 0:
+        return low + (change << fields[f, 1]), high
+    return low, high + (change << fields[f, 1])
+
+
+@njit(cache=True, inline="always")
+def _expand(
+    at: int, made: int, value: Any, local: Any, key: Any, batch: Any, fields: Any, vcpus: int,
+    run: Any, options: Any, option_field: Any, option_row: Any, effects: Any, events: Any,
+    stride: int, swaps: Any, keys: Any, violations: Any, control: Any,
+) -> int:  # fmt: skip
+    """Append every successor of the state in ``value``; return the new length, or ``MISSED``."""
+    last = fields.shape[0] - 1
+    low, high = batch[2 * made], batch[2 * made + 1]
+    for vcpu in range(vcpus):
+        here = value[vcpu]
+        for choice in range(options[here]):
+            target = option_field[here, choice]
+            effect = effects[option_row[here, choice] + value[target]]
+            if effect == BLOCKED:
+                continue
+            if effect == UNKNOWN:
+                return _ask(control, MISS_ENTRY, here, choice, value[target])
+            ghost, flags = value[last], effect >> FLAGS_AT
+            event = (effect >> EVENT_AT) & EVENT_MASK
+            if event != 0:
+                follow = events[ghost * stride + (event - 1) * vcpus + vcpu]
+                if follow == UNKNOWN:
+                    return _ask(control, MISS_EVENT, ghost, event - 1, vcpu)
+                ghost, flags = follow & GHOST_MASK, flags | follow >> GHOST_BITS
+            one, two = low, high
+            if run.shape[0] == 0:
+                one, two = _plus(one, two, fields, vcpu, (effect & LOCAL_MASK) - here)
+            else:
+                for i in range(vcpus):
+                    local[i] = value[i]
+                local[vcpu] = effect & LOCAL_MASK
+                ghost = _canonical(local, key, ghost, run, keys, swaps, vcpus, control)
+                if ghost == MISSED:
+                    return MISSED
+                for i in range(vcpus):
+                    one, two = _plus(one, two, fields, i, local[i] - value[i])
+            stored = (effect >> LOCAL_BITS) & VALUE_MASK
+            one, two = _plus(one, two, fields, target, stored - value[target])
+            one, two = _plus(one, two, fields, last, ghost - value[last])
+            batch[2 * made], batch[2 * made + 1] = one, two
+            if flags & ~control[RAISED]:
+                _note(flags, at, violations, control)
+            made += 1
+    return made
+
+
+@njit(cache=True)
+def _keep(
+    batch: Any, made: int, origin: Any, touched: Any, states: Any, parents: Any, table: Any,
+    slots: int, words: int, count: int,
+) -> int:  # fmt: skip
+    """Insert the batch; return how many states there are then."""
+    for i in range(made):
+        touched[i] = table[words * _slot(batch[2 * i], batch[2 * i + 1], slots)]
+    for i in range(made):
+        low, high = batch[2 * i], batch[2 * i + 1]
+        if (words == 1 and touched[i] == low) or not insert(table, slots, low, high, words):
+            continue
+        states[words * count] = low
+        if words == 2:
+            states[2 * count + 1] = high
+        parents[count] = origin[i]
+        count += 1
+    return count
+
+
+@njit(cache=True, inline="always")
+def _why_stop(at: int, count: int, room: int, capacity: int, control: Any) -> int:
+    if count + room > capacity or (count + room) * 8 > control[SLOTS] * 5:
+        return GROW
+    if at >= control[PAUSE_AT]:
+        return PAUSE
+    if control[WANTED] != 0 and control[WANTED] & ~control[RAISED] == 0:
+        return FOUND
+    return DONE
+
+
+@njit(cache=True, inline="always")
+def _is_over(value: Any, vcpus: int, finished: Any) -> bool:
+    done = 0
+    for vcpu in range(vcpus):
+        done += finished[value[vcpu]]
+    return done == vcpus
 
 
 @njit(cache=True)
@@ -118,146 +237,41 @@ def search(
 ) -> int:  # fmt: skip
     """Expand states from ``control[AT]`` on; return why it stopped."""
     width = fields.shape[0]
-    ghost_field = width - 1
-    most = vcpus * option_field.shape[1]
-    room = BATCH * most
-    batch = np.empty(room * 2, np.int64)
-    origin = np.empty(room, np.int64)
-    touched = np.empty(room, np.int64)
+    room = BATCH * vcpus * option_field.shape[1]
+    batch = np.zeros(2 * room + 2, np.int64)
+    origin, touched = np.empty(room, np.int64), np.empty(room, np.int64)
     value = np.empty(width, np.int64)
-    local = np.empty(vcpus, np.int64)
-    key = np.empty(vcpus, np.int64)
-    value_mask = (1 << VALUE_BITS) - 1
-    local_mask = (1 << LOCAL_BITS) - 1
-    event_mask = (1 << EVENT_BITS) - 1
-    ghost_mask = (1 << GHOST_BITS) - 1
-    slots = control[SLOTS]
-    count = control[COUNT]
-    capacity = parents.shape[0]
-    at = control[AT]
-    status = DONE
-    while at < count:
+    local, key = np.empty(vcpus, np.int64), np.empty(vcpus, np.int64)
+    at, count, status = control[AT], control[COUNT], DONE
+    while at < count and status == DONE:
         if at == control[LEVEL_END]:
             control[LEVEL_END] = count
             control[DEPTH] += 1
-        if count + room > capacity or (count + room) * 8 > slots * 5:
-            status = GROW
-            break
-        if at >= control[PAUSE_AT]:
-            status = PAUSE
-            break
-        if control[WANTED] != 0 and control[WANTED] & ~control[RAISED] == 0:
-            status = FOUND
-            break
-        stop = min(at + BATCH, control[LEVEL_END])
+        status = _why_stop(at, count, room, parents.shape[0], control)
+        stop = min(at + BATCH, control[LEVEL_END]) if status == DONE else at
         made = 0
         while at < stop:
-            before = made
-            low = states[words * at]
-            high = states[words * at + 1] if words == 2 else 0
+            batch[2 * made + 1] = 0
+            for word in range(words):
+                batch[2 * made + word] = states[words * at + word]
             for f in range(width):
-                word = low if fields[f, 0] == 0 else high
-                value[f] = (word >> fields[f, 1]) & fields[f, 2]
-            done = 0
-            for vcpu in range(vcpus):
-                here = value[vcpu]
-                if finished[here]:
-                    done += 1
-                for choice in range(options[here]):
-                    target = option_field[here, choice]
-                    effect = effects[option_row[here, choice] + value[target]]
-                    if effect == BLOCKED:
-                        continue
-                    if effect == UNKNOWN:
-                        control[KIND] = MISS_ENTRY
-                        control[A], control[B], control[C] = here, choice, value[target]
-                        status = MISS
-                        break
-                    flags = effect >> (LOCAL_BITS + VALUE_BITS + EVENT_BITS)
-                    event = (effect >> (LOCAL_BITS + VALUE_BITS)) & event_mask
-                    ghost = value[ghost_field]
-                    if event != 0:
-                        follow = events[ghost * stride + (event - 1) * vcpus + vcpu]
-                        if follow == UNKNOWN:
-                            control[KIND] = MISS_EVENT
-                            control[A], control[B], control[C] = ghost, event - 1, vcpu
-                            status = MISS
-                            break
-                        flags |= follow >> GHOST_BITS
-                        ghost = follow & ghost_mask
-                    there = effect & local_mask
-                    stored = (effect >> LOCAL_BITS) & value_mask
-                    new_low, new_high = low, high
-                    if run.shape[0] == 0:
-                        if fields[vcpu, 0] == 0:
-                            new_low += (there - here) << fields[vcpu, 1]
-                        else:
-                            new_high += (there - here) << fields[vcpu, 1]
-                    else:
-                        for i in range(vcpus):
-                            local[i] = value[i]
-                            key[i] = keys[ghost * vcpus + i]
-                            if key[i] == UNKNOWN:
-                                control[KIND] = MISS_KEY
-                                control[A], control[B] = ghost, i
-                                status = MISS
-                        if status == MISS:
-                            break
-                        local[vcpu] = there
-                        ghost = _sort(run, local, key, ghost, swaps, vcpus)
-                        if ghost < 0:
-                            control[KIND] = MISS_SWAP
-                            control[A] = (-1 - ghost) // vcpus
-                            control[B] = (-1 - ghost) % vcpus
-                            status = MISS
-                            break
-                        for i in range(vcpus):
-                            if fields[i, 0] == 0:
-                                new_low += (local[i] - value[i]) << fields[i, 1]
-                            else:
-                                new_high += (local[i] - value[i]) << fields[i, 1]
-                    if fields[target, 0] == 0:
-                        new_low += (stored - value[target]) << fields[target, 1]
-                    else:
-                        new_high += (stored - value[target]) << fields[target, 1]
-                    if fields[ghost_field, 0] == 0:
-                        new_low += (ghost - value[ghost_field]) << fields[ghost_field, 1]
-                    else:
-                        new_high += (ghost - value[ghost_field]) << fields[ghost_field, 1]
-                    if flags & ~control[RAISED]:
-                        for bit in range(FLAGS):
-                            if (flags >> bit) & 1 and not (control[RAISED] >> bit) & 1:
-                                violations[bit, 0] = at
-                                violations[bit, 1] = 1
-                        control[RAISED] |= flags
-                    batch[2 * made] = new_low
-                    batch[2 * made + 1] = new_high
-                    origin[made] = at
-                    made += 1
-                if status == MISS:
-                    break
-            if status == MISS:
-                made = before
+                value[f] = (batch[2 * made + fields[f, 0]] >> fields[f, 1]) & fields[f, 2]
+            more = _expand(
+                at, made, value, local, key, batch, fields, vcpus, run, options, option_field,
+                option_row, effects, events, stride, swaps, keys, violations, control,
+            )  # fmt: skip
+            if more == MISSED:
+                status = MISS
                 break
-            control[TRANSITIONS] += made - before
-            if made == before and done < vcpus and not control[RAISED] & DEADLOCK:
-                control[RAISED] |= DEADLOCK
-                violations[FLAGS - 1, 0] = at
-                violations[FLAGS - 1, 1] = 0
+            if more == made and not _is_over(value, vcpus, finished):
+                _note(DEADLOCK, at, violations, control)
+            for i in range(made, more):
+                origin[i] = at
+            control[TRANSITIONS] += more - made
+            made = more
             at += 1
-        for i in range(made):
-            touched[i] = table[words * _slot(batch[2 * i], batch[2 * i + 1], slots)]
-        for i in range(made):
-            low, high = batch[2 * i], batch[2 * i + 1]
-            if (words == 1 and touched[i] == low) or not insert(table, slots, low, high, words):
-                continue
-            states[words * count] = low
-            if words == 2:
-                states[2 * count + 1] = high
-            parents[count] = origin[i]
-            count += 1
-        if status == MISS:
-            break
-    control[AT] = at
-    control[COUNT] = count
+        count = _keep(
+            batch, made, origin, touched, states, parents, table, control[SLOTS], words, count
+        )
+    control[AT], control[COUNT] = at, count
     return status

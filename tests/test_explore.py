@@ -11,7 +11,7 @@ import broken_protocols
 from mtrrzap.engine.check.check import Options, check
 from mtrrzap.engine.check.explore import Search
 from mtrrzap.engine.check.model import Model
-from mtrrzap.engine.check.properties import deadlock, lost_zap, unlocked
+from mtrrzap.engine.check.properties import capacity, deadlock, lost_zap, unlocked
 from mtrrzap.engine.check.properties.lost_zap import LostZap
 from mtrrzap.engine.check.result import Exploration, Limits
 from mtrrzap.engine.check.scenario import Scenario, scenario
@@ -106,6 +106,23 @@ def test_tso_changes_no_verdict(name: str) -> None:
 def test_a_seeded_bug_fails_with_its_own_failure(name: str, flag: int) -> None:
     world = scenario(protocol(getattr(broken_protocols, name), "test"))
     assert set(explored(world).violations) == {flag}
+
+
+THREE = (((0x1000, 0x2000), (0x4000, 0x8000), (0x10000, 0x20000)),)
+
+
+def test_an_array_that_drops_what_does_not_fit_violates_capacity() -> None:
+    row = protocol(broken_protocols.drops, "test")
+    assert set(explored(scenario(row, 2, 1, ranges=THREE)).violations) == {
+        capacity.FLAG,
+        lost_zap.FLAG,
+    }
+
+
+def test_an_array_that_purges_loses_nothing() -> None:
+    row = protocol(broken_protocols.purges, "test")
+    found = explored(scenario(row, 3, 1, ranges=THREE))
+    assert (found.cut, found.violations) == (None, {})
 
 
 class Oracle:

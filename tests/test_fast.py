@@ -105,6 +105,13 @@ def test_too_little_memory_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found.cut == "limit of 0.0 GB of memory"
 
 
+def test_full_tables_are_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "GHOST_BITS", 4)  # of the tables only: the loop is compiled
+    world = scenario(load("sketch"), 4, 1)
+    found = FastSearch(Model(world, LostZap(world))).run()
+    assert found.cut == "more than 16 ghost values"
+
+
 def test_fields_never_straddle_words() -> None:
     fields, words = fields_for([1 << 20] * 4)
     assert words == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable
-from typing import Any, ClassVar, Self
+from typing import Any
 
 from mtrrzap.errors import UserError
 from mtrrzap.protocol.operation import RELAXED, Operation, Order, Outcome
@@ -118,8 +118,6 @@ class SharedState:
     'lock'
     """
 
-    hidden: ClassVar[frozenset[str]] = frozenset({"mmu", "memory"})
-
     def __setattr__(self, attribute: str, value: Any) -> None:
         """Refuse: shared state changes through yielded operations only.
 
@@ -136,10 +134,6 @@ class SharedState:
             mine = vars(owner).items()
             found |= {name: each for name, each in mine if isinstance(each, SharedObject)}
         return tuple(found.values())
-
-    def __copy__(self) -> Self:
-        """A VM holds no values, so a copy is the VM itself."""
-        return self
 
 
 def _argument(argument: Hashable) -> str:

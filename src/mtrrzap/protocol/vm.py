@@ -55,9 +55,9 @@ class Allocator(SharedObject):
         """Succeed, or fail."""
         return ((value, True), (value, False))
 
-    def describe(self, operation: Operation) -> str:
+    def describe(self, operation: Operation) -> str:  # noqa: ARG002
         """Render as the call in the C."""
-        return f"k{operation.verb}()" if operation.verb == "malloc" else "kmalloc()"
+        return "kmalloc()"
 
 
 class Vm(SharedState):

@@ -146,7 +146,10 @@ def search(model: Model, options: Options, wanted: int) -> Exploration:
         raise UserError("the compiled search needs numba", mend="pip install 'mtrrzap[check]'")
     from mtrrzap.engine.check.fast import FastSearch
 
-    return FastSearch(model, limits=limits, **arguments).run()  # type: ignore[arg-type]
+    try:
+        return FastSearch(model, limits=limits, **arguments).run()  # type: ignore[arg-type]
+    except OverflowError:  # a state of more than 126 bits: slower, but no less right
+        return Search(model, limits=limits, **arguments).run()  # type: ignore[arg-type]
 
 
 def numba_works() -> bool:

@@ -96,10 +96,18 @@ class Search:
             seconds = time.perf_counter() - started
             if self._progress:
                 self._progress(states, seconds, states - at)
+            limit = self._limits.bytes
+            if limit is not None and states * self._per_state() > limit:
+                self.result.cut = f"limit of {limit / 1e9:.1f} GB of memory"
+                return True
             if self._limits.seconds is not None and seconds > self._limits.seconds:
                 self.result.cut = f"limit of {self._limits.seconds:g} s"
                 return True
         return False
+
+    def _per_state(self) -> int:
+        """Return roughly the bytes of one state: its tuple, its dict entry, its list entries."""
+        return sys.getsizeof(self.states[0]) + 100
 
     def _finish(self, at: int, seconds: float) -> Exploration:
         result = self.result
@@ -107,8 +115,7 @@ class Search:
         result.depth = self._levels[-1]
         result.frontier = len(self.states) - at
         result.seconds = seconds
-        per_state = sys.getsizeof(self.states[0]) + 100
-        result.bytes = per_state * len(self.states)
+        result.bytes = self._per_state() * len(self.states)
         for flag, (end, last) in self._ends.items():
             path = [self.states[i] for i in _ancestors(self.parents, end)]
             result.violations[flag] = Found(flag, schedule(self.stepper, path, last, flag))

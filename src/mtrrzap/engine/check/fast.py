@@ -39,14 +39,14 @@ class Tables:
         self.local_room = _room(len(model.locals))
         self.event_room = _room(len(model.events))
         self.ghost_room = _room(len(model.ghosts))
+        self._check_numbers()
         most = max((len(each) for each in model.alternatives), default=1)
         self._most = max(2, most)
         self.options = np.zeros(self.local_room, np.int64)
         self.option_field = np.zeros((self.local_room, self._most), np.int64)
         self.option_row = np.zeros((self.local_room, self._most), np.int64)
         self.finished = np.zeros(self.local_room, np.bool_)
-        rows = self.local_room * self._most * max(self.value_room)
-        self.effects = np.full(rows, kernel.UNKNOWN, np.int64)
+        self.effects = np.full(2 * self._rows(0) + 1024, kernel.UNKNOWN, np.int64)
         self._next_row = 0
         self._filled = 0
         stride = self.event_room * model.vcpus
@@ -58,6 +58,25 @@ class Tables:
         self._add_locals()
         for place, entry in self._known.items():
             self._put(place, entry)
+
+    def _check_numbers(self) -> None:
+        room = {
+            "local states": (len(self.model.locals), kernel.LOCAL_BITS),
+            "values of an object": (max(map(len, self.model.values)), kernel.VALUE_BITS),
+            "ghost events": (len(self.model.events) + 1, kernel.EVENT_BITS),
+            "ghost values": (len(self.model.ghosts), kernel.GHOST_BITS),
+        }
+        for what, (known, bits) in room.items():
+            if known >= 1 << bits:
+                raise OverflowError(f"more than {1 << bits:,} {what}")
+
+    def _rows(self, first: int) -> int:
+        """Return how many effects there may be of the local states from ``first`` on."""
+        return sum(
+            self.value_room[option.target]
+            for alternatives in self.model.alternatives[first:]
+            for option in alternatives
+        )
 
     def _add_locals(self) -> None:
         model = self.model
@@ -117,6 +136,7 @@ class Tables:
                 for values, room in zip(model.values, self.value_room, strict=True)
             )
             and all(len(each) <= self._most for each in model.alternatives[self._filled :])
+            and self._next_row + self._rows(self._filled) <= len(self.effects)
         )
         if not fits:
             self.layout()
@@ -193,6 +213,8 @@ class FastSearch:
                 result.cut = self._after(status, started)
         except KeyboardInterrupt:
             result.cut = "interrupted"
+        except OverflowError as error:
+            result.cut = str(error)
         return self._finish(result, time.perf_counter() - started)
 
     def _begin(self) -> None:

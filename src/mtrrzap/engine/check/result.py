@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mtrrzap.engine.check.model import State
-
 
 class Choice(NamedTuple):
     """One step of a schedule: which vCPU, by which of its alternatives."""
@@ -53,4 +51,3 @@ class Exploration:
     cut: str | None = None
     engine: str = "python"
     violations: dict[int, Found] = field(default_factory=dict)
-    final: State | None = None

@@ -90,28 +90,39 @@ class Tables:
                 self._next_row += self.value_room[option.target]
         self._filled = len(model.locals)
 
-    def learn(self, control: Any) -> bool:
-        """Answer the question that stopped the kernel; say whether all was laid out anew."""
-        kind, a, b, c = (int(control[i]) for i in (kernel.KIND, kernel.A, kernel.B, kernel.C))
+    def learn(self, asked: Any) -> bool:
+        """Answer the questions that stopped the kernel; say whether all was laid out anew."""
+        anew = False
+        for question in asked.tolist():
+            anew = self._answer(*question) or anew
+        return anew
+
+    def _answer(self, kind: int, a: int, b: int, c: int) -> bool:
         model = self.model
         if kind == kernel.MISS_ENTRY:
-            entry = self._known[a, b, c] = model.entry(a, b, c)
-            if self._fit():
-                return True
-            self._put((a, b, c), entry)
-            return False
+            return self._answer_entry((a, b, c))
         if kind == kernel.MISS_EVENT:
-            after, flags = model.event_step(a, b, c)
             place = a * self.stride + b * model.vcpus + c
-            self.events[place] = after | flags << kernel.GHOST_BITS
+            if self.events[place] == kernel.UNKNOWN:
+                after, flags = model.event_step(a, b, c)
+                self.events[place] = after | flags << kernel.GHOST_BITS
         elif kind == kernel.MISS_SWAP:
             self.swaps[a * model.vcpus + b] = model.ghost_swapped(a, b)
-        else:
+        elif self.keys[a * model.vcpus] == kernel.UNKNOWN:
             for vcpu in range(model.vcpus):
                 self.keys[a * model.vcpus + vcpu] = model.ghost_key(a, vcpu)
         if len(model.ghosts) > self.ghost_room:
             self.layout()
             return True
+        return False
+
+    def _answer_entry(self, place: tuple[int, int, int]) -> bool:
+        if place in self._known:
+            return False
+        entry = self._known[place] = self.model.entry(*place)
+        if self._fit():
+            return True
+        self._put(place, entry)
         return False
 
     def _put(self, place: tuple[int, int, int], entry: Entry | None) -> None:
@@ -196,6 +207,7 @@ class FastSearch:
         self._control = np.zeros(kernel.CONTROLS, np.int64)
         self._control[kernel.WANTED] = wanted
         self._violations = np.zeros(kernel.FLAGS, np.int64)
+        self._asked = np.zeros((kernel.BATCH, 4), np.int64)
         self._runs = np.array(self._stepper.runs, np.int64).reshape(-1, 2)
 
     def run(self) -> Exploration:
@@ -246,13 +258,15 @@ class FastSearch:
                 self._states, self._parents, self._table, self.words, self._fields,
                 self._model.vcpus, self._runs, tables.options, tables.option_field,
                 tables.option_row, tables.effects, tables.events, tables.stride, tables.swaps,
-                tables.keys, tables.finished, self._violations, self._control,
+                tables.keys, tables.finished, self._violations, self._asked, self._control,
             )
         )  # fmt: skip
 
     def _after(self, status: int, started: float) -> str | None:
         if status == kernel.MISS:
-            if self._tables.learn(self._control):
+            asked = self._asked[: int(self._control[kernel.ASKED])]
+            self._control[kernel.ASKED] = 0
+            if self._tables.learn(asked):
                 self._fit_layout()
         elif status == kernel.GROW:
             return self._grow()

@@ -2,7 +2,8 @@
 
 A state is packed into one or two 63-bit words. The loop knows nothing of protocols: it looks up
 what an alternative of a local state does to a value, and stops with ``MISS`` where the table has no
-answer yet. All arrays belong to :mod:`fast`, which fills the tables and makes room.
+answer yet, having looked what the rest of the batch will ask for. All arrays belong to
+:mod:`fast`, which fills the tables and makes room.
 
 Successors are made for a batch of states at once, then their hash slots are touched, then they are
 inserted: the touches overlap in the memory system, which is what such a search waits for.
@@ -31,8 +32,8 @@ MISSED = -1
 DEADLOCK = 16
 FLAGS = 5
 
-AT, COUNT, TRANSITIONS, SLOTS, LEVEL_END, DEPTH, WANTED, PAUSE_AT, RAISED, KIND, A, B, C = range(13)
-CONTROLS = 13
+AT, COUNT, TRANSITIONS, SLOTS, LEVEL_END, DEPTH, WANTED, PAUSE_AT, RAISED, ASKED = range(10)
+CONTROLS = 10
 
 BATCH = 128
 EMPTY = -1
@@ -96,20 +97,30 @@ def repack(old: Any, count: int, words: int, fields: Any, new: Any, now: int, la
 
 
 @njit(cache=True, inline="always")
-def _ask(control: Any, kind: int, a: int, b: int, c: int) -> int:
-    control[KIND], control[A], control[B], control[C] = kind, a, b, c
+def _ask(asked: Any, control: Any, kind: int, a: int, b: int, c: int) -> int:
+    at = control[ASKED]
+    asked[at, 0], asked[at, 1], asked[at, 2], asked[at, 3] = kind, a, b, c
+    control[ASKED] += 1
     return MISSED
 
 
 @njit(cache=True)
 def _canonical(
-    local: Any, key: Any, ghost: int, run: Any, keys: Any, swaps: Any, vcpus: int, control: Any
+    local: Any,
+    key: Any,
+    ghost: int,
+    run: Any,
+    keys: Any,
+    swaps: Any,
+    vcpus: int,
+    asked: Any,
+    control: Any,
 ) -> int:
     """Insertion-sort interchangeable vCPUs; return the ghost renamed likewise, or ``MISSED``."""
     for i in range(vcpus):
         key[i] = keys[ghost * vcpus + i]
         if key[i] == UNKNOWN:
-            return _ask(control, MISS_KEY, ghost, i, 0)
+            return _ask(asked, control, MISS_KEY, ghost, i, 0)
     for r in range(run.shape[0]):
         first = run[r, 0]
         for i in range(first + 1, run[r, 1] + 1):
@@ -121,7 +132,7 @@ def _canonical(
                 key[j - 1], key[j] = key[j], key[j - 1]
                 renamed = swaps[ghost * vcpus + j - 1]
                 if renamed == UNKNOWN:
-                    return _ask(control, MISS_SWAP, ghost, j - 1, 0)
+                    return _ask(asked, control, MISS_SWAP, ghost, j - 1, 0)
                 ghost = renamed
                 j -= 1
     return ghost
@@ -147,7 +158,7 @@ def _plus(low: int, high: int, fields: Any, f: int, change: int) -> Any:
 def _expand(
     at: int, made: int, value: Any, local: Any, key: Any, batch: Any, fields: Any, vcpus: int,
     run: Any, options: Any, option_field: Any, option_row: Any, effects: Any, events: Any,
-    stride: int, swaps: Any, keys: Any, violations: Any, control: Any,
+    stride: int, swaps: Any, keys: Any, violations: Any, asked: Any, control: Any,
 ) -> int:  # fmt: skip
     """Append every successor of the state in ``value``; return the new length, or ``MISSED``."""
     last = fields.shape[0] - 1
@@ -160,13 +171,13 @@ def _expand(
             if effect == BLOCKED:
                 continue
             if effect == UNKNOWN:
-                return _ask(control, MISS_ENTRY, here, choice, value[target])
+                return _ask(asked, control, MISS_ENTRY, here, choice, value[target])
             ghost, flags = value[last], effect >> FLAGS_AT
             event = (effect >> EVENT_AT) & EVENT_MASK
             if event != 0:
                 follow = events[ghost * stride + (event - 1) * vcpus + vcpu]
                 if follow == UNKNOWN:
-                    return _ask(control, MISS_EVENT, ghost, event - 1, vcpu)
+                    return _ask(asked, control, MISS_EVENT, ghost, event - 1, vcpu)
                 ghost, flags = follow & GHOST_MASK, flags | follow >> GHOST_BITS
             one, two = low, high
             if run.shape[0] == 0:
@@ -175,7 +186,7 @@ def _expand(
                 for i in range(vcpus):
                     local[i] = value[i]
                 local[vcpu] = effect & LOCAL_MASK
-                ghost = _canonical(local, key, ghost, run, keys, swaps, vcpus, control)
+                ghost = _canonical(local, key, ghost, run, keys, swaps, vcpus, asked, control)
                 if ghost == MISSED:
                     return MISSED
                 for i in range(vcpus):
@@ -233,7 +244,7 @@ def _is_over(value: Any, vcpus: int, finished: Any) -> bool:
 def search(
     states: Any, parents: Any, table: Any, words: int, fields: Any, vcpus: int, run: Any,
     options: Any, option_field: Any, option_row: Any, effects: Any, events: Any, stride: int,
-    swaps: Any, keys: Any, finished: Any, violations: Any, control: Any,
+    swaps: Any, keys: Any, finished: Any, violations: Any, asked: Any, control: Any,
 ) -> int:  # fmt: skip
     """Expand states from ``control[AT]`` on; return why it stopped."""
     width = fields.shape[0]
@@ -250,26 +261,27 @@ def search(
         status = _why_stop(at, count, room, parents.shape[0], control)
         stop = min(at + BATCH, control[LEVEL_END]) if status == DONE else at
         made = 0
-        while at < stop:
+        for here in range(at, stop):
             batch[2 * made + 1] = 0
             for word in range(words):
-                batch[2 * made + word] = states[words * at + word]
+                batch[2 * made + word] = states[words * here + word]
             for f in range(width):
                 value[f] = (batch[2 * made + fields[f, 0]] >> fields[f, 1]) & fields[f, 2]
             more = _expand(
-                at, made, value, local, key, batch, fields, vcpus, run, options, option_field,
-                option_row, effects, events, stride, swaps, keys, violations, control,
+                here, made, value, local, key, batch, fields, vcpus, run, options, option_field,
+                option_row, effects, events, stride, swaps, keys, violations, asked, control,
             )  # fmt: skip
             if more == MISSED:
                 status = MISS
-                break
+            if status == MISS:  # look only what else this batch will ask for
+                continue
             if more == made and not _is_over(value, vcpus, finished):
-                _note(DEADLOCK, at, violations, control)
+                _note(DEADLOCK, here, violations, control)
             for i in range(made, more):
-                origin[i] = at
+                origin[i] = here
             control[TRANSITIONS] += more - made
             made = more
-            at += 1
+            at = here + 1
         count = _keep(
             batch, made, origin, touched, states, parents, table, control[SLOTS], words, count
         )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import broken_protocols
+from mtrrzap.engine.check import check as orchestrator
 from mtrrzap.engine.check.check import Options, check
 from mtrrzap.engine.check.explore import Search
 from mtrrzap.engine.check.model import Model
@@ -15,6 +16,7 @@ from mtrrzap.engine.check.properties import capacity, deadlock, lost_zap, unlock
 from mtrrzap.engine.check.properties.lost_zap import LostZap
 from mtrrzap.engine.check.result import Exploration, Limits
 from mtrrzap.engine.check.scenario import Scenario, scenario
+from mtrrzap.errors import UserError
 from mtrrzap.protocol import EVERYTHING, PROTOCOLS, load
 from mtrrzap.protocol.registry import protocol
 
@@ -199,11 +201,9 @@ class Oracle:
         return tuple(vcpus), tuple(values), tuple(calls)
 
 
-@pytest.mark.parametrize("name", [*PROTOCOLS, "crossed_locks", "mutex"])
+@pytest.mark.parametrize("name", [*PROTOCOLS, "crossed_locks"])
 def test_the_oracle_agrees(name: str) -> None:
     row = load(name) if name in PROTOCOLS else protocol(getattr(broken_protocols, name), "test")
-    if name == "mutex":
-        pytest.skip("its histories are endless: it may retry for ever")
     world = scenario(row, 2, 1, alloc_fails=True)
     oracle = Oracle(world).run()
     found = explored(world, symmetry=False)
@@ -221,6 +221,16 @@ def test_a_search_that_was_cut_never_says_holds() -> None:
     assert [each.verdict for each in verdicts] == ["unknown"] * 3
     assert verdicts[0].states >= 100
     assert "limit of 100 states: not seen in" in verdicts[0].detail
+
+
+def test_without_numba_plain_python_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orchestrator, "numba_works", lambda: False)
+    monkeypatch.setattr(orchestrator, "SMALL", 100)
+    only = Options(properties=("lost zap",))
+    verdict = check(scenario(load("sketch"), 3, 1), only)[0]
+    assert (verdict.verdict, verdict.states, verdict.engine) == ("holds", 396, "python")
+    with pytest.raises(UserError, match="the compiled search needs numba"):
+        check(scenario(load("sketch"), 3, 1), replace(only, engine="numba"))
 
 
 def test_ctrl_c_says_how_far_it_got() -> None:

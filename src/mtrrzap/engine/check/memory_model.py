@@ -53,7 +53,7 @@ class Memory:
         target = self._index[id(operation.target)]
         if self._tso and is_buffered(operation):
             return [Alternative(self._nothing, operation, 0)] if len(local.buffer) < BUFFER else []
-        if local.buffer and operation.verb in _LOCKED:
+        if local.buffer and operation.verb in _LOCKED and operation.target.guard is None:
             return []
         seen = self._forwarded(local, operation)
         if seen:

@@ -39,7 +39,7 @@ PROPERTIES = (*SAFETY, ordering.NAME, starvation.NAME, work.NAME)
 
 HOLDS, VIOLATED, UNKNOWN, MEASURED = "holds", "VIOLATED", "unknown", "measured"
 
-SMALL = 20_000
+SMALL = 30_000
 """States that plain Python explores before the compiled search is worth loading."""
 
 GRAPH = 1_000_000

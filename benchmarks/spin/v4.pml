@@ -1,8 +1,8 @@
 /*
  * v4: patch 9 as posted on 14 July 2023. The list's lock is released before zapping is cleared.
  *
- * The loop's test stands twice, before the first round and after each, as Python compiles it: a
- * vCPU that looks again is in another place than one that looks for the first time.
+ * The loop's test stands twice, before the first round and after each: for the checker a vCPU that
+ * looks again has other locals, and so is in another place, than one that looks for the first time.
  */
 #include "ghost.pml"
 

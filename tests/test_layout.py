@@ -9,7 +9,17 @@ SRC = Path(__file__).parent.parent / "src" / "mtrrzap"
 ROOMS = ("x86", "guest", "kvm", "protocol", "engine", "report", "commands")
 """In the order of the flow of data: a room may import from itself and from those before it."""
 CORE = ("x86", "kvm", "protocol")
-FORBIDDEN = {"os", "sys", "time", "io", "subprocess", "socket", "threading", "random", "pathlib"}
+FORBIDDEN = {
+    "os",
+    "time",
+    "io",
+    "subprocess",
+    "socket",
+    "threading",
+    "random",
+    "pathlib",
+    "importlib",
+}
 
 
 def imports(path: Path) -> set[str]:

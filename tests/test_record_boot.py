@@ -196,7 +196,7 @@ def test_a_missed_cr0_write_marks_the_trace(
 
 
 def recorder(output: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "mtrrzap.commands.record", "-o", str(output)]
+    command = [sys.executable, "-m", "mtrrzap", "record", "-o", str(output)]
     return subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
 
 

@@ -39,11 +39,3 @@ def initrd(
             mend="choose a file in a directory that exists and that you may write to",
         ) from error
     typer.echo(f"{output}: {len(data)} bytes")
-
-
-if __name__ == "__main__":
-    try:
-        typer.run(initrd)
-    except UserError as problem:
-        typer.echo(f"mtrrzap: {problem}", err=True)
-        raise SystemExit(2) from None

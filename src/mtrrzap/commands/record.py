@@ -102,20 +102,3 @@ def with_command(options: Options) -> Options:
     words += ["--force"] if options.force else []
     words += ["--", *options.extra] if options.extra else []
     return replace(options, command=shlex.join(words))
-
-
-def app() -> typer.Typer:
-    """Return an application of this command alone."""
-    alone = typer.Typer(add_completion=False)
-    alone.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
-        record
-    )
-    return alone
-
-
-if __name__ == "__main__":
-    try:
-        app()(prog_name="mtrrzap record")
-    except UserError as error:
-        typer.echo(f"mtrrzap: {error}", err=True)
-        raise SystemExit(2) from None

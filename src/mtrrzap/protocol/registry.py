@@ -1,0 +1,74 @@
+"""The table of protocols, and how a function is made one."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mtrrzap.errors import UserError
+from mtrrzap.protocol.direct import direct
+from mtrrzap.protocol.operation import Range, Steps
+from mtrrzap.protocol.review import review
+from mtrrzap.protocol.shared import SharedState
+from mtrrzap.protocol.sketch import sketch
+from mtrrzap.protocol.ticket import ticket
+from mtrrzap.protocol.v3 import v3
+from mtrrzap.protocol.v4 import v4
+from mtrrzap.protocol.v4_patch10 import v4_patch10
+
+Call = Callable[[Any, tuple[Range, ...]], Steps]
+"""A protocol function: the VM and the ranges of one request."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One protocol: its function, the VM it works on, and where it comes from."""
+
+    name: str
+    call: Call
+    vm: type[SharedState]
+    allocates: bool
+    source: str
+
+
+def protocol(call: Call, source: str, *, allocates: bool = True) -> Protocol:
+    """Make a protocol of a function; its first parameter's annotation names the VM's class.
+
+    Raises:
+        UserError: if it is no generator function of ``(vm, ranges)`` with an annotated ``vm``.
+    """
+    name = getattr(call, "__name__", str(call))
+    place = f"{inspect.getsourcefile(call)}:{call.__code__.co_firstlineno}"
+    if not inspect.isgeneratorfunction(call):
+        raise UserError(f"{name} is no generator function", place=place, mend="yield operations")
+    parameters = list(inspect.signature(call).parameters)
+    if len(parameters) != 2:
+        raise UserError(
+            f"{name} takes {len(parameters)} parameters", place=place, mend="take (vm, ranges)"
+        )
+    vm = typing.get_type_hints(call).get(parameters[0])
+    if not (isinstance(vm, type) and issubclass(vm, SharedState)):
+        raise UserError(
+            f"{name} does not say which VM it works on",
+            place=place,
+            mend=f"annotate it: {parameters[0]}: Vm, a class of mtrrzap.protocol.Vm",
+        )
+    return Protocol(name=name, call=call, vm=vm, allocates=allocates, source=source)
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    row.name: row
+    for row in (
+        protocol(direct, "KVM up to Linux 6.10", allocates=False),
+        protocol(v3, "v3 of the series, patch 9 (June 2023)"),
+        protocol(v4, "v4 of the series, patch 9 (14 July 2023)"),
+        protocol(v4_patch10, "v4 of the series, patch 10 (14 July 2023)"),
+        protocol(sketch, "discussion of v2 (24 May 2023)"),
+        protocol(review, "review of v4's patch 9 (25 August 2023)", allocates=False),
+        protocol(ticket, "this project", allocates=False),
+    )
+}
+"""Every protocol that comes with the package, in the order of their history."""

@@ -6,6 +6,7 @@ import pytest
 
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES, Ask, Lock, by_name
+from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.report.policies import markdown
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -67,3 +68,7 @@ def test_cd_types() -> None:
 
 def test_the_documentation_is_generated_from_the_rows() -> None:
     assert (DOCS / "policies.md").read_text(encoding="utf-8") == markdown(POLICIES)
+
+
+def test_every_policy_names_a_protocol_that_exists() -> None:
+    assert {policy.protocol for policy in POLICIES} <= set(PROTOCOLS)

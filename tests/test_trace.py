@@ -36,13 +36,21 @@ events = st.one_of(
     st.builds(
         Event,
         vcpus,
-        st.just(Kind.HOST_WRMSR),
+        st.sampled_from([Kind.HOST_WRMSR, Kind.HELD_MSR]),
         st.integers(0, 2**32 - 1),
         u64,
         st.just(False),
         times,
     ),
-    st.builds(Event, vcpus, st.just(Kind.CR0), st.just(0), u64, st.just(False), times),
+    st.builds(
+        Event,
+        vcpus,
+        st.sampled_from([Kind.CR0, Kind.HELD_CR0]),
+        st.just(0),
+        u64,
+        st.just(False),
+        times,
+    ),
     st.builds(
         Event,
         vcpus,

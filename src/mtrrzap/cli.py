@@ -6,6 +6,8 @@ import typer
 
 from mtrrzap import __version__
 from mtrrzap.commands.compare import compare
+from mtrrzap.commands.export import export
+from mtrrzap.commands.import_ import import_
 from mtrrzap.commands.policies import policies
 from mtrrzap.commands.requests import requests
 from mtrrzap.commands.show import show
@@ -20,8 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (compare, show, requests, policies):
-    app.command(_command.__name__)(_command)
+for _command in (compare, show, requests, policies, import_, export):
+    app.command(_command.__name__.rstrip("_"))(_command)
 
 
 def _version(wanted: bool) -> None:

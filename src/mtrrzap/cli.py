@@ -8,6 +8,7 @@ from mtrrzap import __version__
 from mtrrzap.commands.compare import compare
 from mtrrzap.commands.export import export
 from mtrrzap.commands.import_ import import_
+from mtrrzap.commands.memtype import memtype
 from mtrrzap.commands.policies import policies
 from mtrrzap.commands.requests import requests
 from mtrrzap.commands.show import show
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (compare, show, requests, policies, import_, export):
+for _command in (compare, show, requests, policies, memtype, import_, export):
     app.command(_command.__name__.rstrip("_"))(_command)
 
 

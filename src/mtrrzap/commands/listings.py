@@ -44,7 +44,7 @@ def load(source: Path, at: int | None, maxphyaddr: int | None) -> States:
         raise UserError(
             f"more than {LIMIT >> 20} MiB", place=str(source), mend="cut out the lines about MTRRs"
         )
-    found = listing.read(data.decode("utf-8", "replace"), str(source))
+    found = listing.read(data.decode("utf-8", "replace"), str(source), maxphyaddr)
     return of_listing(found, str(source), maxphyaddr)
 
 

@@ -155,8 +155,7 @@ def _as_dict(states: States, cpu: int, mtrrs: Mtrrs) -> dict[str, object]:
         "vcpu": cpu,
         "maxphyaddr": mtrrs.maxphyaddr,
         "map": [
-            row._asdict()
-            | {"sdm": row.sdm and row.sdm.name, "kvm": row.kvm.name, "verdict": row.verdict}
+            row._asdict() | {"sdm": _named(row.sdm), "kvm": str(row.kvm), "verdict": row.verdict}
             for row in found
         ],
         "whole": whole,

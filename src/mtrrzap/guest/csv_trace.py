@@ -52,7 +52,7 @@ def read(source: Iterable[str], name: str) -> Trace:
 def _as_trace(source: Iterable[str], name: str) -> Iterator[str]:
     for number, line in enumerate(source, start=1):
         if len(line) > MAX_LINE or line.startswith("#"):
-            yield line[2:] if line.startswith("# ") else line[1:]
+            yield line.removeprefix("#").removeprefix(" ").replace("\r\n", "\n")
         else:
             ended = line.endswith("\n")
             yield _event_line(line.rstrip("\r\n"), f"{name}:{number}") + ("\n" if ended else "")

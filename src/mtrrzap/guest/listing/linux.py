@@ -49,10 +49,10 @@ class _Range:
         self.reg, self.base, self.size, self.kind, self.line = reg, base, size, kind, line
 
 
-def _put_ranges(kept: Collector, ranges: Sequence[_Range], name: str) -> Listing:
+def _put_ranges(kept: Collector, ranges: Sequence[_Range], name: str, given: int | None) -> Listing:
     """Turn (base, size) into registers; masks get as many bits as the highest address needs."""
     end = max((r.base + r.size for r in ranges), default=1)
-    width = min(52, max(36, (end - 1).bit_length()))
+    width = given or min(52, max(36, (end - 1).bit_length()))
     for r in ranges:
         if r.reg >= m.VCNT:
             raise kept.error(r.line, f"range {r.reg}: KVM has {m.VCNT}", "leave the range out")
@@ -75,12 +75,12 @@ def _put_ranges(kept: Collector, ranges: Sequence[_Range], name: str) -> Listing
         notes=(
             f"{name} does not tell the default type: {default} is assumed, as {why}",
             f"{name} does not tell the fixed MTRRs: they are taken as disabled",
-            f"{name} does not tell MAXPHYADDR: {width} bits are assumed",
+            *([] if given else [f"{name} does not tell MAXPHYADDR: {width} bits are assumed"]),
         ),
     )
 
 
-def read_proc(lines: Iterable[str], name: str) -> Listing:
+def read_proc(lines: Iterable[str], name: str, maxphyaddr: int | None = None) -> Listing:
     """Read ``/proc/mtrr``. Raises ``UserError`` for a range that KVM's MTRRs cannot hold."""
     kept = Collector(name)
     ranges = []
@@ -91,10 +91,10 @@ def read_proc(lines: Iterable[str], name: str) -> Listing:
             ranges.append(_Range(int(found["reg"]), int(found["base"], 16), size, kind, number))
         elif text.strip():
             raise kept.error(number, f"not a line of /proc/mtrr: {text[:60]!r}", "delete it")
-    return _put_ranges(kept, ranges, "/proc/mtrr")
+    return _put_ranges(kept, ranges, "/proc/mtrr", maxphyaddr)
 
 
-def read_cleanup(lines: Iterable[str], name: str) -> Listing:
+def read_cleanup(lines: Iterable[str], name: str, maxphyaddr: int | None = None) -> Listing:
     """Read a boot log's ``reg 0, base: 0GB, range: 2GB, type WB``; the last list counts."""
     kept = Collector(name)
     ranges: list[_Range] = []
@@ -106,7 +106,7 @@ def read_cleanup(lines: Iterable[str], name: str) -> Listing:
             size = int(found["size"]) * _UNITS[found["unit"]]
             kind = _SHORT[found["type"]]
             ranges.append(_Range(int(found["reg"]), base, size, kind, number))
-    return _put_ranges(kept, ranges, "the boot log's list of variable MTRRs")
+    return _put_ranges(kept, ranges, "the boot log's list of variable MTRRs", maxphyaddr)
 
 
 class _Log:

@@ -117,6 +117,8 @@ def test_every_header_key_is_needed() -> None:
         ("0x0 0xa0", "0xa0 0xa0", 12, "is empty"),
         ("0 reset", "0 reboot", LINE, "unknown event"),
         ("0 reset", "", LINE, "unknown event"),
+        ("0 reset", "@1", LINE, "unknown event"),
+        ("0 reset", "#GP @1", LINE, "unknown event"),
         ("0 reset", "0 reset 1", LINE, "malformed event"),
         ("0 reset", "0 init #GP", LINE, "malformed event"),
         ("0 reset", "0 init @x", LINE, "not a time stamp"),

@@ -276,7 +276,7 @@ class Reader:
             if not (stamp.isascii() and stamp.isdecimal() and len(stamp) <= 20):
                 raise self._error(f"not a time stamp: '@{stamp[:40]}'", "write nanoseconds: @123")
             time_ns = int(stamp)
-        refused = words[-1] == "#GP"
+        refused = words[-1:] == ["#GP"]
         if refused:
             words.pop()
         kind = _KINDS.get(words[1]) if len(words) >= 2 else None

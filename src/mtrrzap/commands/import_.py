@@ -16,7 +16,7 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest import csv_trace
 from mtrrzap.guest.event import Kind
 from mtrrzap.guest.importer import Capture, Cost, Imported, Known, Start, read_capture
-from mtrrzap.guest.trace import MAGIC, MAX_LINE, Trace, dumps
+from mtrrzap.guest.trace import MAGIC, MAX_LINE, Trace, trace_lines
 from mtrrzap.report import text
 from mtrrzap.x86 import msr as m
 
@@ -74,7 +74,7 @@ def import_(
         return
     paths = _paths(output or _default(file), chosen)
     for path, one in zip(paths, imported, strict=True):
-        write(path, [dumps(one.trace)])
+        write(path, trace_lines(one.trace))
         if one.costs:
             write(_cost_path(path), [text.as_csv(one.costs, Cost._fields)])
     _print_list(capture, chosen, imported, paths)
@@ -124,7 +124,7 @@ def _cost_path(path: Path) -> Path:
 
 def _import_csv(capture_file: Opened, output: Path) -> None:
     trace = csv_trace.read(_lines(capture_file.source()), capture_file.name)
-    write(output, [dumps(trace)])
+    write(output, trace_lines(trace))
     console = text.console()
     console.print(f"{output}: {len(trace.events):,} events from CSV.", markup=False)
 

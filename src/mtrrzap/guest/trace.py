@@ -127,11 +127,18 @@ class Writer:
         self._stream.flush()
 
 
+def trace_lines(trace: Trace) -> Iterator[str]:
+    """Yield a whole trace as text: the header in one piece, then line by line."""
+    yield format_header(trace.header)
+    for event in trace.events:
+        yield format_event(event) + "\n"
+    state = "complete" if trace.incomplete is None else f"incomplete: {_one_line(trace.incomplete)}"
+    yield f"end {len(trace.events)} {state}\n"
+
+
 def dumps(trace: Trace) -> str:
     """Return a whole trace as text."""
-    events = "".join(format_event(event) + "\n" for event in trace.events)
-    state = "complete" if trace.incomplete is None else f"incomplete: {_one_line(trace.incomplete)}"
-    return f"{format_header(trace.header)}{events}end {len(trace.events)} {state}\n"
+    return "".join(trace_lines(trace))
 
 
 # ---- reading ----------------------------------------------------------------------------------

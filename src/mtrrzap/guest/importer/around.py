@@ -12,8 +12,29 @@ ENTRY = b"kvm_entry:"
 EXIT = b"kvm_exit:"
 
 
+class Absence:
+    """Remembers where a needle is not: a capture without it is not searched at every event."""
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        self._upto: dict[bytes, int] = {}
+        """Offset in the capture below which the needle is not near, by needle."""
+
+    def near(self, block: Block, position: int, needle: bytes) -> bool:
+        """Tell if the needle is less than ``LOOKBACK`` before a position; positions ascend."""
+        first = block.offset - block.start
+        low = max(0, position - LOOKBACK, self._upto.get(needle, 0) - first)
+        if block.data.rfind(needle, low, position) >= 0:
+            return True
+        self._upto[needle] = first + position - len(needle)
+        return False
+
+
 def _event(block: Block, position: int, tid: int) -> Line | None:
-    line = parse(block.data, *block.line_at(position))
+    start, end = block.line_at(position)
+    if block.data.find(b"%d" % tid, start, end) < 0:
+        return None
+    line = parse(block.data, start, end)
     return line if line is not None and line.tid == tid else None
 
 

@@ -12,6 +12,7 @@ from mtrrzap.guest.importer import payload
 from mtrrzap.guest.importer.around import (
     ENTRY,
     EXIT,
+    Absence,
     before,
     entry_after,
     exit_before,
@@ -64,6 +65,7 @@ class Scanner:
         self._needles: Needles | None = None
         self._owed: dict[int, Record] = {}
         """Records whose entry was not yet seen, by thread."""
+        self._absence = Absence()
         self._lost = 0
         self._losses = 0
         self._handlers: dict[bytes, Callable[[Block, int, Line], None]] = {
@@ -162,7 +164,8 @@ class Scanner:
     def _keep(self, block: Block, start: int, line: Line, thread: Thread, record: Record) -> None:
         if vcpu_of_name(thread.name) is None:
             for needle in (EXIT, ENTRY):
-                found = before(block, start, line.tid, needle)
+                near = self._absence.near(block, start, needle)
+                found = before(block, start, line.tid, needle) if near else None
                 number = vcpu_of_body(found[0].body) if found else None
                 thread.vcpu = thread.vcpu if number is None else number
         record.vcpu = thread.vcpu
@@ -188,7 +191,8 @@ class Scanner:
             self._measure(block, start, line, record)
 
     def _measure(self, block: Block, start: int, line: Line, record: Record) -> None:
-        left = exit_before(block, start, line.tid)
+        near = self._absence.near(block, start, EXIT)
+        left = exit_before(block, start, line.tid) if near else None
         if (unpaid := self._owed.pop(line.tid, None)) is not None:
             unpaid.cost_ns = None
         if left is None or left.time_ns is None:

@@ -1,12 +1,16 @@
 """``mtrrzap memtype``: sources, options, and the one error line."""
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from captures import FOLDER
+from mtrrzap.commands import traces
+from mtrrzap.commands.listings import of_trace
 from mtrrzap.guest.trace import dumps
+from mtrrzap.report.memtype import proc_mtrr
 from test_cli import Run
 from test_listing import ALL_CPUS_A_LINE, LOG, PROC
 from test_replay import FINE, trace
@@ -93,6 +97,19 @@ def test_a_real_boot_ends_as_its_guest_printed(run: Run, tmp_path: Path) -> None
         if row["start"] > 1 << 20
     ]
     assert above == [[row[key] for key in ("start", "end", "sdm")] for row in listed["map"][1:]]
+
+
+@pytest.mark.parametrize("name", ["seabios-8", "seabios-16", "ovmf-8", "ovmf-16"])
+def test_a_recording_ends_as_its_guest_printed(run: Run, tmp_path: Path, name: str) -> None:
+    """The guest's own /proc/mtrr: letter for letter, and the same types above the first MiB."""
+    printed = files("mtrrzap").joinpath(f"data/recordings/{name}.proc-mtrr").read_text()
+    mtrrs = of_trace(traces.one(Path(name)), None).cpus[0]
+    assert "\n".join(proc_mtrr(mtrrs)) + "\n" == printed
+    listed = tmp_path / "mtrr"
+    listed.write_text(printed)
+    ran = run("memtype", name, "--maxphyaddr", "40", "--diff", str(listed), "--json")
+    parts = json.loads(ran.out)["map"]
+    assert all(part["end"] <= 1 << 20 for part in parts)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ with what a replay of the recordings gives; no code knows them.
 """
 
 import csv
+import re
 from importlib.resources import files
 
 import pytest
@@ -12,10 +13,11 @@ import pytest
 from mtrrzap.commands.traces import shipped
 from mtrrzap.guest.event import Kind
 from mtrrzap.guest.trace import Trace
+from mtrrzap.kvm.memtype import variable_bounds, variable_ranges
 from mtrrzap.kvm.policy import POLICIES, Ask, by_name
 from mtrrzap.kvm.replay import replay, total
 from mtrrzap.kvm.windows import states
-from mtrrzap.report.show import groups, summaries
+from mtrrzap.report.show import final_states, groups, summaries
 
 RECORDINGS = dict(shipped())
 PUBLISHED = [
@@ -99,3 +101,22 @@ def test_only_init_and_reset_touch_cr0_behind_the_guests_back(name: str) -> None
     """No event is refused by KVM's rules: what the guest wrote, KVM takes."""
     trace = RECORDINGS[name]
     assert sum(1 for _ in states(trace)) == len(trace.events)
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_the_guest_saw_the_same(name: str) -> None:
+    """/proc/mtrr, as the recorded Linux printed it, has the final variable ranges of vCPU 0."""
+    text = files("mtrrzap").joinpath(f"data/recordings/{name}.proc-mtrr").read_text("utf-8")
+    seen = [
+        (int(match[1], 16), int(match[2]) << 20)
+        for match in re.finditer(r"base=(0x\w+) .* size= *(\d+)MB, count=1: uncachable", text)
+    ]
+    assert len(seen) == {"SeaBIOS": 1, "OVMF": 2}[RECORDINGS[name].header.family]
+    mtrrs = final_states(RECORDINGS[name])[0].mtrrs
+    assert seen == [
+        (start, end - start)
+        for number in range(8)
+        if mtrrs.valid(number)
+        for start, end in [variable_bounds(mtrrs, number)]
+    ]
+    assert {r.type for r in variable_ranges(mtrrs)} == {0}

@@ -37,7 +37,8 @@ def _as_dict(trace: Trace) -> dict[str, object]:
             {
                 "vcpus": group.vcpus,
                 "map": [
-                    row._asdict() | {"sdm": row.sdm and row.sdm.name, "kvm": row.kvm.name}
+                    row._asdict()
+                    | {"sdm": None if row.sdm is None else str(row.sdm), "kvm": str(row.kvm)}
                     for row in group.map
                 ],
                 "whole": group.whole,
@@ -127,7 +128,7 @@ def _print_maps(console: Console, trace: Trace) -> None:
             (
                 f"{row.start:#014x}",
                 f"{row.end:#014x}",
-                row.sdm or "undefined",
+                "undefined" if row.sdm is None else row.sdm,
                 row.kvm,
                 " ".join(row.deciders),
             )

@@ -44,6 +44,7 @@ class MapRow(NamedTuple):
     sdm: MemType | None
     kvm: MemType
     deciders: tuple[str, ...]
+    """Registers, of the manual's lookup."""
 
 
 class Group(NamedTuple):
@@ -126,7 +127,7 @@ def both_maps(mtrrs: Mtrrs) -> Iterable[MapRow]:
         end = min(left.end, right.end)
         kind = right.type
         assert kind is not None, "KVM always has an answer"
-        row = MapRow(start, end, left.type, kind, left.deciders)
+        row = MapRow(start, end, left.type, kind, _registers(left.deciders))
         if pending is not None and pending[2:4] == row[2:4]:
             deciders = tuple(dict.fromkeys(pending.deciders + row.deciders))
             pending = pending._replace(end=end, deciders=deciders)
@@ -141,3 +142,8 @@ def both_maps(mtrrs: Mtrrs) -> Iterable[MapRow]:
             right = next(kvm, None)
     if pending is not None:
         yield pending
+
+
+def _registers(deciders: tuple[str, ...]) -> tuple[str, ...]:
+    """Drop the byte numbers of fixed MSRs."""
+    return tuple(dict.fromkeys(name.partition("[")[0] for name in deciders))

@@ -46,7 +46,7 @@ def cell(value: object) -> str:
     """Return a cell's text: None is a dash, a number has thousands separators."""
     if value is None:
         return "-"
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int:
         return f"{value:,}"
     return str(value).replace("[", "\\[")
 

@@ -1,0 +1,121 @@
+"""``mtrrzap record``: boot a guest in QEMU's TCG and record its MTRR and CR0.CD writes."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mtrrzap.errors import UserError
+from mtrrzap.guest.record import Options, Outcome
+from mtrrzap.guest.record import record as record_guest
+from mtrrzap.guest.record.session import INIT_NOTE
+
+_INTERRUPTED = "interrupted by SIGINT"
+
+
+def record(
+    ctx: typer.Context,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The trace to write.")],
+    firmware: Annotated[
+        str, typer.Option(help="seabios, ovmf, or the path of an image.")
+    ] = "seabios",
+    vcpus: Annotated[int, typer.Option(help="Number of vCPUs.")] = 1,
+    memory: Annotated[str, typer.Option(help="Guest memory, as 512M or 16G.")] = "1G",
+    kernel: Annotated[
+        Path | None, typer.Option(help="Linux image to boot; without one, only firmware runs.")
+    ] = None,
+    initrd: Annotated[
+        Path | None, typer.Option(help="Its initrd; make one with 'mtrrzap initrd'.")
+    ] = None,
+    append: Annotated[
+        str | None,
+        typer.Option(help="Its command line; nokaslr is added. [default: console=ttyS0 nokaslr]"),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that each pass may take.")] = 300.0,
+    qemu: Annotated[str, typer.Option(help="QEMU to use, 7.2 or newer.")] = "qemu-system-x86_64",
+    console: Annotated[
+        Path | None, typer.Option(help="Save what the guest prints on its serial port.")
+    ] = None,
+    host_writes: Annotated[
+        str, typer.Option(help="Model the MTRR writes of this user space: qemu or none.")
+    ] = "qemu",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+) -> None:
+    """Record a guest's MTRR and PAT writes and its changes of CR0.CD, on every vCPU.
+
+    Arguments after -- go to QEMU. The trace is valid however the recording ends; exit status 1
+    means that it is marked incomplete.
+    """
+    if host_writes not in ("qemu", "none"):
+        raise UserError(f"unknown {host_writes!r}", place="--host-writes", mend="qemu or none")
+    options = Options(
+        output=output,
+        firmware=firmware,
+        vcpus=vcpus,
+        memory=memory,
+        kernel=kernel,
+        initrd=initrd,
+        append=append,
+        timeout=timeout,
+        qemu=qemu,
+        console=console,
+        host_writes=host_writes == "qemu",
+        force=force,
+        extra=tuple(ctx.args),
+    )
+    outcome = record_guest(with_command(options))
+    err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    for note in outcome.header.notes:
+        if note != INIT_NOTE:
+            err.print(f"note: {note}")
+    if outcome.incomplete is not None:
+        err.print(f"{output}: incomplete after {outcome.events} events: {outcome.incomplete}")
+        raise typer.Exit(130 if outcome.incomplete.endswith(_INTERRUPTED) else 1)
+    typer.echo(summary(output, outcome))
+
+
+def summary(output: Path, outcome: Outcome) -> str:
+    """Return the line that ends a successful recording."""
+    header = outcome.header
+    return (
+        f"{output}: {outcome.events} events of {header.vcpus} vCPUs, {header.firmware}, "
+        f"{header.guest_kernel} ({outcome.passes + 1} passes, {outcome.stops} stops)"
+    )
+
+
+def with_command(options: Options) -> Options:
+    """Return the options with the command line that says the same, for the trace's header."""
+    words = ["mtrrzap", "record", "-o", str(options.output), "--firmware", options.firmware]
+    words += ["--vcpus", str(options.vcpus), "--memory", options.memory]
+    for name in ("kernel", "initrd", "append", "console"):
+        if (value := getattr(options, name)) is not None:
+            words += [f"--{name}", str(value)]
+    default = Options(options.output)
+    if options.timeout != default.timeout:
+        words += ["--timeout", f"{options.timeout:g}"]
+    if options.qemu != default.qemu:
+        words += ["--qemu", options.qemu]
+    words += [] if options.host_writes else ["--host-writes", "none"]
+    words += ["--force"] if options.force else []
+    words += ["--", *options.extra] if options.extra else []
+    return replace(options, command=shlex.join(words))
+
+
+def app() -> typer.Typer:
+    """Return an application of this command alone."""
+    alone = typer.Typer(add_completion=False)
+    alone.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+        record
+    )
+    return alone
+
+
+if __name__ == "__main__":
+    try:
+        app()(prog_name="mtrrzap record")
+    except UserError as error:
+        typer.echo(f"mtrrzap: {error}", err=True)
+        raise SystemExit(2) from None

@@ -1,0 +1,275 @@
+"""One QEMU process and its channels, drained by one loop: no threads, no files, no sockets on disk.
+
+QEMU inherits one end of each channel: its log (a pipe), the gdb stub, QMP, the guest's console and
+debug console (socket pairs). Whatever blocks QEMU, such as a full log pipe, is read here.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import selectors
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from mtrrzap.guest.record.asmlog import LogScanner
+
+_LOG_PIPE_SIZE = 1 << 20
+_CHUNK = 1 << 20
+_KEEP_STDERR = 1 << 16
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    """Run in the child: no QEMU outlives a killed recorder."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class GoneError(Exception):
+    """QEMU is gone, or closed a channel: nothing more will come from it."""
+
+
+class StoppedError(Exception):
+    """The user or the system wants the recording to stop; the text says who."""
+
+
+class StopRequest:
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag and a byte that wakes the loop.
+
+    A handler that raised could hit anywhere, for example between an event and its counter.
+    """
+
+    def __init__(self) -> None:
+        """Install nothing yet: use it as a context manager."""
+        self.signal: int | None = None
+        self.reader, self._writer = socket.socketpair()
+        self.reader.setblocking(False)
+        self._old: dict[int, object] = {}
+
+    def _handle(self, number: int, _frame: object) -> None:
+        self.signal = number
+        with contextlib.suppress(OSError):
+            self._writer.send(b"!", socket.MSG_DONTWAIT)
+
+    def __enter__(self) -> Self:
+        """Install the handlers."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Put the former handlers back."""
+        for number, handler in self._old.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self.reader.close()
+        self._writer.close()
+
+    def check(self) -> None:
+        """Raise ``StoppedError`` once a signal came."""
+        if self.signal is not None:
+            raise StoppedError(f"interrupted by {signal.Signals(self.signal).name}")
+
+
+class Machine:
+    """A running QEMU. Use as a context manager: leaving it kills QEMU and closes every channel."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        stop: StopRequest,
+        *,
+        debug: bool = False,
+        log_ranges: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """Start QEMU with ``command`` plus the channels; ``debug`` adds the gdb stub.
+
+        ``log_ranges`` limits the log of translated code to these linear addresses, both ends
+        included.
+
+        Raises ``OSError`` if the program cannot be started.
+        """
+        self.log = LogScanner()
+        self.console = bytearray()
+        self.debugcon = bytearray()
+        self.stderr = bytearray()
+        self.on_console: Callable[[bytes], None] = lambda _data: None
+        self._stop = stop
+        self._selector = selectors.DefaultSelector()
+        self._handlers: dict[int, Callable[[bytes], None]] = {}
+        self._open: list[socket.socket | int] = []
+        self._out: dict[str, socket.socket] = {}
+        self._child: list[socket.socket | int] = []
+        self._log_fd, log = self._pipe(self.log.feed)
+        # Larger is faster; an unprivileged user may have used up what the system allows.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._log_fd, fcntl.F_SETPIPE_SZ, _LOG_PIPE_SIZE)
+        _, output = self._pipe(self._keep_stderr)
+        arguments = ["-d", "in_asm,cpu_reset", "-D", f"/dev/fd/{log}"]
+        if log_ranges:
+            arguments += ["-dfilter", ",".join(f"{a:#x}..{b:#x}" for a, b in log_ranges)]
+        arguments += self._channels(debug=debug)
+        self._selector.register(stop.reader, selectors.EVENT_READ)
+        self.process = self._start([*command[:1], *arguments, *command[1:]], output)
+
+    def _channels(self, *, debug: bool) -> list[str]:
+        """Make the sockets and return the arguments that give QEMU their other ends."""
+        uses = {
+            "qmp": ["-mon", "chardev=mtrrzap-qmp,mode=control"],
+            "console": ["-serial", "chardev:mtrrzap-console"],
+            "debugcon": ["-device", "isa-debugcon,iobase=0x402,chardev=mtrrzap-debugcon"],
+        }
+        if debug:
+            uses["gdb"] = ["-gdb", "chardev:mtrrzap-gdb"]
+        arguments = []
+        for name, use in uses.items():
+            fd = self._socket(name)
+            arguments += ["-chardev", f"socket,id=mtrrzap-{name},fd={fd}", *use]
+        return arguments
+
+    def _start(self, command: list[str], output: int) -> subprocess.Popen[bytes]:
+        """Start the process with its ends of the channels, and close them here."""
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[end if isinstance(end, int) else end.fileno() for end in self._child],
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        except OSError:
+            self._close()
+            raise
+        finally:
+            for end in self._child:
+                _close_end(end)
+
+    # ---- channels
+
+    def _pipe(self, handler: Callable[[bytes], None]) -> tuple[int, int]:
+        """Make a pipe that QEMU writes to; return its ends, ours and QEMU's."""
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        self._open.append(reader)
+        self._child.append(writer)
+        self._listen(reader, handler)
+        return reader, writer
+
+    def _socket(self, name: str) -> int:
+        """Make a socket pair and return the number of QEMU's end."""
+        mine, other = socket.socketpair()
+        mine.setblocking(False)
+        self._open.append(mine)
+        self._out[name] = mine
+        self._child.append(other)
+        known = {"console": self._keep_console, "debugcon": self.debugcon.extend}
+        self._listen(mine.fileno(), known.get(name, lambda _data: None))
+        return other.fileno()
+
+    def _listen(self, fd: int, handler: Callable[[bytes], None]) -> None:
+        self._handlers[fd] = handler
+        self._selector.register(fd, selectors.EVENT_READ)
+
+    def attach(self, name: str, handler: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """Let ``handler`` have what comes on channel ``name``; return what sends to it."""
+        mine = self._out[name]
+        self._handlers[mine.fileno()] = handler
+
+        def send(data: bytes) -> None:
+            try:
+                mine.sendall(data)
+            except OSError as error:
+                raise GoneError(f"QEMU closed its {name} channel ({error})") from error
+
+        return send
+
+    def _keep_console(self, data: bytes) -> None:
+        self.console += data
+        self.on_console(data)
+
+    def _keep_stderr(self, data: bytes) -> None:
+        self.stderr = (self.stderr + data)[-_KEEP_STDERR:]
+
+    # ---- the loop
+
+    def turn(self, until: float) -> bool:
+        """Wait for input until the monotonic time ``until``, and hand it out; False if none came.
+
+        Raises ``StoppedError`` at a signal and ``GoneError`` when QEMU has ended and all is read.
+        """
+        ready = self._selector.select(max(0.0, until - monotonic()))
+        for key, _mask in ready:
+            if key.fileobj is not self._stop.reader:
+                self._read(key.fd)
+        self._stop.check()
+        if not self._handlers:
+            raise GoneError(self.how_it_ended())
+        return bool(ready)
+
+    def _read(self, fd: int) -> bool:
+        try:
+            data = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if data:
+            self._handlers[fd](data)
+            return True
+        self._selector.unregister(fd)
+        del self._handlers[fd]
+        return False
+
+    def drain_log(self) -> None:
+        """Read all that is in the log pipe now. With the vCPUs stopped that is all they logged."""
+        while self._log_fd in self._handlers and self._read(self._log_fd):
+            pass
+
+    # ---- the end
+
+    def how_it_ended(self) -> str:
+        """Return how the process ended, with the first error that QEMU printed, if any."""
+        try:
+            status = self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            return "QEMU closed its channels"
+        if status < 0:
+            return f"QEMU was killed by {signal.Signals(-status).name}"
+        lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
+        errors = [line for line in lines if "warning:" not in line]
+        words = f": {errors[0]}" if errors and status else ""
+        return f"QEMU ended by itself with status {status}{words}"
+
+    def _close(self) -> None:
+        self._selector.close()
+        for end in self._open:
+            _close_end(end)
+
+    def __enter__(self) -> Self:
+        """Return the machine."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Kill QEMU if it still runs, and wait for it."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._close()
+
+
+def _close_end(end: socket.socket | int) -> None:
+    if isinstance(end, int):
+        os.close(end)
+    else:
+        end.close()

@@ -1,0 +1,170 @@
+"""What the user asks for, checked before anything is started or written."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtrrzap.errors import UserError
+
+OVMF_IMAGES = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share/qemu/OVMF.fd")
+"""Where distributions put the image with code and variables in one file."""
+
+DEFAULT_CPU = "qemu64,+fsgsbase"
+"""QEMU's own default, plus what saves stops; a -cpu after ``--`` replaces it."""
+
+_UNITS = {"": 20, "K": 10, "M": 20, "G": 30, "T": 40}
+_CONSOLE = "console=ttyS0"
+_NOKASLR = "nokaslr"
+_READ_PROBE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """A recording's settings, as the user gave them."""
+
+    output: Path
+    firmware: str = "seabios"
+    """``seabios``, ``ovmf``, or the path of an image."""
+    vcpus: int = 1
+    memory: str = "1G"
+    """As for QEMU's -m: a number with K, M, G or T; MiB without."""
+    kernel: Path | None = None
+    initrd: Path | None = None
+    append: str | None = None
+    timeout: float = 300.0
+    """Seconds that each pass may take."""
+    qemu: str = "qemu-system-x86_64"
+    console: Path | None = None
+    """Where to save what the guest printed on its serial port during the last pass."""
+    host_writes: bool = True
+    force: bool = False
+    extra: tuple[str, ...] = ()
+    """Further arguments for QEMU."""
+    command: str = "mtrrzap record"
+    """The command line, for the header."""
+
+
+def memory_bytes(text: str) -> int:
+    """Return a memory size in bytes. Raises ``UserError`` if it is none."""
+    match = re.fullmatch(r"([0-9]{1,15})([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    size = int(match[1]) << _UNITS[match[2].upper()] if match else 0
+    if not 1 << 20 <= size < 1 << 52:
+        raise UserError(
+            f"not a memory size: {text!r}",
+            place="--memory",
+            mend="write a number of MiB, or one with a unit: 512M, 16G",
+        )
+    return size
+
+
+def _readable(path: Path, option: str, mend: str) -> None:
+    try:
+        with path.open("rb") as stream:
+            stream.read(_READ_PROBE)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", place=option, mend=mend) from error
+
+
+def _writable(path: Path, option: str, *, force: bool) -> None:
+    if path.is_dir():
+        raise UserError(f"{path} is a directory", place=option, mend="name a file")
+    if path.exists() and not force:
+        raise UserError(
+            f"{path} exists already", place=option, mend="choose another name or add --force"
+        )
+    existed = path.exists()
+    try:
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}",
+            place=option,
+            mend="choose a file in a directory that exists and that you may write to",
+        ) from error
+    if not existed:
+        path.unlink()
+
+
+def check(options: Options) -> None:
+    """Raise ``UserError`` for the first setting that cannot work. Leaves no file behind."""
+    memory_bytes(options.memory)
+    if not 1 <= options.vcpus <= 255:
+        raise UserError(
+            f"{options.vcpus} vCPUs", place="--vcpus", mend="QEMU's TCG takes from 1 to 255"
+        )
+    if not 0 < options.timeout < float("inf"):
+        raise UserError("not a time limit", place="--timeout", mend="give seconds, above 0")
+    if shutil.which(options.qemu) is None:
+        raise UserError(
+            f"there is no program {options.qemu}",
+            place="--qemu",
+            mend="install it (Debian: apt install qemu-system-x86) or name it with --qemu PATH",
+        )
+    if options.kernel is not None:
+        _readable(options.kernel, "--kernel", "give a bzImage that you may read")
+    elif options.initrd is not None or options.append is not None:
+        what = "--initrd" if options.initrd is not None else "--append"
+        raise UserError("needs a kernel", place=what, mend="add --kernel FILE")
+    if options.initrd is not None:
+        _readable(options.initrd, "--initrd", "make one with 'mtrrzap initrd -o initrd.gz'")
+    firmware_image(options.firmware)
+    _writable(options.output, "--output", force=options.force)
+    if options.console is not None:
+        if options.console.absolute() == options.output.absolute():
+            raise UserError("is the trace's own file", place="--console", mend="name another")
+        _writable(options.console, "--console", force=options.force)
+
+
+def firmware_image(firmware: str) -> str | None:
+    """Return the image for -bios, or None for QEMU's own SeaBIOS.
+
+    Raises ``UserError`` if there is no such file.
+    """
+    if firmware == "seabios":
+        return None
+    if firmware == "ovmf":
+        for path in OVMF_IMAGES:
+            if Path(path).is_file():
+                return path
+        raise UserError(
+            f"no OVMF image in {' or '.join(OVMF_IMAGES)}",
+            place="--firmware",
+            mend="install it (Debian: apt install ovmf) or name it with --firmware PATH",
+        )
+    mend = "give seabios, ovmf, or the path of a firmware image"
+    if not Path(firmware).is_file():
+        raise UserError(f"no firmware image {firmware!r}", place="--firmware", mend=mend)
+    _readable(Path(firmware), "--firmware", mend)
+    return firmware
+
+
+def kernel_command_line(append: str | None) -> tuple[str, str | None]:
+    """Return what the guest's kernel gets, and a note if ``nokaslr`` had to be added.
+
+    With a randomised kernel no pass would find the addresses of the one before.
+    """
+    if append is None:
+        return f"{_CONSOLE} {_NOKASLR}", None
+    if _NOKASLR in append.split():
+        return append, None
+    return f"{append} {_NOKASLR}".strip(), f"{_NOKASLR} added to --append: addresses must agree"
+
+
+def qemu_command(options: Options) -> list[str]:
+    """Return the QEMU command without the recorder's channels; the guest starts stopped."""
+    command = [options.qemu, "-S", "-no-user-config", "-nodefaults", "-display", "none"]
+    # With -no-shutdown QEMU stays after a power-off, so that its state can be read.
+    command += ["-no-shutdown", "-accel", "tcg,thread=multi"]
+    # With FSGSBASE, Linux switches tasks without WRMSR, which would be a stop each time.
+    command += ["-cpu", DEFAULT_CPU]
+    command += ["-smp", str(options.vcpus), "-m", f"{memory_bytes(options.memory) >> 20}M"]
+    if (image := firmware_image(options.firmware)) is not None:
+        command += ["-bios", image]
+    if options.kernel is not None:
+        command += ["-kernel", str(options.kernel)]
+        command += ["-append", kernel_command_line(options.append)[0]]
+    if options.initrd is not None:
+        command += ["-initrd", str(options.initrd)]
+    return [*command, *options.extra]

@@ -3,6 +3,7 @@
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -48,23 +49,40 @@ def import_(
     ] = 1,
 ) -> None:
     """Turn a capture of a real KVM (trace-cmd, ftrace, perf; docs/capture.md) into traces."""
+    known = Known(
+        firmware=firmware,
+        guest_kernel=guest_kernel,
+        memory=memory,
+        maxphyaddr=maxphyaddr,
+        vcpus=vcpus,
+        command=f"mtrrzap import {file.name}",
+        start=start,
+    )
+    capture = _read(file, output)
+    if capture is not None:
+        _import(capture, file, output, replace(known, date=_date(file)), vm, only_list=only_list)
+
+
+def _read(file: Path, output: Path | None) -> Capture | None:
+    """Return what a capture holds. A CSV is imported at once: None."""
     with opened(file) as capture_file:
-        known = Known(
-            firmware=firmware,
-            guest_kernel=guest_kernel,
-            memory=memory,
-            maxphyaddr=maxphyaddr,
-            vcpus=vcpus,
-            date=_date(file),
-            command=f"mtrrzap import {file.name}",
-            start=start,
-        )
         if capture_file.head.startswith(MAGIC.encode()):
             raise UserError("already a trace", place=capture_file.name, mend="use it as it is")
         if capture_file.head.startswith(csv_trace.FIRST.encode()):
             _import_csv(capture_file, output or _default(file))
-            return
-        capture = read_capture(capture_file.source, capture_file.name)
+            return None
+        return read_capture(capture_file.source, capture_file.name)
+
+
+def _import(
+    capture: Capture,
+    file: Path,
+    output: Path | None,
+    known: Known,
+    vm: int | None,
+    *,
+    only_list: bool,
+) -> None:
     chosen = _chosen(capture, vm)
     imported = [capture.trace(capture.vms[number], known) for number in chosen]
     if only_list:

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from mtrrzap import __version__
+from mtrrzap.commands.audit import audit
 from mtrrzap.commands.compare import compare
 from mtrrzap.commands.export import export
 from mtrrzap.commands.import_ import import_
@@ -25,7 +26,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (compare, show, requests, policies, memtype, import_, export, initrd):
+for _command in (
+    compare,
+    audit,
+    show,
+    requests,
+    policies,
+    memtype,
+    import_,
+    export,
+    initrd,
+):
     app.command(_command.__name__.rstrip("_"))(_command)
 # Whatever follows -- is for QEMU.
 app.command("record", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

@@ -1,5 +1,6 @@
 """Options that several commands share, and what they mean."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -36,10 +37,34 @@ NcdOption = Annotated[
 ]
 
 
-def host(maxphyaddr: int, *, quirk: bool, ept: bool, noncoherent_dma: bool) -> Host:
+class PageSize(StrEnum):
+    """A size of page, as the command line writes it."""
+
+    SMALL = "4K"
+    LARGE = "2M"
+    HUGE = "1G"
+
+    @property
+    def level(self) -> int:
+        """The level of such a leaf in the page table."""
+        return list(PageSize).index(self) + 1
+
+
+def host(
+    maxphyaddr: int,
+    *,
+    quirk: bool,
+    ept: bool,
+    noncoherent_dma: bool,
+    largest_page: PageSize = PageSize.HUGE,
+) -> Host:
     """Return the host that these options describe."""
     return Host(
-        maxphyaddr=maxphyaddr, quirk_cd_nw_cleared=quirk, ept=ept, noncoherent_dma=noncoherent_dma
+        maxphyaddr=maxphyaddr,
+        quirk_cd_nw_cleared=quirk,
+        ept=ept,
+        noncoherent_dma=noncoherent_dma,
+        largest_page=largest_page.level,
     )
 
 

@@ -1,6 +1,6 @@
 """Open the traces that a command line names; the only place that reads trace files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,13 +21,20 @@ def load_file(path: Path) -> Trace:
 
 def shipped() -> list[tuple[str, Trace]]:
     """Return the recordings that ship with the project, by name, fewest vCPUs first."""
-    folder = files("mtrrzap").joinpath("data/recordings")
-    found = []
-    for item in folder.iterdir():
+    return sorted(_folder("recordings"), key=lambda pair: (pair[1].header.vcpus, pair[0]))
+
+
+def scenarios() -> list[tuple[str, Trace]]:
+    """Return the small hand-written traces that ship with the project, by name (docs/audit.md)."""
+    return sorted(_folder("scenarios"))
+
+
+def _folder(name: str) -> Iterator[tuple[str, Trace]]:
+    folder = files("mtrrzap").joinpath("data").joinpath(name)
+    for item in folder.iterdir() if folder.is_dir() else ():
         if item.name.endswith(".trace"):
             with item.open(encoding="utf-8") as stream:
-                found.append((item.name.removesuffix(".trace"), load(lines_of(stream), item.name)))
-    return sorted(found, key=lambda pair: (pair[1].header.vcpus, pair[0]))
+                yield item.name.removesuffix(".trace"), load(lines_of(stream), item.name)
 
 
 def named(paths: Iterable[Path]) -> list[tuple[str, Trace]]:
@@ -36,13 +43,13 @@ def named(paths: Iterable[Path]) -> list[tuple[str, Trace]]:
 
 
 def one(path: Path) -> Trace:
-    """Return one trace: a file, or a shipped recording by its name, ``seabios-8``."""
+    """Return one trace: a file, or a shipped recording or scenario by its name, ``seabios-8``."""
     if not path.exists() and path.name == str(path):
-        recordings = dict(shipped())
-        if path.name in recordings:
-            return recordings[path.name]
+        known = dict(shipped()) | dict(scenarios())
+        if path.name in known:
+            return known[path.name]
         if not path.suffix:
-            names = ", ".join(recordings)
+            names = ", ".join(known)
             raise UserError(
                 "no such file or shipped recording", place=str(path), mend=f"shipped are: {names}"
             )

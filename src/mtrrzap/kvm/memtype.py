@@ -57,7 +57,15 @@ def disabled_type(*, guest_has_mtrr: bool) -> MemType:
 
 def lookup(mtrrs: Mtrrs, address: int, *, guest_has_mtrr: bool = True) -> MemType:
     """Return the type that KVM gives the 4-KiB page at ``address``. CR0.CD is not looked at."""
-    return _lookup(mtrrs, variable_ranges(mtrrs), address & ~_PAGE, guest_has_mtrr)[0]
+    ranges = variable_ranges(mtrrs)
+    return type_in(mtrrs, ranges, address & ~_PAGE, guest_has_mtrr=guest_has_mtrr)
+
+
+def type_in(
+    mtrrs: Mtrrs, ranges: Sequence[VariableRange], page: int, *, guest_has_mtrr: bool
+) -> MemType:
+    """Do ``lookup`` for callers that ask often: ``ranges`` is ``variable_ranges(mtrrs)``."""
+    return _lookup(mtrrs, ranges, page, guest_has_mtrr)[0]
 
 
 def _lookup(

@@ -62,6 +62,13 @@ class Lock(Enum):
     READ = "read"
 
 
+class Walk(Enum):
+    """Which entries of the second-stage page table a zap clears."""
+
+    LEAFS = "every leaf that overlaps the range; page-table pages stay"
+    SUBTREES = "every entry of up to 1 GiB that lies fully inside the range (patch 12)"
+
+
 _WB = EptType(MemType.WB)
 _WB_IPAT = EptType(MemType.WB, ipat=True)
 _UC_IPAT = EptType(MemType.UC, ipat=True)
@@ -82,10 +89,13 @@ class Policy:
     by_memslot: bool = False
     """Split the range "everything" into its parts inside memslots (patch 11)."""
     mmu_lock: Lock = Lock.WRITE
+    walk: Walk = Walk.LEAFS
     protocol: str = "direct"
     """How concurrent requests share the work: a name in ``mtrrzap.protocol``."""
     cd_type_with_quirk: EptType | None = _WB
     """EPT type while CR0.CD = 1 and the quirk is on; None: CR0.CD is not looked at."""
+    honours_mtrrs: bool = True
+    """The guest's MTRRs decide the EPT type, given EPT and non-coherent DMA."""
     source: str
 
     def cd_type(self, *, quirk: bool) -> EptType | None:
@@ -160,6 +170,7 @@ POLICIES: tuple[Policy, ...] = (
         mtrr_write=Ask.NEVER,
         cd_toggle=Ask.NEVER,
         cd_type_with_quirk=None,
+        honours_mtrrs=False,
         source="the removal of guest-MTRR virtualization (March 2024, in v6.11)",
     ),
     _BASE1,
@@ -172,6 +183,7 @@ POLICIES: tuple[Policy, ...] = (
         name="Base2+9+10+11+12",
         says="+ mmu_lock for read, whole subtrees zapped",
         mmu_lock=Lock.READ,
+        walk=Walk.SUBTREES,
         source=f"{_SERIES}, patches 1-12",
     ),
     replace(
@@ -179,6 +191,7 @@ POLICIES: tuple[Policy, ...] = (
         name="Base2+12",
         says="mmu_lock for read alone",
         mmu_lock=Lock.READ,
+        walk=Walk.SUBTREES,
         source=f"{_SERIES}, patches 1-8 and 12",
     ),
     replace(
@@ -186,6 +199,7 @@ POLICIES: tuple[Policy, ...] = (
         name="Base2+9+10+12",
         says="without the split by memslots",
         mmu_lock=Lock.READ,
+        walk=Walk.SUBTREES,
         source=f"{_SERIES}, patches 1-10 and 12",
     ),
     replace(

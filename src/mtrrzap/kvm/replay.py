@@ -60,6 +60,8 @@ class Host:
     """KVM_X86_QUIRK_CD_NW_CLEARED, on unless user space disables it."""
     guest_has_mtrr: bool = True
     """CPUID.1:EDX.MTRR as the guest sees it."""
+    largest_page: int = 3
+    """Level of the largest page by which the host backs the guest: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
 
     def honours(self, needs: Needs) -> bool:
         """Tell if a policy with these needs makes requests for this VM at all."""
@@ -80,19 +82,46 @@ def replay(trace: Events, policy: Policy, host: Host | None = None) -> Iterator[
     Events that were refused, or that KVM would refuse, change nothing and ask for nothing. A vCPU
     is in its state after RESET until its first event.
     """
-    rule = _Rule(policy, host or Host(), _slots(trace.header))
+    for position, vcpu, _, ask in _steps(trace, policy, host or Host()):
+        if ask is not None:
+            yield Request(position, vcpu, *ask)
+
+
+class Step(NamedTuple):
+    """An event that changed a vCPU's state, made a request, or both."""
+
+    event: int
+    """The event's position in the trace, from 0."""
+    vcpu: int
+    after: Vcpu
+    request: Request | None
+
+
+def steps(trace: Events, policy: Policy, host: Host | None = None) -> Iterator[Step]:
+    """Yield the states that a trace's vCPUs go through, with the requests of ``replay``."""
+    for position, vcpu, node, ask in _steps(trace, policy, host or Host()):
+        request = None if ask is None else Request(position, vcpu, *ask)
+        yield Step(position, vcpu, node.state, request)
+
+
+def _steps(
+    trace: Events, policy: Policy, host: Host
+) -> "Iterator[tuple[int, int, _Node, _Ask | None]]":
+    rule = _Rule(policy, host, _slots(trace.header))
     start = _Node(power_on(trace.header.maxphyaddr))
     memo = _Memo(rule, start)
     nodes = [start] * trace.header.vcpus
     for position, event in enumerate(trace):
         vcpu = event.vcpu
         key = event[1:5]
-        edge = nodes[vcpu].edges.get(key)
+        before = nodes[vcpu]
+        edge = before.edges.get(key)
         if edge is None:
-            edge = memo.learn(nodes[vcpu], key, event)
-        nodes[vcpu] = edge[0]
-        if edge[1] is not None:
-            yield Request(position, vcpu, *edge[1])
+            edge = memo.learn(before, key, event)
+        after, ask = edge
+        if after is not before or ask is not None:
+            nodes[vcpu] = after
+            yield position, vcpu, after, ask
 
 
 def _slots(header: Header) -> tuple[Range, ...]:

@@ -1,11 +1,13 @@
-"""The main table: guest x vCPUs x policy, with requests, ranges and frames asked for."""
+"""The main table: guest x vCPUs x policy, with what is asked for, what it takes, a verdict."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mtrrzap.guest.trace import Trace
+from mtrrzap.kvm.audit import verdict
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, replay, total
+from mtrrzap.kvm.tdp import FullTable
 from mtrrzap.report import published
 
 
@@ -22,18 +24,30 @@ class Row(NamedTuple):
     ranges: int
     frames: int
     """Frames asked for, after clamping; one asked for twice counts twice."""
+    entries: int
+    """Entries that the walks clear, and ..."""
+    visits: int
+    """... entries they look at, if memory is fully mapped before each (``kvm.tdp.cost``)."""
+    verdict: str
+    """May a stale type survive? See ``kvm.audit``."""
     incomplete: str | None
     """Why the trace is not whole; then every figure of it is a lower bound."""
 
 
 def rows(
-    traces: Iterable[tuple[str, Trace]], policies: Sequence[Policy], host: Host
+    traces: Iterable[tuple[str, Trace]],
+    policies: Sequence[Policy],
+    host: Host,
+    page_level: int = 1,
 ) -> Iterator[Row]:
-    """Replay every named trace under every policy."""
+    """Replay every named trace under every policy; ``page_level``: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
     for name, trace in traces:
         header = trace.header
+        table = FullTable(header, host, page_level)
         for policy in policies:
-            sums = total(replay(trace, policy, host))
+            requests = list(replay(trace, policy, host))
+            sums = total(requests)
+            walks = table.cost(requests, policy.walk)
             yield Row(
                 trace=name,
                 guest=header.family,
@@ -43,5 +57,8 @@ def rows(
                 published=published.requests(header.family, header.vcpus, policy.name),
                 ranges=sums.ranges,
                 frames=sums.frames,
+                entries=walks.entries,
+                visits=walks.visits,
+                verdict=str(verdict(trace, policy, host)),
                 incomplete=trace.incomplete,
             )

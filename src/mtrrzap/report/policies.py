@@ -11,6 +11,7 @@ COLUMNS = (
     "a CR0.CD toggle asks",
     "for",
     "mmu_lock",
+    "a zap clears",
     "protocol",
     "EPT type while CD=1",
 )
@@ -46,6 +47,7 @@ def cells(policy: Policy) -> tuple[str, ...]:
         policy.cd_toggle.value,
         _for(policy),
         "-" if nothing else policy.mmu_lock.value,
+        "-" if nothing else policy.walk.value,
         "-" if nothing else policy.protocol,
         _cd_type(policy),
     )

@@ -1,0 +1,100 @@
+"""The memory type of a new EPT leaf: ``vmx_get_mt_mask`` in arch/x86/kvm/vmx/vmx.c.
+
+The order of its tests: host MMIO; no non-coherent DMA; CR0.CD (until v6.10); the guest's MTRRs
+(until v6.10). What differs between versions is in the fields of ``Policy``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mtrrzap.kvm.consistency import consistent, edges
+from mtrrzap.kvm.memtype import type_in, variable_ranges
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.kvm.ranges import PAGE_SHIFT
+from mtrrzap.kvm.replay import Host
+from mtrrzap.kvm.vcpu import Vcpu
+from mtrrzap.x86.ept import EptType
+from mtrrzap.x86.memtype import MemType
+
+BEYOND = 1 << 52
+"""A gfn above every frame: the end of the last stretch of a map."""
+
+
+class Stretch(NamedTuple):
+    """Guest frames ``[start, end)`` whose new leaves get one type; None: NPT, which has none."""
+
+    start: int
+    end: int
+    type: EptType | None
+
+
+@dataclass(frozen=True, slots=True)
+class MtMask:
+    """The rule for one policy on one host."""
+
+    policy: Policy
+    host: Host
+
+    @property
+    def honours(self) -> bool:
+        """Guest MTRRs and CR0.CD may decide types: EPT, non-coherent DMA, and before v6.11."""
+        return self.host.ept and self.host.noncoherent_dma and self.policy.honours_mtrrs
+
+    def whole(self, vcpu: Vcpu) -> Stretch | None:
+        """Return the one stretch of all RAM if the MTRRs do not matter to this vCPU, else None."""
+        if not self.host.ept:
+            return Stretch(0, BEYOND, None)
+        if not self.host.noncoherent_dma:
+            return Stretch(0, BEYOND, EptType(MemType.WB, ipat=True))
+        if vcpu.cd:
+            kind = self.policy.cd_type(quirk=self.host.quirk_cd_nw_cleared)
+            if kind is not None:
+                return Stretch(0, BEYOND, kind)
+        return None if self.honours else Stretch(0, BEYOND, EptType(MemType.WB))
+
+    def stretches(self, vcpu: Vcpu, *, host_mmio: bool = False) -> Iterator[Stretch]:
+        """Yield the types that this vCPU's faults install, ascending, 0 to ``BEYOND``."""
+        if host_mmio and self.host.ept:
+            yield Stretch(0, BEYOND, EptType(MemType.UC))
+            return
+        one = self.whole(vcpu)
+        if one is not None:
+            yield one
+            return
+        mtrrs, ranges = vcpu.mtrrs, variable_ranges(vcpu.mtrrs)
+        has_mtrr = self.host.guest_has_mtrr
+        start, found = 0, type_in(mtrrs, ranges, 0, guest_has_mtrr=has_mtrr)
+        for edge in sorted(edges(mtrrs)):
+            here = type_in(mtrrs, ranges, edge, guest_has_mtrr=has_mtrr)
+            if here is not found:
+                yield Stretch(start >> PAGE_SHIFT, edge >> PAGE_SHIFT, EptType(found))
+                start, found = edge, here
+        yield Stretch(start >> PAGE_SHIFT, BEYOND, EptType(found))
+
+    def at(self, vcpu: Vcpu, gfn: int, *, host_mmio: bool = False) -> EptType | None:
+        """Return the type of a leaf that this vCPU's fault installs at one frame."""
+        stretches = self.stretches(vcpu, host_mmio=host_mmio)
+        return next(s.type for s in stretches if gfn < s.end)
+
+
+class HugePages:
+    """Which huge pages a vCPU's MTRRs allow (``kvm_tdp_page_fault``'s clamp)."""
+
+    def __init__(self, mask: MtMask, vcpu: Vcpu) -> None:
+        """Without honoured MTRRs everything is allowed."""
+        self._mtrrs = vcpu.mtrrs if mask.honours else None
+        self._ranges = variable_ranges(vcpu.mtrrs) if mask.honours else []
+        self.edges: frozenset[int] = (
+            frozenset(edge >> PAGE_SHIFT for edge in edges(vcpu.mtrrs))
+            if mask.honours
+            else frozenset()
+        )
+        """Frames at which the answer may change."""
+
+    def allowed(self, gfn: int, frames: int) -> bool:
+        """Tell if one page may cover ``[gfn, gfn + frames)``."""
+        if self._mtrrs is None:
+            return True
+        start, end = gfn << PAGE_SHIFT, gfn + frames << PAGE_SHIFT
+        return consistent(self._mtrrs, start, end, self._ranges)

@@ -1,0 +1,47 @@
+"""What a trace's zaps would take on a full page table: exact, under a stated assumption.
+
+The assumption: before every single walk all of guest memory is mapped, with pages of one size
+wherever the memslots allow it; one root; nobody contends. Real tables are emptier, above all when
+zaps follow each other closely, so the figures are upper bounds of entries and of visits.
+"""
+
+from collections.abc import Iterable
+
+from mtrrzap.guest.trace import Header
+from mtrrzap.kvm.mtmask import MtMask
+from mtrrzap.kvm.policy import POLICIES, Walk
+from mtrrzap.kvm.ranges import PAGE_SHIFT, Range
+from mtrrzap.kvm.replay import Host, Request
+from mtrrzap.kvm.tdp.blocks import Memslot
+from mtrrzap.kvm.tdp.table import NOTHING, PageTable, Zap
+from mtrrzap.kvm.vcpu import power_on
+
+FIVE_LEVELS_ABOVE = 48
+"""Guest MAXPHYADDR, in bits, up to which KVM makes do with four levels (``get_tdp_level``)."""
+
+
+class FullTable:
+    """The page table of a trace's guest, full; walks are counted and change nothing."""
+
+    def __init__(self, header: Header, host: Host, level: int) -> None:
+        """``level`` is that of the pages: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
+        slots = [Memslot(s.start, s.end, level) for s in header.memslots]
+        self._table = PageTable(
+            slots or [Memslot(0, header.memory >> PAGE_SHIFT, level)],
+            root_level=5 if header.maxphyaddr > FIVE_LEVELS_ABOVE else 4,
+            host_maxphyaddr=host.maxphyaddr,
+        )
+        # A vCPU whose MTRRs are disabled may use any size; no cost depends on the types.
+        self._table.fill(power_on(header.maxphyaddr), MtMask(POLICIES[0], host))
+        self._known: dict[tuple[Range, Walk], Zap] = {}
+
+    def cost(self, requests: Iterable[Request], walk: Walk) -> Zap:
+        """Add up the walks of all ranges of all requests."""
+        total = NOTHING
+        for request in requests:
+            for r in request.ranges:
+                found = self._known.get((r, walk))
+                if found is None:
+                    found = self._known[r, walk] = self._table.cost(r, walk)
+                total += found
+        return total

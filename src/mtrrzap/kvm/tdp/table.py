@@ -1,0 +1,249 @@
+"""The page table: faults, both kinds of zap, and the exact number of entries that a walk visits.
+
+A walk is ``tdp_iter`` (arch/x86/kvm/mmu/tdp_iter.c, v6.1) under no contention: pre-order, every
+entry of every page-table page that it enters and that overlaps the range, never back to a parent.
+So the visits at a level are the entries of that level's tables that overlap the range, and nothing
+has to be walked to count them. ``tests/test_tdp_table.py`` compares this with a walk.
+
+Not modelled here: several roots (SMM, nested guests), write-protection and dirty logging, the NX
+huge page workaround, concurrent faults, yields.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from mtrrzap.kvm.mtmask import MtMask
+from mtrrzap.kvm.policy import Walk
+from mtrrzap.kvm.ranges import EVERYTHING, PAGE_SHIFT, Range
+from mtrrzap.kvm.replay import HOST_MAXPHYADDR
+from mtrrzap.kvm.tdp.blocks import LeafRun, Leaves, Memslot, disjoint
+from mtrrzap.kvm.tdp.levels import BITS, TOP_LEAF, down, frames, up
+from mtrrzap.kvm.tdp.runs import Runs
+from mtrrzap.kvm.vcpu import Vcpu
+from mtrrzap.x86.ept import EptType
+
+
+class Zap(NamedTuple):
+    """What one walk over one range does. It is a plan as well: ``PageTable.cost`` changes nothing.
+
+    ``flushes`` are TLB flushes: one at the end of a leaf zap that cleared something, one for every
+    entry that a subtree zap clears.
+    """
+
+    visits: int
+    """Entries that the iterator looks at."""
+    entries: int
+    """Entries that the walk itself clears, leaves or not."""
+    leaves: int
+    """Leaves that are gone, those in freed subtrees too."""
+    pages: int
+    """Page-table pages that are freed."""
+    flushes: int
+
+    def __add__(self, other: object) -> "Zap":
+        """Add two walks up."""
+        if not isinstance(other, Zap):
+            return NotImplemented
+        return Zap(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+NOTHING = Zap(0, 0, 0, 0, 0)
+
+
+class PageTable:
+    """One root. It stores runs of equal leaves, so it is as large as what differs, not as memory.
+
+    ``root_level`` is 4 or 5; a guest frame beyond the root's span cannot be mapped.
+    """
+
+    def __init__(
+        self,
+        slots: Iterable[Memslot],
+        *,
+        root_level: int = 4,
+        host_maxphyaddr: int = HOST_MAXPHYADDR,
+    ) -> None:
+        """Make the root, empty. Raises ``ValueError`` for another number of levels."""
+        if root_level not in (4, 5):
+            raise ValueError(f"a root of level {root_level}: KVM has 4 and 5")
+        self.root_level = root_level
+        span = 1 << BITS * root_level
+        self._top = min(span, 1 << (host_maxphyaddr - PAGE_SHIFT))
+        inside = (s._replace(end=min(s.end, self._top)) for s in slots if s.start < self._top)
+        self.slots = disjoint(inside)
+        self._slot_starts = [slot.start for slot in self.slots]
+        self._leaves: dict[int, Runs[EptType | None]] = {
+            level: Runs() for level in range(1, TOP_LEAF + 1)
+        }
+        # The frames below a page-table page of a level; the root always exists and is not here.
+        self._tables: dict[int, Runs[bool]] = {level: Runs() for level in range(1, root_level)}
+
+    # -- what is there
+
+    @property
+    def pages(self) -> int:
+        """Page-table pages, the root included."""
+        return 1 + self._table_pages(self._tables, 0, frames(self.root_level + 1))
+
+    def leaves(self) -> Iterator[LeafRun]:
+        """Yield the present leaves as runs, level by level, ascending in each."""
+        for level, runs in self._leaves.items():
+            for start, end, kind in runs:
+                yield LeafRun(start, end, level, kind)
+
+    def leaf_count(self) -> int:
+        """Return the number of present leaves."""
+        return sum((run.end - run.start) // frames(run.level) for run in self.leaves())
+
+    def mapped(self, gfn: int) -> bool:
+        """Tell if an access to a frame finds a leaf, hence makes no fault."""
+        return any(runs.covers(gfn) for runs in self._leaves.values())
+
+    def _table_pages(self, levels: Iterable[int], start: int, end: int) -> int:
+        return sum(self._tables[k].count(start, end) // frames(k + 1) for k in levels)
+
+    # -- faults
+
+    def fault(self, gfn: int, vcpu: Vcpu, mask: MtMask) -> LeafRun | None:
+        """Let a vCPU touch a frame; return the leaf that its fault installs, if any.
+
+        A frame of no memslot gets an MMIO entry, which is not "present" to a walk; the page-table
+        pages above it are there all the same.
+        """
+        if self.mapped(gfn) or gfn >= self._top:
+            return None
+        slot = self._slot(gfn)
+        if slot is None:
+            self._link(gfn, gfn + 1, 1)
+            return None
+        for run in Leaves(vcpu, mask).runs(slot):
+            if gfn < run.end:
+                start = down(gfn, run.level)
+                leaf = run._replace(start=start, end=start + frames(run.level))
+                self._install(leaf)
+                return leaf
+        raise AssertionError("the runs cover the memslot")
+
+    def fill(self, vcpu: Vcpu, mask: MtMask, within: Range = EVERYTHING) -> None:
+        """Let a vCPU touch every frame of the memslots (inside a range), in any order."""
+        leaves = Leaves(vcpu, mask)
+        for slot in self.slots:
+            start, end = max(slot.start, within.start), min(slot.end, within.end)
+            if start >= end:
+                continue
+            for run in leaves.runs(slot):
+                for a, b in self._gaps(max(run.start, start), min(run.end, end)):
+                    self._install(run._replace(start=down(a, run.level), end=up(b, run.level)))
+
+    def _slot(self, gfn: int) -> Memslot | None:
+        index = bisect_right(self._slot_starts, gfn) - 1
+        return self.slots[index] if index >= 0 and gfn < self.slots[index].end else None
+
+    def _gaps(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Return the parts of ``[start, end)`` that no leaf maps."""
+        mapped = sorted(
+            run[:2] for runs in self._leaves.values() for run in runs.overlapping(start, end)
+        )
+        found = []
+        for a, b in (*mapped, (end, end)):
+            if start < a:
+                found.append((start, a))
+            start = max(start, b)
+        return found
+
+    def _link(self, start: int, end: int, level: int) -> None:
+        for k in range(level, self.root_level):
+            self._tables[k].set(down(start, k + 1), up(end, k + 1), value=True)
+
+    def _install(self, run: LeafRun) -> None:
+        # A huge leaf takes the place of the table that smaller leaves, zapped or not, left there.
+        for level in range(1, run.level):
+            self._leaves[level].clear(run.start, run.end)
+            self._tables[level].clear(run.start, run.end)
+        self._link(run.start, run.end, run.level)
+        self._leaves[run.level].set(run.start, run.end, run.type)
+
+    # -- zaps
+
+    def zap(self, r: Range, walk: Walk) -> Zap:
+        """Zap a range, and return what it took."""
+        start, end = r.start, min(r.end, self._top)
+        done = self.cost(r, walk)
+        if start >= end:
+            return done
+        if walk is Walk.LEAFS:
+            for level, runs in self._leaves.items():
+                runs.clear(down(start, level), up(end, level))
+            return done
+        for level, zones in self._zones(start, end):
+            for a, b in zones:
+                for k in range(1, level):
+                    self._tables[k].clear(a, b)
+                    self._leaves[k].clear(a, b)
+                self._leaves[level].clear(a, b)
+        return done
+
+    def cost(self, r: Range, walk: Walk) -> Zap:
+        """Return what zapping a range would take, without doing it."""
+        start, end = r.start, min(r.end, self._top)
+        if start >= end:
+            return NOTHING
+        if walk is Walk.LEAFS:
+            return self._leaf_cost(start, end)
+        return self._subtree_cost(start, end)
+
+    def _leaf_cost(self, start: int, end: int) -> Zap:
+        visits = _entries(start, end, self.root_level)
+        visits += sum(self._entries_in_tables(level, start, end) for level in self._tables)
+        leaves = sum(
+            runs.count(down(start, level), up(end, level)) // frames(level)
+            for level, runs in self._leaves.items()
+        )
+        return Zap(visits, leaves, leaves, 0, int(leaves > 0))
+
+    def _subtree_cost(self, start: int, end: int) -> Zap:
+        visits = _entries(start, end, self.root_level)
+        visits += sum(
+            self._entries_in_tables(level, start, end) for level in range(TOP_LEAF, self.root_level)
+        )
+        entries = leaves = pages = 0
+        for level, zones in self._zones(start, end):
+            for a, b in zones:
+                below = range(1, level)
+                whole = self._leaves[level].count(a, b) // frames(level)
+                entries += whole
+                if level > 1:
+                    entries += self._tables[level - 1].count(a, b) // frames(level)
+                leaves += whole + sum(self._leaves[k].count(a, b) // frames(k) for k in below)
+                pages += self._table_pages(below, a, b)
+            if level > 1:
+                # The entries that stick out of the range are entered, the whole ones are not.
+                visits += sum(
+                    self._entries_in_tables(level - 1, a, b) for a, b in _borders(start, end, level)
+                )
+        return Zap(visits, entries, leaves, pages, entries)
+
+    def _zones(self, start: int, end: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+        """Yield, per level, where a subtree zap clears whole entries of that level."""
+        open_parts = [(start, end)]
+        for level in range(TOP_LEAF, 0, -1):
+            zones = [(up(a, level), down(b, level)) for a, b in open_parts]
+            yield level, [(a, b) for a, b in zones if a < b]
+            open_parts = _borders(start, end, level)
+
+    def _entries_in_tables(self, level: int, start: int, end: int) -> int:
+        """Return the entries in page-table pages of a level that overlap the range."""
+        return self._tables[level].count(down(start, level), up(end, level)) // frames(level)
+
+
+def _entries(start: int, end: int, level: int) -> int:
+    return (up(end, level) - down(start, level)) // frames(level)
+
+
+def _borders(start: int, end: int, level: int) -> list[tuple[int, int]]:
+    """Return the parts of a range that no whole entry of a level covers, at most two."""
+    first, last = up(start, level), down(end, level)
+    if first >= last:
+        return [(start, end)]
+    return [(a, b) for a, b in ((start, first), (last, end)) if a < b]

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mtrrzap.guest.initrd import build, is_static_elf
 from mtrrzap.guest.record import Options, Outcome, record
+from test_cli import run as run
+
+# A test must not fail because the machine is busy.
+settings.register_profile("mtrrzap", deadline=None)
+settings.load_profile("mtrrzap")
 
 BUSYBOX = Path("/bin/busybox")
 QEMU = "qemu-system-x86_64"

@@ -271,3 +271,21 @@ def test_most_requests_of_a_boot_find_nothing_stale() -> None:
     """Base2: of 42 requests of 8 vCPUs 12 clear an entry whose type nobody wants any more."""
     needs = audit(guests.seabios(8), by_name("Base2")).needs
     assert (len(needs), sum(need.needed > 0 for need in needs)) == (42, 12)
+
+
+def test_a_guest_that_ran_already_begins_with_what_its_registers_held() -> None:
+    """Leading held events are no change: nothing is stale. One in the middle is."""
+
+    def held(vcpu: int) -> tuple[Event, ...]:
+        msrs = [(0x2FF, 0xC06), (0x250, 0x0606060606060606)]
+        return (
+            Event(vcpu, Kind.HELD_CR0, 0, CLEAR),
+            *(Event(vcpu, Kind.HELD_MSR, msr, value) for msr, value in msrs),
+        )
+
+    window = (cr0(CD), wrmsr(0x2FF, 0), wrmsr(0x2FF, 0xC06), cr0(CLEAR), wrmsr(0x277, 6, vcpu=1))
+    running = trace(*held(0), *held(1), *window, vcpus=2)
+    assert verdict(running, by_name("Base2")) == Verdict("right", 0, None)
+    assert verdict(running, by_name("v6.1")).event == 9
+    late = trace(*held(0), *window[:1], *held(1), *window[1:], vcpus=2)
+    assert verdict(late, by_name("Base2")).word == "window only"

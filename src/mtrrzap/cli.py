@@ -8,7 +8,10 @@ from mtrrzap import __version__
 from mtrrzap.commands.audit import audit
 from mtrrzap.commands.check import check
 from mtrrzap.commands.compare import compare
+from mtrrzap.commands.export import export
+from mtrrzap.commands.import_ import import_
 from mtrrzap.commands.initrd import initrd
+from mtrrzap.commands.memtype import memtype
 from mtrrzap.commands.policies import policies
 from mtrrzap.commands.record import record
 from mtrrzap.commands.requests import requests
@@ -24,8 +27,19 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (compare, audit, check, show, requests, policies, initrd):
-    app.command(_command.__name__)(_command)
+for _command in (
+    compare,
+    audit,
+    check,
+    show,
+    requests,
+    policies,
+    memtype,
+    import_,
+    export,
+    initrd,
+):
+    app.command(_command.__name__.rstrip("_"))(_command)
 # Whatever follows -- is for QEMU.
 app.command("record", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     record

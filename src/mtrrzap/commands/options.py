@@ -15,6 +15,9 @@ TracesArgument = Annotated[
     typer.Argument(help="Traces, or names of shipped recordings; all shipped ones if none."),
 ]
 TraceArgument = Annotated[Path, typer.Argument(help="A trace, or a shipped recording's name.")]
+CaptureArgument = Annotated[
+    Path, typer.Argument(help="A capture's text (also compressed), a trace.dat, a CSV, or -.")
+]
 PolicyOption = Annotated[
     list[str] | None,
     typer.Option("--policy", "-p", help="A policy's name (see 'mtrrzap policies'); repeatable."),

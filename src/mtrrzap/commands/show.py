@@ -57,11 +57,12 @@ def _print_header(console: Console, trace: Trace) -> None:
     for field in fields(Header):
         value = getattr(trace.header, field.name)
         if field.name == "memory":
-            value = f"{value:,} bytes"
+            value = f"{value:,} bytes" if value else "unknown"
         elif field.name == "memslots":
             value = ", ".join(f"[{s.start:#x}, {s.end:#x}) {s.what}" for s in value) or "unknown"
         elif field.name == "notes":
-            value = "; ".join(value)
+            rows += [("note", note) for note in value]
+            continue
         rows.append((field.name.replace("_", " "), value))
     rows.append(("events", f"{len(trace.events):,}"))
     rows.append(("complete", "yes" if trace.incomplete is None else f"NO: {trace.incomplete}"))

@@ -17,15 +17,19 @@ class Kind(StrEnum):
     """Power-on or machine reset: CR0.CD = CR0.NW = 1, MTRRs disabled."""
     INIT = "init"
     """INIT: CR0.CD, CR0.NW, the MTRRs and IA32_PAT are preserved."""
+    HELD_CR0 = "held-cr0"
+    """CR0 was found to hold a value; nobody was seen to write it, and nothing zaps for it."""
+    HELD_MSR = "held-msr"
+    """An MTRR or IA32_PAT was found to hold a value; nothing zaps for it either."""
 
 
 class Event(NamedTuple):
     """One event on one vCPU.
 
-    ``msr`` and ``value`` are the MSR number and the 64-bit value of ``wrmsr`` and ``host-wrmsr``;
-    for ``cr0`` the value is all of CR0 as the guest wrote it, and ``msr`` is 0. ``refused`` marks a
-    WRMSR that ended in #GP. ``time_ns`` is nanoseconds since the start of the recording, or None
-    where the recorder has no meaningful clock.
+    ``msr`` and ``value`` are the MSR number and the 64-bit value of ``wrmsr``, ``host-wrmsr`` and
+    ``held-msr``. For ``cr0`` the value is all of CR0 as the guest wrote it, for ``held-cr0`` as it
+    was, and ``msr`` is 0. ``refused`` marks a WRMSR that ended in #GP. ``time_ns`` is nanoseconds
+    since the start of the recording, or None where the recorder has no meaningful clock.
     """
 
     vcpu: int

@@ -36,7 +36,7 @@ class Header:
     """``Linux 6.1.0-56-amd64``, or ``none``."""
     vcpus: int
     memory: int
-    """Guest RAM in bytes."""
+    """Guest RAM in bytes, 0 if unknown."""
     maxphyaddr: int
     """Guest MAXPHYADDR in bits (CPUID 0x80000008.EAX[7:0])."""
     machine: str
@@ -94,9 +94,9 @@ def format_header(header: Header) -> str:
 def format_event(event: Event) -> str:
     """Return one event as its line, without the line end."""
     words = [str(event.vcpu), event.kind.value]
-    if event.kind in (Kind.WRMSR, Kind.HOST_WRMSR):
+    if event.kind in (Kind.WRMSR, Kind.HOST_WRMSR, Kind.HELD_MSR):
         words += [f"{event.msr:#x}", f"{event.value:#x}"]
-    elif event.kind is Kind.CR0:
+    elif event.kind in (Kind.CR0, Kind.HELD_CR0):
         words.append(f"{event.value:#x}")
     if event.refused:
         words.append("#GP")
@@ -127,11 +127,18 @@ class Writer:
         self._stream.flush()
 
 
+def trace_lines(trace: Trace) -> Iterator[str]:
+    """Yield a whole trace as text: the header in one piece, then line by line."""
+    yield format_header(trace.header)
+    for event in trace.events:
+        yield format_event(event) + "\n"
+    state = "complete" if trace.incomplete is None else f"incomplete: {_one_line(trace.incomplete)}"
+    yield f"end {len(trace.events)} {state}\n"
+
+
 def dumps(trace: Trace) -> str:
     """Return a whole trace as text."""
-    events = "".join(format_event(event) + "\n" for event in trace.events)
-    state = "complete" if trace.incomplete is None else f"incomplete: {_one_line(trace.incomplete)}"
-    return f"{format_header(trace.header)}{events}end {len(trace.events)} {state}\n"
+    return "".join(trace_lines(trace))
 
 
 # ---- reading ----------------------------------------------------------------------------------
@@ -181,7 +188,7 @@ class Reader:
         if len(words) != 2 or words[0] != MAGIC:
             raise self._error(
                 f"not a trace: the first line is not '{MAGIC} {VERSION}'",
-                "make traces with 'mtrrzap record'",
+                "make traces with 'mtrrzap record' or 'mtrrzap import'",
             )
         if words[1] != str(VERSION):
             raise self._error(
@@ -276,7 +283,7 @@ class Reader:
             if not (stamp.isascii() and stamp.isdecimal() and len(stamp) <= 20):
                 raise self._error(f"not a time stamp: '@{stamp[:40]}'", "write nanoseconds: @123")
             time_ns = int(stamp)
-        refused = words[-1] == "#GP"
+        refused = words[-1:] == ["#GP"]
         if refused:
             words.pop()
         kind = _KINDS.get(words[1]) if len(words) >= 2 else None
@@ -330,13 +337,23 @@ _HEADER_KEYS: dict[str, Callable[[str], str | int]] = {
     for field in fields(Header)
     if field.name not in ("memslots", "notes")
 }
-_LIMITS = {"vcpus": (1, 1 << 20), "memory": (1, 1 << 52), "maxphyaddr": (32, 52)}
+_LIMITS = {"vcpus": (1, 1 << 20), "memory": (0, 1 << 52), "maxphyaddr": (32, 52)}
 _KINDS = {kind.value: kind for kind in Kind}
-_WORDS = {Kind.WRMSR: 4, Kind.HOST_WRMSR: 4, Kind.CR0: 3, Kind.RESET: 2, Kind.INIT: 2}
+_WORDS = {
+    Kind.WRMSR: 4,
+    Kind.HOST_WRMSR: 4,
+    Kind.CR0: 3,
+    Kind.RESET: 2,
+    Kind.INIT: 2,
+    Kind.HELD_CR0: 3,
+    Kind.HELD_MSR: 4,
+}
 _SHAPES = {
     Kind.WRMSR: "VCPU wrmsr 0xMSR 0xVALUE [#GP]",
     Kind.HOST_WRMSR: "VCPU host-wrmsr 0xMSR 0xVALUE",
     Kind.CR0: "VCPU cr0 0xVALUE",
     Kind.RESET: "VCPU reset",
     Kind.INIT: "VCPU init",
+    Kind.HELD_CR0: "VCPU held-cr0 0xVALUE",
+    Kind.HELD_MSR: "VCPU held-msr 0xMSR 0xVALUE",
 }

@@ -42,12 +42,12 @@ def step(before: Vcpu, event: Event) -> tuple[Vcpu, str | None]:
     if event.refused:
         return before, "the recorded guest got #GP"
     match event.kind:
-        case Kind.WRMSR | Kind.HOST_WRMSR:
+        case Kind.WRMSR | Kind.HOST_WRMSR | Kind.HELD_MSR:
             try:
                 return Vcpu(before.mtrrs.write(event.msr, event.value), before.cr0), None
             except MsrRefusedError as error:
                 return before, error.rule
-        case Kind.CR0:
+        case Kind.CR0 | Kind.HELD_CR0:
             rule = cr0_rules.broken_rule(event.value)
             return (before, rule) if rule else (Vcpu(before.mtrrs, event.value), None)
         case Kind.INIT:

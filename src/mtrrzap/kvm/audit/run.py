@@ -10,6 +10,7 @@ A type in S'(p) but not in G(p) is *stale*: an entry may be there that no vCPU w
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import NamedTuple
 
 from mtrrzap.guest.event import Kind as EventKind
@@ -137,28 +138,36 @@ def audit(trace: Trace, policy: Policy, host: Host | None = None) -> Audit:
         {r for step in found if step.request is not None for r in step.request.ranges},
     )
     guest_made = (EventKind.WRMSR, EventKind.CR0)
-    running = {event.vcpu for event in trace.events if event.kind in guest_made}
-    run = _Run(views, start, running)
-    for step in found:
+    states = {event.vcpu: start for event in trace.events if event.kind in guest_made}
+    # A capture of a guest that ran already begins with what its registers held: no change, no zap.
+    first = list(takewhile(lambda step: trace.events[step.event].kind in _HELD, found))
+    states |= {step.vcpu: step.after for step in first if step.vcpu in states}
+    run = _Run(views, states)
+    for step in found[len(first) :]:
         run.step(step)
     return run.result()
+
+
+_HELD = (EventKind.HELD_CR0, EventKind.HELD_MSR)
 
 
 class _Run:
     """The state after each event: who installs what, what may be present, what is stale."""
 
-    def __init__(self, views: Views, start: Vcpu, running: set[int]) -> None:
+    def __init__(self, views: Views, running: dict[int, Vcpu]) -> None:
         self._views = views
-        self._view = dict.fromkeys(running, views.of(start))
-        self._updating = dict.fromkeys(running, start.updating)
+        self._view = {vcpu: views.of(state) for vcpu, state in running.items()}
+        self._updating = {vcpu: state.updating for vcpu, state in running.items()}
         self._busy = sum(self._updating.values())
         self._current: dict[int, tuple[View, int]] = {}
-        self._count(views.of(start), len(running))
-        self._present: View = dict(views.of(start)) if running else {}
+        self._present: View = {}
+        for view in self._view.values():
+            self._count(view, 1)
+        self._fault()
         self._types: Types = _types(self._present)
         self._stale: Episodes[Type, Types] = Episodes()
         self._differ: Episodes[None, Types] = Episodes()
-        self._quiet: list[tuple[int, int | None]] = []
+        self._quiet: list[tuple[int, int | None]] = [] if self._busy else [(0, None)]
         self._needs: list[Need] = []
 
     def step(self, step: Step) -> None:
@@ -228,14 +237,18 @@ class _Run:
         frames = self._views.parts.frames
         self._needs.append(Need(event, frames(cleared[1]), frames(needed)))
 
-    def _close(self) -> Types:
-        """Let every vCPU fault everywhere; return what is stale."""
+    def _fault(self) -> None:
+        """Let every vCPU fault everywhere."""
         present = self._present
         for view, _ in self._current.values():
             for key, mask in view.items():
                 present[key] = present.get(key, 0) | mask
+
+    def _close(self) -> Types:
+        """Let every vCPU fault everywhere; return what is stale."""
+        self._fault()
         stale: Types = {}
-        for (kind, _), mask in present.items():
+        for (kind, _), mask in self._present.items():
             if old := mask & ~self._types.get(kind, 0):
                 stale[kind] = stale.get(kind, 0) | old
         return stale

@@ -1,0 +1,186 @@
+"""One VM's records as the events of a trace: order, starting state, and only what is news."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mtrrzap.guest.event import Event, Kind
+from mtrrzap.guest.importer.records import CD_NW, Record, Seen, Shorthand, What
+from mtrrzap.guest.importer.start import Model, Start, Verdict, after_reset, running, verdict
+from mtrrzap.guest.importer.threads import Vm
+from mtrrzap.x86 import cr0 as cr0_rules
+
+
+class Cost(NamedTuple):
+    """The measured cost of a successful MTRR write: from its exit to the next entry, in ns.
+
+    It holds everything KVM did in between, the zap and the wait for mmu_lock included.
+    """
+
+    event: int
+    """Position of the write in the trace."""
+    vcpu: int
+    msr: int
+    value: int
+    cost_ns: int
+
+
+@dataclass(slots=True)
+class Assembled:
+    """The events of one VM, and what was found out on the way."""
+
+    start: Verdict
+    events: list[Event] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    foreign_inits: int = 0
+    """INITs to APICs that are no vCPU with a thread in the capture."""
+    resets: int = 0
+    """Machine resets after the start."""
+    surprises: int = 0
+    """Reads of values that nobody was seen to write."""
+
+
+def ordered(seen: Seen, vm: Vm) -> list[Record]:
+    """Return a VM's records by time; within one thread the order is always the capture's."""
+    mine = [record for record in seen.records if record.tid in vm.vcpus]
+    if not seen.counted_time:
+        return mine
+    latest: dict[int, int] = {}
+    keys = []
+    for record in mine:
+        latest[record.tid] = max(latest.get(record.tid, 0), record.time_ns or 0)
+        keys.append(latest[record.tid])
+    order = sorted(range(len(mine)), key=keys.__getitem__)
+    return [mine[position] for position in order]
+
+
+class _Assembly:
+    """Go through the records once, with a model of every vCPU."""
+
+    def __init__(self, seen: Seen, vm: Vm, start: Start) -> None:
+        self._vm = vm
+        self._records = ordered(seen, vm)
+        found = verdict(self._records, vm, start_lost=seen.start_lost)
+        if start is not Start.AUTO:
+            found = Verdict(start is Start.POWER_ON, "the command line says so")
+        self.made = Assembled(found)
+        times = [r.time_ns for r in self._records if r.time_ns is not None]
+        self._origin = min(times) if seen.counted_time and times else None
+        self._accepted = any(record.what is What.INIT for record in self._records)
+        self._models: list[Model] = []
+
+    def run(self) -> Assembled:
+        self._begin()
+        for record in self._records:
+            self._record(record, self._vm.vcpu(record))
+        return self.made
+
+    def _emit(
+        self, vcpu: int, kind: Kind, record: Record | None, msr: int = 0, value: int = 0
+    ) -> None:
+        time: int | None = None
+        if self._origin is not None:
+            stamp = record.time_ns if record is not None else None
+            time = 0 if stamp is None else stamp - self._origin
+        refused = record is not None and record.refused and kind is Kind.WRMSR
+        self.made.events.append(Event(vcpu, kind, msr, value, refused, time))
+
+    def _begin(self) -> None:
+        if self.made.start.power_on:
+            self._reset(None)
+            return
+        mine: list[list[Record]] = [[] for _ in range(self._vm.size)]
+        for record in self._records:
+            mine[self._vm.vcpu(record)].append(record)
+        self._models = [running(records) for records in mine]
+        for vcpu, model in enumerate(self._models):
+            self._emit(vcpu, Kind.HELD_CR0, None, value=model.cr0)
+            for msr, value in model.msrs.items():
+                self._emit(vcpu, Kind.HELD_MSR, None, msr, value)
+
+    def _reset(self, record: Record | None) -> None:
+        self._models = [after_reset() for _ in range(self._vm.size)]
+        for vcpu in range(self._vm.size):
+            self._emit(vcpu, Kind.RESET, record)
+
+    def _record(self, record: Record, vcpu: int) -> None:
+        match record.what:
+            case What.WRITE:
+                self._write(record, vcpu)
+            case What.READ:
+                self._read(record, vcpu)
+            case What.WRITE_CR0 | What.READ_CR0:
+                self._cr0(record, vcpu)
+            case What.INIT | What.INIT_IPI:
+                self._init(record, vcpu)
+            case What.RESET:
+                self._machine_reset(record)
+
+    def _write(self, record: Record, vcpu: int) -> None:
+        if record.cost_ns is not None:
+            self.made.costs.append(
+                Cost(len(self.made.events), vcpu, record.number, record.value, record.cost_ns)
+            )
+        self._emit(vcpu, Kind.WRMSR, record, record.number, record.value)
+        if not record.refused:
+            self._models[vcpu].msrs[record.number] = record.value
+
+    def _read(self, record: Record, vcpu: int) -> None:
+        msrs = self._models[vcpu].msrs
+        if msrs.get(record.number) != record.value:
+            self.made.surprises += 1
+            msrs[record.number] = record.value
+            self._emit(vcpu, Kind.HELD_MSR, record, record.number, record.value)
+
+    def _cr0(self, record: Record, vcpu: int) -> None:
+        model = self._models[vcpu]
+        if not (model.cr0 ^ record.value) & CD_NW:
+            return
+        if record.what is What.WRITE_CR0:
+            self._emit(vcpu, Kind.CR0, record, value=record.value)
+            if cr0_rules.broken_rule(record.value) is None:
+                model.cr0 = record.value
+        elif record.value == cr0_rules.RESET:
+            self._machine_reset(record)
+        else:
+            self.made.surprises += 1
+            model.cr0 = record.value
+            self._emit(vcpu, Kind.HELD_CR0, record, value=record.value)
+
+    def _machine_reset(self, record: Record) -> None:
+        """User space resets all vCPUs together, through ioctls that leave no event."""
+        if self.made.events and self.made.events[-1].kind is not Kind.RESET:
+            self.made.resets += 1
+            self._reset(record)
+
+    def _init(self, record: Record, sender: int) -> None:
+        if record.what is What.INIT:
+            targets = [record.number]
+        elif self._accepted:
+            return
+        else:
+            targets = list(self._targets(record, sender))
+        for target in targets:
+            if target in self._present:
+                self._emit(target, Kind.INIT, record)
+            else:
+                self.made.foreign_inits += 1
+
+    @property
+    def _present(self) -> Sequence[int]:
+        return range(self._vm.size)
+
+    def _targets(self, record: Record, sender: int) -> Iterator[int]:
+        if record.value == Shorthand.DST:
+            yield record.number
+        elif record.value == Shorthand.SELF:
+            yield sender
+        else:
+            for vcpu in self._present:
+                if record.value == Shorthand.ALL or vcpu != sender:
+                    yield vcpu
+
+
+def assemble(seen: Seen, vm: Vm, start: Start = Start.AUTO) -> Assembled:
+    """Return the events of one VM of a capture."""
+    return _Assembly(seen, vm, start).run()

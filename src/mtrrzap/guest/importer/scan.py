@@ -1,0 +1,299 @@
+"""Find the few lines that matter in a capture of anything, without looking at the others.
+
+Only the lines that a needle hits are parsed. Per thread, a small model of its registers drops the
+accesses that are no news.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from mtrrzap.errors import UserError
+from mtrrzap.guest.importer import payload
+from mtrrzap.guest.importer.around import (
+    ENTRY,
+    EXIT,
+    Absence,
+    before,
+    entry_after,
+    exit_before,
+    reset_before,
+)
+from mtrrzap.guest.importer.blocks import Block, Blocks, line_number
+from mtrrzap.guest.importer.line import Line, parse, vcpu_of_body, vcpu_of_name
+from mtrrzap.guest.importer.needles import Needles, style
+from mtrrzap.guest.importer.records import (
+    CD_NW,
+    MAX_RECORDS,
+    MAX_THREADS,
+    Record,
+    Seen,
+    Thread,
+    What,
+)
+from mtrrzap.x86 import cr0 as cr0_rules
+from mtrrzap.x86 import msr as m
+
+_WRITTEN = re.compile(rb"^# entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})", re.MULTILINE)
+_LOST = re.compile(
+    rb"\[LOST (?:(\d{1,18}) )?EVENTS\]|\[(?:(\d{1,18}) )?EVENTS DROPPED\]"
+    rb"|RECORD_LOST lost (\d{1,18})"
+)
+_HEAD = 1 << 16
+"""Bytes at the start in which a reader's own header is."""
+_KEPT = m.MTRR_MSRS | {m.PAT}
+
+_EVENT = re.compile(rb"[: ]kvm_(?:msr: +(?:msr_|write=)|cr: +(?:cr_|rw=))")
+
+Source = Callable[[], Iterable[bytes]]
+"""Begins to read a capture from its start. A second call is made only to number a bad line."""
+
+
+class _BadLine(Exception):  # noqa: N818 - never leaves this module
+    """An event that cannot be understood, and its offset in the capture."""
+
+    def __init__(self, offset: int, problem: str) -> None:
+        super().__init__(problem)
+        self.offset = offset
+
+
+class Scanner:
+    """Read a capture block by block into ``seen``."""
+
+    def __init__(self) -> None:
+        """Begin with nothing seen."""
+        self.seen = Seen()
+        self._needles: Needles | None = None
+        self._owed: dict[int, Record] = {}
+        """Records whose entry was not yet seen, by thread."""
+        self._absence = Absence()
+        self._lost = 0
+        self._losses = 0
+        self._handlers: dict[bytes, Callable[[Block, int, Line], None]] = {
+            b"kvm_msr": self._msr,
+            b"kvm_cr": self._cr,
+            b"kvm_apic_accept_irq": self._accept,
+            b"kvm_apic_ipi": self._ipi,
+        }
+
+    def read(self, chunks: Iterable[bytes]) -> Seen:
+        """Read all. Raises ``_BadLine`` at an event that cannot be understood."""
+        seen = self.seen
+        blocks = Blocks(chunks)
+        for block in blocks:
+            self._block(block)
+            if len(seen.records) >= MAX_RECORDS:
+                seen.losses.append(f"only its first {MAX_RECORDS:,} records are kept")
+                break
+        if blocks.cut:
+            seen.losses.append("the capture's last line is cut short")
+        if self._losses:
+            count = f"{self._lost} events" if self._lost else "events"
+            places = "place" if self._losses == 1 else "places"
+            seen.losses.append(f"the capture lost {count}, in {self._losses} {places}")
+        for record in self._owed.values():
+            record.cost_ns = None
+        return seen
+
+    # -- finding
+
+    def _block(self, block: Block) -> None:
+        if block.offset == 0:
+            self._head(block.data[:_HEAD])
+        if self._needles is None:
+            self._sniff(block)
+        if self._needles is None:
+            return
+        for tid, record in list(self._owed.items()):
+            self._pay(block, block.start, tid, record)
+        last = -1
+        for position in self._needles.positions(block):
+            start, end = block.line_at(position)
+            if start in (last, end):
+                continue
+            last = start
+            self._hit(block, start, end)
+            if len(self.seen.records) >= MAX_RECORDS:
+                return
+
+    def _head(self, data: bytes) -> None:
+        self.seen.reader = "trace-cmd report" if b"\ncpus=" in b"\n" + data else "ftrace"
+        for left, written in (map(int, found.groups()) for found in _WRITTEN.finditer(data)):
+            if left < written:
+                self.seen.start_lost = True
+                self.seen.losses.append(
+                    f"the ring buffer was overwritten: {left} of {written} events are left"
+                )
+
+    def _sniff(self, block: Block) -> None:
+        """Learn from the first block with KVM events how the reader prints them."""
+        if (found := style(block)) is not None:
+            self._needles = Needles(found)
+            if found.perf:
+                self.seen.reader = "perf script"
+
+    def _hit(self, block: Block, start: int, end: int) -> None:
+        line = parse(block.data, start, end)
+        if line is not None:
+            handler = self._handlers.get(line.event)
+            if handler is not None:
+                handler(block, start, line)
+        elif (lost := _LOST.search(block.data, start, end)) is not None:
+            self._losses += 1
+            self._lost += int(lost[1] or lost[2] or lost[3] or 0)
+            self._forget()
+        elif _EVENT.search(block.data, start, end):
+            raise _bad(block, start, "an event of KVM in a form that is not known")
+
+    # -- keeping
+
+    def _forget(self) -> None:
+        for thread in self.seen.threads.values():
+            thread.forget()
+
+    def _thread(self, block: Block, start: int, line: Line) -> Thread:
+        threads = self.seen.threads
+        thread = threads.get(line.tid)
+        if thread is None:
+            if len(threads) >= MAX_THREADS:
+                raise _bad(block, start, f"more than {MAX_THREADS:,} threads run vCPUs")
+            thread = threads[line.tid] = Thread(line.tid)
+        thread.name = line.name or thread.name
+        thread.tgid = line.tgid if line.tgid is not None else thread.tgid
+        return thread
+
+    def _keep(self, block: Block, start: int, line: Line, thread: Thread, record: Record) -> None:
+        if vcpu_of_name(thread.name) is None:
+            for needle in (EXIT, ENTRY):
+                near = self._absence.near(block, start, needle)
+                found = before(block, start, line.tid, needle) if near else None
+                number = vcpu_of_body(found[0].body) if found else None
+                thread.vcpu = thread.vcpu if number is None else number
+        record.vcpu = thread.vcpu
+        self.seen.counted_time = self.seen.counted_time and line.time_ns is not None
+        self.seen.records.append(record)
+
+    def _msr(self, block: Block, start: int, line: Line) -> None:
+        access = payload.msr(line.body)
+        if access is None:
+            raise _bad(block, start, "a malformed kvm_msr")
+        if access.number not in _KEPT:
+            return
+        thread = self._thread(block, start, line)
+        known = thread.msrs.get(access.number)
+        if not access.write and (access.refused or access.value == known):
+            return
+        if not access.refused:
+            thread.msrs[access.number] = access.value
+        what = What.WRITE if access.write else What.READ
+        record = Record(what, line.tid, line.time_ns, access.number, access.value, access.refused)
+        self._keep(block, start, line, thread, record)
+        if access.write and not access.refused and access.number != m.PAT:
+            self._measure(block, start, line, record)
+
+    def _measure(self, block: Block, start: int, line: Line, record: Record) -> None:
+        near = self._absence.near(block, start, EXIT)
+        left = exit_before(block, start, line.tid) if near else None
+        if (unpaid := self._owed.pop(line.tid, None)) is not None:
+            unpaid.cost_ns = None
+        if left is None or left.time_ns is None:
+            return
+        record.cost_ns = -left.time_ns
+        self._pay(block, start, line.tid, record)
+
+    def _pay(self, block: Block, start: int, tid: int, record: Record) -> None:
+        """Look for the entry that ends a measured write; until then the cost is minus its exit."""
+        entry, later = entry_after(block, start, tid)
+        self._owed.pop(tid, None)
+        if entry is not None and entry.time_ns is not None:
+            assert record.cost_ns is not None
+            cost = entry.time_ns + record.cost_ns
+            record.cost_ns = cost if cost >= 0 else None
+        elif later and len(self._owed) < MAX_THREADS:
+            self._owed[tid] = record
+        else:
+            record.cost_ns = None
+
+    def _cr(self, block: Block, start: int, line: Line) -> None:
+        access = payload.cr(line.body)
+        if access is None:
+            raise _bad(block, start, "a malformed kvm_cr")
+        if access.number != 0:
+            return
+        thread = self._thread(block, start, line)
+        self.seen.cr0_events += 1
+        paging = bool(access.value & cr0_rules.PG)
+        if not paging and thread.paging is not False:
+            self._reset(block, start, line, thread)
+        thread.paging = paging
+        if thread.cr0 is not None and not (thread.cr0 ^ access.value) & CD_NW:
+            return
+        if not access.write and access.value == cr0_rules.RESET:
+            self._forget()
+        thread.cr0 = access.value
+        what = What.WRITE_CR0 if access.write else What.READ_CR0
+        record = Record(what, line.tid, line.time_ns, 0, access.value)
+        self._keep(block, start, line, thread, record)
+
+    def _reset(self, block: Block, start: int, line: Line, thread: Thread) -> None:
+        """Note the entry at the reset vector that led to a CR0 access with paging off, if any."""
+        entry = reset_before(block, start, line.tid)
+        if entry is not None and entry.time_ns != thread.reset_ns:
+            self._forget()
+            thread.cr0 = cr0_rules.RESET
+            thread.reset_ns = entry.time_ns
+            self._keep(block, start, line, thread, Record(What.RESET, line.tid, entry.time_ns))
+
+    def _accept(self, block: Block, start: int, line: Line) -> None:
+        init = payload.accepted(line.body)
+        if init is None:
+            return
+        thread = self._thread(block, start, line)
+        # KVM prints the de-assert of a level-triggered INIT too, and then ignores it.
+        ends = thread.deassert if self.seen.ipi_events else init.apic in thread.half_init
+        if init.level and ends:
+            thread.half_init.discard(init.apic)
+            return
+        if init.level and len(thread.half_init) < MAX_THREADS:
+            thread.half_init.add(init.apic)
+        self._keep(block, start, line, thread, Record(What.INIT, line.tid, line.time_ns, init.apic))
+
+    def _ipi(self, block: Block, start: int, line: Line) -> None:
+        init = payload.ipi(line.body)
+        if init is None:
+            return
+        thread = self._thread(block, start, line)
+        self.seen.ipi_events = True
+        thread.deassert = init.deassert
+        if init.physical and not init.deassert:
+            record = Record(What.INIT_IPI, line.tid, line.time_ns, init.dst, int(init.to))
+            self._keep(block, start, line, thread, record)
+
+
+def _bad(block: Block, start: int, problem: str) -> _BadLine:
+    line = block.data[start : min(block.line_at(start)[1], start + 160)]
+    shown = line.decode("utf-8", "replace").strip()
+    return _BadLine(block.offset + start - block.start, f"{problem}: {shown!r}")
+
+
+def scan(source: Source, name: str) -> Seen:
+    """Return what a capture holds; ``name`` is used in errors only.
+
+    Raises ``UserError`` at an event that cannot be understood, and if there is no access to an MTRR
+    or to CR0 at all.
+    """
+    try:
+        seen = Scanner().read(source())
+    except _BadLine as bad:
+        number = line_number(source(), bad.offset)
+        raise UserError(
+            str(bad),
+            place=f"{name}:{number}" if number else f"{name}, byte {bad.offset}",
+            mend="delete the line if it is damaged; docs/capture.md has the forms that are read",
+        ) from None
+    if not seen.records:
+        raise UserError(
+            "no access of a guest to an MTRR or to CR0 is in it",
+            place=f"{name}:1",
+            mend="capture kvm:kvm_msr and kvm:kvm_cr while the guest boots, see docs/capture.md",
+        )
+    return seen

@@ -1,0 +1,28 @@
+"""Listings of MTRRs from outside: MSR dumps, JSON, ``/proc/mtrr``, Linux boot logs.
+
+Nothing here opens a file, and nothing judges: the values come out as they were listed.
+"""
+
+from mtrrzap.guest.listing import json_dump, linux, msr_dump
+from mtrrzap.guest.listing.registers import Listing, Registers
+
+__all__ = ["Listing", "Registers", "read"]
+
+
+def read(text: str, name: str, maxphyaddr: int | None = None) -> Listing:
+    """Read a listing of any kind, which is found out. ``name`` is used in errors only.
+
+    ``maxphyaddr`` is what is known of it in bits: Linux lists sizes, from which masks are made.
+
+    Raises ``UserError`` if no MTRR is in it, or at a line that cannot be understood.
+    """
+    lines = text.split("\n")
+    if linux.DEFAULT.search(text):
+        return linux.read_log(lines, name)
+    if linux.PROC.search(text):
+        return linux.read_proc(lines, name, maxphyaddr)
+    if linux.CLEANUP.search(text):
+        return linux.read_cleanup(lines, name, maxphyaddr)
+    if text.lstrip()[:1] in ("{", "["):
+        return json_dump.read(text, name)
+    return msr_dump.read(lines, name)

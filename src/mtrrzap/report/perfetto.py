@@ -1,0 +1,102 @@
+"""A trace in the JSON trace-event format, which the Perfetto UI and chrome://tracing open.
+
+One track a vCPU; every event is an instant, every update window a slice around its events.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from mtrrzap.guest.event import Event, Kind
+from mtrrzap.guest.trace import Trace, format_event
+from mtrrzap.kvm.windows import Window, windows
+from mtrrzap.x86 import msr as m
+
+PROCESS = 1
+"""The id under which the VM appears."""
+
+
+def chunks(trace: Trace) -> Iterator[str]:
+    """Yield the JSON document in pieces, one trace event a line."""
+    other = {
+        "firmware": trace.header.firmware,
+        "guest kernel": trace.header.guest_kernel,
+        "recorder": trace.header.recorder,
+        "incomplete": trace.incomplete or "no",
+        "time": "recorded" if _timed(trace) else "order of events only: one microsecond an event",
+    }
+    yield f'{{"displayTimeUnit": "ns", "otherData": {json.dumps(other)}, "traceEvents": [\n'
+    separator = ""
+    for item in trace_events(trace):
+        yield separator + json.dumps(item)
+        separator = ",\n"
+    yield "\n]}\n"
+
+
+def trace_events(trace: Trace) -> Iterator[dict[str, Any]]:
+    """Yield metadata, slices and instants as dicts; ``ts`` and ``dur`` are microseconds."""
+    stamps = _stamps(trace)
+    name = f"{trace.header.firmware}, {trace.header.vcpus} vCPUs"
+    if trace.incomplete is not None:
+        name += f" (INCOMPLETE: {trace.incomplete})"
+    yield _meta("process_name", 0, {"name": name})
+    for vcpu in range(trace.header.vcpus):
+        yield _meta("thread_name", vcpu, {"name": f"vCPU {vcpu}"})
+        yield _meta("thread_sort_index", vcpu, {"sort_index": vcpu})
+    for window in windows(trace):
+        yield _slice(window, stamps)
+    for position, event in enumerate(trace.events):
+        yield {
+            "name": title(event),
+            "cat": event.kind.value,
+            "ph": "i",
+            "s": "t",
+            "pid": PROCESS,
+            "tid": event.vcpu,
+            "ts": stamps[position],
+            "args": {"event": position, "line": format_event(event)},
+        }
+
+
+def title(event: Event) -> str:
+    """Return an event in a few words, its MSR by name."""
+    if event.kind in (Kind.RESET, Kind.INIT):
+        return event.kind.value.upper()
+    register = m.name(event.msr) if event.msr else "CR0"
+    refused = " #GP" if event.refused else ""
+    return f"{register} = {event.value:#x}{refused}"
+
+
+def _timed(trace: Trace) -> bool:
+    return all(event.time_ns is not None for event in trace.events)
+
+
+def _stamps(trace: Trace) -> list[float]:
+    if _timed(trace):
+        return [(event.time_ns or 0) / 1000 for event in trace.events]
+    return [float(position) for position in range(len(trace.events))]
+
+
+def _meta(name: str, vcpu: int, args: dict[str, object]) -> dict[str, Any]:
+    return {"name": name, "ph": "M", "pid": PROCESS, "tid": vcpu, "args": args}
+
+
+def _slice(window: Window, stamps: list[float]) -> dict[str, Any]:
+    begin = stamps[window.first]
+    end = stamps[-1] if window.last is None else stamps[window.last]
+    return {
+        "name": "update window" + (" (open)" if window.last is None else ""),
+        "cat": "window",
+        "ph": "X",
+        "pid": PROCESS,
+        "tid": window.vcpu,
+        "ts": begin,
+        "dur": max(end - begin, 0.0),
+        "args": {
+            "events": f"{window.first}-{'' if window.last is None else window.last}",
+            "CD": window.cd,
+            "DEF_TYPE writes": window.def_type_writes,
+            "other MTRR writes": window.other_writes,
+            "overlaps vCPUs": sorted(window.others),
+        },
+    }

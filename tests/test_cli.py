@@ -3,15 +3,20 @@
 import csv
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from rich.console import Console
 
 from mtrrzap import cli
+from mtrrzap.commands.compare import DROPPABLE
 from mtrrzap.guest.trace import Trace, dumps
+from mtrrzap.report import text
 from test_replay import FINE, cr0, trace
 
 
@@ -69,11 +74,16 @@ def test_incomplete_traces_are_named(run: Run, tmp_path: Path) -> None:
     for command in (("compare", str(path)), ("show", str(path))):
         assert "time limit of 5 s" in run(*command).out
     assert "INCOMPLETE" in run("requests", str(path), "-p", "v6.1").out
+    assert "INCOMPLETE" in run("requests", str(path), "-p", "v6.1", "--csv").err
+    as_json = json.loads(run("requests", str(path), "-p", "v6.1", "--json").out)
+    assert as_json["incomplete"] == "time limit of 5 s"
     assert json.loads(run("show", str(path), "--json").out)["incomplete"] == "time limit of 5 s"
 
 
 def test_requests_formats_agree(run: Run, file: Path) -> None:
-    as_json = json.loads(run("requests", str(file), "-p", "+9+10", "--json").out)
+    whole = json.loads(run("requests", str(file), "-p", "+9+10", "--json").out)
+    assert (whole["policy"], whole["incomplete"]) == ("Base2+9+10", None)
+    as_json = whole["requests"]
     as_csv = list(
         csv.DictReader(io.StringIO(run("requests", str(file), "-p", "+9+10", "--csv").out))
     )
@@ -139,11 +149,123 @@ def test_a_foreign_file_is_one_line(run: Run, tmp_path: Path) -> None:
     assert ran.err.startswith(f"mtrrzap: {path}:1: not a trace")
 
 
-def test_bad_usage(run: Run) -> None:
-    ran = run("compare", "--colour")
-    assert ran.status == 2
-    assert "No such option: --colour" in ran.err
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["compare", "--colour"], "No such option: --colour; see 'mtrrzap compare --help'"),
+        (
+            ["requests", "seabios-8"],
+            "Missing option '--policy' / '-p'; see 'mtrrzap requests --help'",
+        ),
+        (["colour"], "No such command 'colour'; see 'mtrrzap --help'"),
+        (
+            ["compare", "--host-maxphyaddr", "31"],
+            "Invalid value for '--host-maxphyaddr': Input should be greater than or equal to 32; "
+            "see 'mtrrzap compare --help'",
+        ),
+        (
+            ["policies", "--json", "--markdown"],
+            "--json and --markdown exclude each other; choose one",
+        ),
+    ],
+)
+def test_bad_usage(run: Run, args: list[str], line: str) -> None:
+    ran = run(*args)
+    assert (ran.status, ran.out, ran.err) == (2, "", f"mtrrzap: {line}\n")
 
 
-def test_version(run: Run) -> None:
-    assert run("--version").out == "mtrrzap 0.1.0\n"
+def test_help(run: Run) -> None:
+    assert "Usage: mtrrzap" in run().out
+    assert run("compare", "--help").status == 0
+
+
+def test_two_traces_of_one_name(run: Run, tmp_path: Path) -> None:
+    """The one that is incomplete is named by its path, and so is each row."""
+    whole = trace(*FINE)
+    paths = [tmp_path / "a" / "x.trace", tmp_path / "b" / "x.trace"]
+    for path, why in zip(paths, ("cut", None), strict=True):
+        path.parent.mkdir()
+        path.write_text(dumps(Trace(whole.header, whole.events, why)))
+    out = run("compare", *map(str, paths), "-p", "v6.1").out
+    assert f"{paths[0]}: INCOMPLETE (cut)" in out
+    assert out.count(str(paths[1])) == 1
+    assert out.count("INCOMPLETE") == 1
+
+
+@pytest.mark.parametrize("options", [["--npt"], ["--no-quirk"], ["--coherent-dma"]])
+def test_published_counts_are_only_for_what_was_measured(run: Run, options: list[str]) -> None:
+    rows = json.loads(run("compare", "seabios-8", "-p", "Base1", "--json").out)
+    assert rows[0]["published"] == 50
+    rows = json.loads(run("compare", "seabios-8", "-p", "Base1", "--json", *options).out)
+    assert rows[0]["published"] is None
+
+
+def test_a_traces_text_steers_nothing(run: Run, tmp_path: Path) -> None:
+    """Neither Rich's markup nor a terminal's escape sequences work from inside a trace."""
+    hostile = "\\[/b] [red]x[/red] \x1b[2J\x07"
+    whole = trace(*FINE)
+    header = replace(whole.header, firmware=f"Evil{hostile}", notes=(hostile,))
+    path = tmp_path / "evil.trace"
+    path.write_text(dumps(Trace(header, whole.events, hostile)))
+    for command in (("compare",), ("show",), ("requests", "-p", "v6.1"), ("audit",)):
+        ran = run(command[0], str(path), *command[1:])
+        assert ran.status in (0, 1), ran.err
+        assert "\x1b" not in ran.out
+        assert "\x07" not in ran.out
+    assert r"\[/b] [red]x[/red] \x1b[2J\x07" in run("show", str(path)).out
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".trace", "d/" + "x" * 300])
+def test_a_name_too_long(run: Run, name: str) -> None:
+    ran = run("show", name)
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+
+
+def test_a_full_disk_behind_standard_output(file: Path) -> None:
+    for command in ("compare", "show"):
+        with Path("/dev/full").open("w") as full:
+            ran = subprocess.run(
+                [sys.executable, "-m", "mtrrzap", command, str(file)],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert ran.returncode == 2
+        assert ran.stderr == (
+            "mtrrzap: standard output: No space left on device; what was printed is not whole\n"
+        )
+
+
+def test_a_closed_standard_output(file: Path) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m mtrrzap compare "$1" >&-', sys.executable, str(file)],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("mtrrzap: standard output is closed")
+
+
+def test_a_reader_that_has_seen_enough(file: Path) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", '"$0" -m mtrrzap show "$1" | head -1', sys.executable, str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(80, 4), (100, 3), (400, 0)])
+def test_columns_are_left_out_for_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, run: Run, file: Path, width: int, left_out: int
+) -> None:
+    """Numbers are never cut or folded."""
+    monkeypatch.setattr(text, "console", lambda: Console(width=width, highlight=False))
+    out = run("compare", str(file), "-p", "v6.1").out
+    table = out.splitlines()[:5]
+    assert max(map(len, table)) <= width
+    assert sum(column not in table[1] for column in DROPPABLE) == left_out
+    assert ("Left out" in out) == bool(left_out)

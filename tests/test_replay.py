@@ -14,7 +14,8 @@ from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Slot, Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
 from mtrrzap.kvm.ranges import Range
-from mtrrzap.kvm.replay import Host, Request, Totals, Why, replay, total
+from mtrrzap.kvm.replay import Host, Request, Totals, Why, _Memo, _Node, _Rule, replay, total
+from mtrrzap.kvm.vcpu import power_on
 from test_trace import HEADER
 
 FULL = Range(0, 1 << 34)
@@ -257,3 +258,12 @@ def test_more_states_than_are_remembered() -> None:
     writes = [wrmsr(0x200, (n << 12) | 6) for n in range(30_000)]
     found = list(replay(trace(*ENABLED, wrmsr(0x201, 0xFFFFFFF800), *writes), by_name("v6.1")))
     assert [r.ranges[0].start for r in found[2:]] == list(range(30_000))
+
+
+def test_refused_events_are_forgotten_too() -> None:
+    """A million different refused writes must not stay in memory: none is kept in the end."""
+    memo = _Memo(_Rule(by_name("v6.1"), Host(), ()), start := _Node(power_on(40)))
+    for n in range(3 * _Memo._LIMIT):
+        event = wrmsr(0x210, n)
+        assert memo.learn(start, event[1:5], event) == (start, None)
+        assert len(start.edges) <= _Memo._LIMIT

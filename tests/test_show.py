@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from mtrrzap.commands.show import numbers
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.kvm import memtype
-from mtrrzap.report.show import both_maps, summaries, unmarked_refusals
+from mtrrzap.report.show import both_maps, groups, summaries, unmarked_refusals
 from mtrrzap.report.text import cell
 from mtrrzap.x86 import physmap
 from mtrrzap.x86.memtype import MemType
@@ -73,11 +73,13 @@ def test_unmarked_refusals() -> None:
 
 
 def test_cells_and_numbers() -> None:
-    assert [cell(v) for v in (None, 12345, MemType.UC, "[a]", False)] == [
-        "-",
-        "12,345",
-        "UC",
-        "\\[a]",
-        "False",
-    ]
+    values = (None, 12345, MemType.UC, "[a]\x1b", False)
+    assert [cell(v) for v in values] == ["-", "12,345", "UC", "[a]\\x1b", "False"]
     assert numbers([0, 2, 3, 4, 7]) == "0, 2-4, 7"
+
+
+def test_vcpus_agree_if_their_mtrrs_read_alike() -> None:
+    """IA32_PAT is no MTRR, and a mask written as 0 reads like one that was never written."""
+    events = (wrmsr(0x277, 0x0007010600070106), wrmsr(0x201, 0, vcpu=1))
+    assert [group.vcpus for group in groups(trace(*events))] == [(0, 1, 2, 3)]
+    assert [group.vcpus for group in groups(trace(*events, wrmsr(0x200, 6)))] == [(0,), (1, 2, 3)]

@@ -1,6 +1,9 @@
 """The console script: registers the sub-commands and turns errors into one line and a status."""
 
+import contextlib
+import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -60,9 +63,46 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 done, 1 a finding, 2 bad input or usage."""
+    """Run the command line. Exit status: 0 done, 1 a finding, 2 bad input or usage, 130 Ctrl-C."""
+    if sys.stdout is None:  # closed by the caller: Python leaves nothing to write to
+        _fail("standard output is closed; leave it open, or send it to /dev/null")
     try:
-        app()
+        status = app(standalone_mode=False)
+        sys.stdout.flush()
     except UserError as error:
-        sys.stderr.write(f"mtrrzap: {error}\n")
-        raise SystemExit(2) from None
+        _fail(str(error))
+    except typer.TyperException as error:
+        _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", status=130)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough.
+        _leave(0)
+    except OSError as error:
+        # Commands turn errors of the files that they open into UserError: what is left is output.
+        _fail(f"standard output: {error.strerror}; what was printed is not whole")
+    raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _usage(error: typer.TyperException) -> NoReturn:
+    """Say on one line what is wrong with the arguments; the help asked for by none is not wrong."""
+    command = getattr(getattr(error, "ctx", None), "command_path", "mtrrzap")
+    message = error.format_message().rstrip(".")
+    if "\n" in message:
+        sys.stdout.write(message + "\n")
+        raise SystemExit(2)
+    _fail(f"{message}; see '{command} --help'")
+
+
+def _fail(line: str, status: int = 2) -> NoReturn:
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stderr.write(f"mtrrzap: {line}\n")
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit without a second complaint about what could not be printed."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(status)

@@ -79,7 +79,7 @@ def _print(trace: Trace, found: list[tuple[Policy, core.Audit]], *, windows: boo
     for names, findings in report.alike(found):
         _print_findings(console, trace, names, findings, windows=windows)
     if trace.incomplete is not None:
-        console.print(f"The trace is INCOMPLETE: {trace.incomplete}", markup=False)
+        text.say(console, f"The trace is INCOMPLETE: {trace.incomplete}")
 
 
 def _print_findings(

@@ -1,9 +1,12 @@
 """``mtrrzap compare``: what each policy would zap, for each guest."""
 
 import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from mtrrzap.commands import traces
 from mtrrzap.commands.options import (
@@ -52,31 +55,56 @@ def compare(
         _print(found, page_size)
 
 
+DROPPABLE = ("visits", "entries zapped", "frames asked for", "ranges")
+"""Columns left out, in this order, where the terminal is too narrow for all."""
+
+
 def _print(found: list[Row], page_size: PageSize) -> None:
-    names = {row.trace for row in found}
-    clashing = {(row.guest, row.vcpus) for row in found}
     columns = ["guest", "vCPUs", "policy", "requests", "published", "ranges", "frames asked for"]
     columns += ["entries zapped", "visits", "stale types"]
-    cells = [row[1:-1] for row in found]
-    if len(clashing) < len(names):
+    cells: list[tuple[object, ...]] = [row[1:-1] for row in found]
+    if len({(row.guest, row.vcpus) for row in found}) < len({row.trace for row in found}):
         columns[0] = "trace"
         cells = [(row.trace, *row[2:-1]) for row in found]
     console = text.console()
-    numbers = frozenset(columns) - {"guest", "trace", "policy", "stale types"}
-    console.print(text.table(columns, cells, numbers=numbers, group_by=2))
+    made, left_out = _fitting(console, columns, cells)
+    console.print(made)
+    for line in _remarks(found, page_size, left_out):
+        text.say(console, line)
+
+
+def _fitting(
+    console: Console, columns: list[str], cells: list[tuple[object, ...]]
+) -> tuple[Table, list[str]]:
+    """Return a table that fits the console, and the columns left out for that."""
+    left_out: list[str] = []
+    for drop in (None, *DROPPABLE):
+        if drop is not None:
+            left_out.append(drop)
+        kept = [n for n, column in enumerate(columns) if column not in left_out]
+        names = [columns[n] for n in kept]
+        numbers = frozenset(names) - {"guest", "trace", "policy", "stale types"}
+        rows = [tuple(row[n] for n in kept) for row in cells]
+        made = text.table(names, rows, numbers=numbers, group_by=2)
+        if text.width(console, made) <= console.width:
+            break
+    return made, left_out
+
+
+def _remarks(found: list[Row], page_size: PageSize, left_out: list[str]) -> Iterator[str]:
     for name, why in {row.trace: row.incomplete for row in found}.items():
         if why is not None:
-            console.print(
-                f"{name}: INCOMPLETE ({why}): its figures are lower bounds.", markup=False
-            )
+            yield (f"{name}: INCOMPLETE ({why}): figures are of what was recorded.")
+    if left_out:
+        yield f"Left out, for a wider terminal or a pipe: {', '.join(left_out)}."
     compared = [row for row in found if row.published is not None]
     if compared:
         equal = sum(row.requests == row.published for row in compared)
-        console.print(
+        yield (
             f"{equal} of {len(compared)} published request counts come out equal. "
             "Requests, ranges and frames are counted from the trace; none is modelled."
         )
-    console.print(
+    yield (
         f"Entries and visits: if before each walk all memory were mapped with {page_size.value} "
         "pages where memslots allow it, on one root, uncontended. "
         "Stale types: see 'mtrrzap audit'."

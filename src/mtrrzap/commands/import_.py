@@ -88,7 +88,7 @@ def _import(
     if only_list:
         _print_list(capture, chosen, imported, None)
         if (why := imported[0].trace.incomplete) is not None:
-            text.console().print(f"INCOMPLETE: {why}", markup=False)
+            text.say(text.console(), f"INCOMPLETE: {why}")
         return
     paths = _paths(output or _default(file), chosen)
     for path, one in zip(paths, imported, strict=True):
@@ -144,7 +144,7 @@ def _import_csv(capture_file: Opened, output: Path) -> None:
     trace = csv_trace.read(_lines(capture_file.source()), capture_file.name)
     write(output, trace_lines(trace))
     console = text.console()
-    console.print(f"{output}: {len(trace.events):,} events from CSV.", markup=False)
+    text.say(console, f"{output}: {len(trace.events):,} events from CSV.")
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
@@ -194,9 +194,9 @@ def _counts(trace: Trace) -> tuple[int, int, int, int]:
 def _print_one(path: Path, one: Imported) -> None:
     console = text.console()
     for note in one.trace.header.notes:
-        console.print(f"{path}: {note}", markup=False)
+        text.say(console, f"{path}: {note}")
     if one.trace.incomplete is not None:
-        console.print(f"{path}: INCOMPLETE: {one.trace.incomplete}", markup=False)
+        text.say(console, f"{path}: INCOMPLETE: {one.trace.incomplete}")
     if one.costs:
         columns = ("MTRR", "writes", "total us", "median us", "worst us")
         console.print(

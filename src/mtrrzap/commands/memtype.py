@@ -115,15 +115,15 @@ def _print(console: Console, states: States, cpu: int, mtrrs: Mtrrs, lookup: Loo
 
 def _print_findings(console: Console, states: States, cpu: int, mtrrs: Mtrrs) -> None:
     for note in states.notes:
-        console.print(f"note: {note}", markup=False)
+        text.say(console, f"note: {note}")
     for rule in report.broken_rules(mtrrs):
-        console.print(f"vCPU {cpu} breaks a rule of the manual: {rule}", markup=False)
+        text.say(console, f"vCPU {cpu} breaks a rule of the manual: {rule}")
     groups = report.disagreeing(states.cpus)
     if len(groups) > 1:
         listed = "; ".join(numbers(group) for group in groups)
-        console.print(
+        text.say(
+            console,
             f"The vCPUs' MTRRs DIFFER, which breaks a rule of the manual: {listed}. See --diff.",
-            markup=False,
         )
     elif len(states.cpus) > 1:
         console.print(f"All {len(states.cpus)} vCPUs have the same MTRRs.")
@@ -131,11 +131,11 @@ def _print_findings(console: Console, states: States, cpu: int, mtrrs: Mtrrs) ->
 
 def _print_address(console: Console, mtrrs: Mtrrs, address: int) -> None:
     row = report.at(mtrrs, address)
-    console.print(f"{address:#x}: manual {_named(row.sdm)}, KVM {row.kvm}", markup=False)
+    text.say(console, f"{address:#x}: manual {_named(row.sdm)}, KVM {row.kvm}")
     for reason in report.explain(mtrrs, address):
-        console.print(f"  {reason}", markup=False)
+        text.say(console, f"  {reason}")
     if row.verdict:
-        console.print(f"  {row.verdict}", markup=False)
+        text.say(console, f"  {row.verdict}")
 
 
 def _print_pat(console: Console, mtrrs: Mtrrs) -> None:
@@ -209,7 +209,7 @@ def _print_diff(
     places: list[report.MapDifference],
 ) -> None:
     if not registers and not places:
-        console.print(f"{left} and {right} have the same MTRRs and PAT.", markup=False)
+        text.say(console, f"{left} and {right} have the same MTRRs and PAT.")
         return
     cells = [
         (d.register, *("never written" if v is None else f"{v:#x}" for v in d[1:]))

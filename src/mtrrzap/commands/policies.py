@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mtrrzap.commands.options import JsonOption
+from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES
 from mtrrzap.report import text
 from mtrrzap.report.policies import COLUMNS, cells, markdown
@@ -19,6 +20,8 @@ def policies(
     ] = False,
 ) -> None:
     """Say what each policy zaps and when: KVM versions, the rows of the series, the review."""
+    if json and as_markdown:
+        raise UserError("--json and --markdown exclude each other", mend="choose one")
     if as_markdown:
         sys.stdout.write(markdown(POLICIES))
     elif json:

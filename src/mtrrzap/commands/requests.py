@@ -4,6 +4,7 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from mtrrzap.commands import traces
 from mtrrzap.commands.options import (
@@ -17,7 +18,7 @@ from mtrrzap.commands.options import (
     host,
     one_format,
 )
-from mtrrzap.guest.trace import format_event
+from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Request, replay
 from mtrrzap.report import text
@@ -41,7 +42,9 @@ def requests(
     where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
     found = list(replay(trace, chosen, where))
     if json:
-        sys.stdout.write(text.as_json([_as_dict(request) for request in found]))
+        listed = [_as_dict(request) for request in found]
+        whole = {"policy": chosen.name, "incomplete": trace.incomplete, "requests": listed}
+        sys.stdout.write(text.as_json(whole))
         return
     columns = ("event", "vcpu", "why", "line", "ranges", "frames")
     rows = [
@@ -57,12 +60,17 @@ def requests(
     ]
     if csv:
         sys.stdout.write(text.as_csv(rows, columns))
+        _warn(text.console(stderr=True), trace)
         return
     console = text.console()
     console.print(text.table(columns, rows, numbers=frozenset(("event", "vcpu", "frames"))))
     console.print(f"{len(found)} requests under {chosen.name}; ranges are gfns, half-open.")
+    _warn(console, trace)
+
+
+def _warn(console: Console, trace: Trace) -> None:
     if trace.incomplete is not None:
-        console.print(f"The trace is INCOMPLETE: {trace.incomplete}", markup=False)
+        text.say(console, f"The trace is INCOMPLETE: {trace.incomplete}")
 
 
 def _as_dict(request: Request) -> dict[str, object]:

@@ -81,7 +81,7 @@ def _print_summaries(console: Console, trace: Trace) -> None:
     )
     for position, event, rule in report.unmarked_refusals(trace):
         line = f"event {position}: {format_event(event)}: KVM refuses it ({rule}); it has no effect"
-        console.print(line, markup=False)
+        text.say(console, line)
 
 
 def _print_windows(console: Console, trace: Trace) -> None:

@@ -1,5 +1,6 @@
 """Open the traces that a command line names; the only place that reads trace files."""
 
+import os
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +12,8 @@ from mtrrzap.guest.trace import Trace, lines_of, load
 def load_file(path: Path) -> Trace:
     """Read one trace. Raises ``UserError`` if it cannot be opened or is no trace."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as stream:
+        # Bytes that are no UTF-8, and carriage returns, are for the reader to refuse.
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
             return load(lines_of(stream), str(path))
     except OSError as error:
         raise UserError(
@@ -38,13 +40,13 @@ def _folder(name: str) -> Iterator[tuple[str, Trace]]:
 
 
 def named(paths: Iterable[Path]) -> list[tuple[str, Trace]]:
-    """Return the traces of these files, or the shipped ones if there are none."""
-    return [(path.name.removesuffix(".trace"), one(path)) for path in paths] or shipped()
+    """Return the traces of these files by path, or the shipped ones if there are none."""
+    return [(str(path), one(path)) for path in paths] or shipped()
 
 
 def one(path: Path) -> Trace:
     """Return one trace: a file, or a shipped recording or scenario by its name, ``seabios-8``."""
-    if not path.exists() and path.name == str(path):
+    if path.name == str(path) and not os.path.lexists(path):
         known = dict(shipped()) | dict(scenarios())
         if path.name in known:
             return known[path.name]

@@ -3,8 +3,10 @@
 Nothing here opens a file: the reader takes an iterable of lines, the writer a text stream.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import IO, Any, NamedTuple, TextIO
 
 from mtrrzap.errors import UserError
@@ -15,7 +17,8 @@ VERSION = 1
 MAX_LINE = 1 << 16
 """Characters a line may have; ``lines_of`` never holds more of a file in memory."""
 
-_U64 = 1 << 64
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|unknown", re.ASCII)
+_HEX = re.compile(r"0x0*[0-9a-f]{1,16}")
 
 
 class Slot(NamedTuple):
@@ -177,31 +180,27 @@ class Reader:
                 f"the last line is cut short: {line[:60]!r}",
                 "delete it and append 'end N incomplete: REASON', N being the number of events",
             )
-        return line[:-1]
+        line = line[:-1]
+        if not (line.isascii() and line.isprintable()):
+            self._check_text(line)
+        return line
+
+    def _check_text(self, line: str) -> None:
+        if any("\ud800" <= char <= "\udfff" for char in line):
+            raise self._error("bytes that are no UTF-8", "is this a trace? see the first line")
+        if "\r" in line:
+            raise self._error("a carriage return", "end lines with a line feed alone")
 
     # -- header
 
     def _read_header(self) -> Header:
-        first = self._next()
-        self._number = 1
-        words = (first or "").split()
-        if len(words) != 2 or words[0] != MAGIC:
-            raise self._error(
-                f"not a trace: the first line is not '{MAGIC} {VERSION}'",
-                "make traces with 'mtrrzap record' or 'mtrrzap import'",
-            )
-        if words[1] != str(VERSION):
-            raise self._error(
-                f"trace format version {words[1]} is not known here, only {VERSION}",
-                "use the version of mtrrzap that wrote it",
-            )
+        self._read_magic()
         values: dict[str, str] = {}
         slots: list[Slot] = []
         notes: list[str] = []
         while line := self._next():
-            key, colon, value = line.partition(": ")
-            if not colon:
-                key, colon, value = line.partition(":")
+            key, colon, value = line.partition(":")
+            value = value.removeprefix(" ")
             if not colon:
                 raise self._error(
                     f"not a header line: {line[:60]!r}",
@@ -218,11 +217,32 @@ class Reader:
                 values[key] = self._header_value(key, value)
         if line is None:
             raise self._error("the file ends inside the header", "record it again")
+        return self._header(values, tuple(slots), tuple(notes))
+
+    def _read_magic(self) -> None:
+        words = (self._next() or "").split()
+        self._number = 1
+        if len(words) != 2 or words[0] != MAGIC:
+            raise self._error(
+                f"not a trace: the first line is not '{MAGIC} {VERSION}'",
+                "make traces with 'mtrrzap record' or 'mtrrzap import'",
+            )
+        if words[1] != str(VERSION):
+            raise self._error(
+                f"trace format version {words[1]} is not known here, only {VERSION}",
+                "use the version of mtrrzap that wrote it",
+            )
+
+    def _header(
+        self, values: dict[str, str], slots: tuple[Slot, ...], notes: tuple[str, ...]
+    ) -> Header:
         for key in _HEADER_KEYS:
             if key not in values:
                 raise self._error(f"the header lacks {key!r}", "see docs/trace-format.md")
+        if any(a.end > b.start for a, b in pairwise(sorted(slots))):
+            raise self._error("two memslots overlap", "mend their lines (gfns, half-open)")
         known: dict[str, Any] = {_field(key): _HEADER_KEYS[key](values[key]) for key in values}
-        return Header(**known, memslots=tuple(slots), notes=tuple(notes))
+        return Header(**known, memslots=slots, notes=notes)
 
     def _header_value(self, key: str, value: str) -> str:
         if _HEADER_KEYS[key] is int:
@@ -231,6 +251,10 @@ class Reader:
             low, high = _LIMITS[key]
             if len(value) > 20 or not low <= int(value) <= high:
                 raise self._error(f"{key} {value[:40]} is not in {low}..{high}", "mend the line")
+        elif key == "date" and not _DATE.fullmatch(value):
+            raise self._error(f"not a date: {value[:40]!r}", "write YYYY-MM-DD")
+        elif key == "firmware" and not value.strip():
+            raise self._error("no firmware is named", "write its family and version, or 'unknown'")
         return value
 
     def _slot(self, value: str) -> Slot:
@@ -245,13 +269,9 @@ class Reader:
         return Slot(start, end, words[2])
 
     def _hex(self, word: str) -> int:
-        try:
-            value = int(word, 16) if word.startswith("0x") and "_" not in word else -1
-        except ValueError:
-            value = -1
-        if not 0 <= value < _U64:
+        if not _HEX.fullmatch(word):
             raise self._error(f"not a 64-bit number in hex: {word[:40]!r}", "write it as 0x1f")
-        return value
+        return int(word, 16)
 
     # -- events
 
@@ -301,7 +321,7 @@ class Reader:
 
     def _read_end(self, line: str, count: int) -> None:
         words = line.split(" ", 3)
-        if len(words) < 3 or words[2] not in ("complete", "incomplete:"):
+        if len(words) < 3 or (words[2:] != ["complete"] and words[2] != "incomplete:"):
             raise self._error(
                 f"malformed end: {line[:60]!r}", "write 'end N complete' or 'end N incomplete: why'"
             )
@@ -337,7 +357,7 @@ _HEADER_KEYS: dict[str, Callable[[str], str | int]] = {
     for field in fields(Header)
     if field.name not in ("memslots", "notes")
 }
-_LIMITS = {"vcpus": (1, 1 << 20), "memory": (0, 1 << 52), "maxphyaddr": (32, 52)}
+_LIMITS = {"vcpus": (1, 4096), "memory": (0, 1 << 52), "maxphyaddr": (32, 52)}
 _KINDS = {kind.value: kind for kind in Kind}
 _WORDS = {
     Kind.WRMSR: 4,

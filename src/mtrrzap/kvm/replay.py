@@ -206,27 +206,31 @@ class _Memo:
     def __init__(self, rule: _Rule, start: _Node) -> None:
         self._rule = rule
         self._nodes: dict[Vcpu, _Node] = {start.state: start}
-        self._edges = 0
+        self._learned: list[_Node] = []
+        """The source of each edge kept: nodes that vCPUs stand on may be in no other list."""
 
     def learn(
         self, node: _Node, key: tuple[object, ...], event: Event
     ) -> tuple[_Node, _Ask | None]:
+        if len(self._learned) >= self._LIMIT:
+            self._forget()
         before = node.state
         after, refused = step(before, event)
         edge: tuple[_Node, _Ask | None] = (node, None)
         if refused is None:
-            edge = (self._node(after), self._rule.asks(before, event, after))
-        self._edges += 1
+            there = self._nodes.get(after)
+            if there is None:
+                there = self._nodes[after] = _Node(after)
+            edge = (there, self._rule.asks(before, event, after))
+        self._learned.append(node)
         node.edges[key] = edge
         return edge
 
-    def _node(self, state: Vcpu) -> _Node:
-        if self._edges > self._LIMIT:
-            for node in self._nodes.values():
-                node.edges.clear()
-            self._nodes.clear()
-            self._edges = 0
-        return self._nodes.setdefault(state, _Node(state))
+    def _forget(self) -> None:
+        for node in self._learned:
+            node.edges.clear()
+        self._learned.clear()
+        self._nodes.clear()
 
 
 def total(requests: Iterable[Request]) -> "Totals":

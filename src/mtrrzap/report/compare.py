@@ -31,7 +31,7 @@ class Row(NamedTuple):
     verdict: str
     """May a stale type survive? See ``kvm.audit``."""
     incomplete: str | None
-    """Why the trace is not whole; then every figure of it is a lower bound."""
+    """Why the trace is not whole; then every figure is of what was recorded."""
 
 
 def rows(
@@ -44,6 +44,7 @@ def rows(
     for name, trace in traces:
         header = trace.header
         table = FullTable(header, host, page_level)
+        known = published.requests(header) if _as_published(trace, host) else {}
         for policy in policies:
             requests = list(replay(trace, policy, host))
             sums = total(requests)
@@ -54,7 +55,7 @@ def rows(
                 vcpus=header.vcpus,
                 policy=policy.name,
                 requests=sums.requests,
-                published=published.requests(header.family, header.vcpus, policy.name),
+                published=known.get(policy.name),
                 ranges=sums.ranges,
                 frames=sums.frames,
                 entries=walks.entries,
@@ -62,3 +63,9 @@ def rows(
                 verdict=str(verdict(trace, policy, host)),
                 incomplete=trace.incomplete,
             )
+
+
+def _as_published(trace: Trace, host: Host) -> bool:
+    """Tell if a trace on this host is what was measured: a whole boot of Linux, default quirks."""
+    usual = host.quirk_cd_nw_cleared and host.ept and host.noncoherent_dma
+    return usual and trace.incomplete is None and trace.header.guest_kernel.startswith("Linux")

@@ -4,16 +4,22 @@ import csv
 from functools import cache
 from importlib.resources import files
 
+from mtrrzap.guest.trace import Header
+
 
 @cache
-def _counts() -> dict[tuple[str, int, str], int]:
+def _counts() -> dict[tuple[str, int], dict[str, int]]:
     text = files("mtrrzap").joinpath("data/published.csv").read_text(encoding="utf-8")
-    return {
-        (row["guest"], int(row["vcpus"]), row["row"]): int(row["zap_requests"])
-        for row in csv.DictReader(text.splitlines())
-    }
+    found: dict[tuple[str, int], dict[str, int]] = {}
+    for row in csv.DictReader(text.splitlines()):
+        guest = found.setdefault((row["guest"], int(row["vcpus"])), {})
+        guest[row["row"]] = int(row["zap_requests"])
+    return found
 
 
-def requests(family: str, vcpus: int, policy: str) -> int | None:
-    """Return the published number of zap requests for a guest and a row, or None."""
-    return _counts().get((family, vcpus, policy))
+def requests(header: Header) -> dict[str, int]:
+    """Return the published numbers of zap requests of such a guest by row; empty if there are none.
+
+    The guest is told by its firmware's family and its number of vCPUs.
+    """
+    return _counts().get((header.family, header.vcpus), {})

@@ -106,12 +106,15 @@ def unmarked_refusals(trace: Trace) -> list[tuple[int, Event, str]]:
 
 
 def groups(trace: Trace) -> list[Group]:
-    """Group the vCPUs by their final MTRRs and return each group's map."""
-    members: dict[Mtrrs, list[int]] = {}
-    for number, vcpu in enumerate(final_states(trace)):
-        members.setdefault(vcpu.mtrrs, []).append(number)
+    """Group the vCPUs by what their MTRRs read at the end (IA32_PAT is none), each with its map."""
+    members: dict[tuple[int, ...], list[int]] = {}
+    states = final_states(trace)
+    for number, vcpu in enumerate(states):
+        registers = tuple(vcpu.mtrrs.read(msr) for msr in sorted(m.MTRR_MSRS))
+        members.setdefault(registers, []).append(number)
     found = []
-    for mtrrs, vcpus in members.items():
+    for vcpus in members.values():
+        mtrrs = states[vcpus[0]].mtrrs
         rows = tuple(islice(both_maps(mtrrs), MAP_ROWS + 1))
         found.append(Group(tuple(vcpus), mtrrs, rows[:MAP_ROWS], len(rows) <= MAP_ROWS))
     return found

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 WIDE = 240
 """Columns assumed where the output is no terminal, so that no table is cut in a pipe."""
@@ -32,12 +34,15 @@ def table(
     """Return a table; a rule is drawn where the first ``group_by`` cells change."""
     made = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
     for column in columns:
-        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        number = column in numbers
+        made.add_column(
+            column, justify="right" if number else "left", overflow="fold", no_wrap=number
+        )
     last: Sequence[object] | None = None
     for row in rows:
         if last is not None and group_by and row[:group_by] != last[:group_by]:
             made.add_section()
-        made.add_row(*(cell(value) for value in row))
+        made.add_row(*(Text(cell(value)) for value in row))
         last = row
     return made
 
@@ -48,7 +53,23 @@ def cell(value: object) -> str:
         return "-"
     if type(value) is int:
         return f"{value:,}"
-    return str(value).replace("[", "\\[")
+    return printable(str(value))
+
+
+def width(console: Console, made: Table) -> int:
+    """Return how many columns a table takes if nothing in it is wrapped."""
+    unbound = console.options.update(max_width=1 << 16)
+    return Measurement.get(console, unbound, made).maximum
+
+
+def say(console: Console, line: str) -> None:
+    """Print a line that may hold a trace's text: neither markup nor escape sequences work."""
+    console.print(Text(printable(line)))
+
+
+def printable(text: str) -> str:
+    """Escape what is not printable: a trace's text must not steer the terminal that shows it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def as_json(value: Any) -> str:

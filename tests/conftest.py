@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from mtrrzap.guest.initrd import build, is_static_elf
+from mtrrzap.guest.elf import is_static_elf
+from mtrrzap.guest.initrd import build
 from mtrrzap.guest.record import Options, Outcome, record
 from test_cli import run as run
 

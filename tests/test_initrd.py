@@ -1,10 +1,13 @@
 """The initrd: its format byte by byte, and that it is the same each time."""
 
 import gzip
+from pathlib import Path
 
 import pytest
 
-from mtrrzap.guest.initrd import BEGIN, END, build, is_static_elf, proc_mtrr
+from mtrrzap.guest.initrd import BEGIN, END, build, proc_mtrr
+from test_cli import Run
+from test_elf import elf
 
 BUSYBOX = b"\x7fELF not really"
 
@@ -39,21 +42,35 @@ def test_the_same_each_time() -> None:
     assert build(BUSYBOX) == build(BUSYBOX)
 
 
-def elf(kind: int) -> bytes:
-    header = bytearray(64)
-    header[:5] = b"\x7fELF\x02"
-    header[32] = 64
-    header[54] = 56
-    header[56] = 2
-    return bytes(header) + (1).to_bytes(4, "little") + bytes(52) + kind.to_bytes(4, "little")
+def test_the_busybox_is_not_overwritten(run: Run, tmp_path: Path) -> None:
+    busybox = tmp_path / "busybox"
+    busybox.write_bytes(elf())
+    (tmp_path / "link").symlink_to("busybox")
+    for name in ("busybox", "link"):
+        ran = run("initrd", "-o", str(tmp_path / name), "--busybox", str(busybox), "--force")
+        assert (ran.status, ran.out) == (2, "")
+        assert "also the file of --busybox" in ran.err
+    assert busybox.read_bytes() == elf()
 
 
-@pytest.mark.parametrize(
-    ("program", "static"),
-    [(elf(2), True), (elf(3), False), (b"#!/bin/sh", False), (b"", False), (b"\x7fELF\x01", False)],
-)
-def test_static(program: bytes, static: bool) -> None:
-    assert is_static_elf(program) is static
+@pytest.mark.parametrize("name", ["x" * 300, "/dev/full", "/dev/null/initrd"])
+def test_an_output_that_cannot_be(run: Run, tmp_path: Path, name: str) -> None:
+    busybox = tmp_path / "busybox"
+    busybox.write_bytes(elf())
+    ran = run("initrd", "-o", name, "--busybox", str(busybox), "--force")
+    assert ran.status == 2
+    assert ran.err.startswith("mtrrzap: --output: ")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("program", [b"\x7fELF\x02", b"#!/bin/sh\n", b""])
+def test_a_busybox_that_cannot_run(run: Run, tmp_path: Path, program: bytes) -> None:
+    busybox = tmp_path / "busybox"
+    busybox.write_bytes(program)
+    ran = run("initrd", "-o", str(tmp_path / "initrd"), "--busybox", str(busybox))
+    assert ran.status == 2
+    assert ran.err.startswith("mtrrzap: --busybox: ")
+    assert not (tmp_path / "initrd").exists()
 
 
 def test_proc_mtrr() -> None:

@@ -1,5 +1,6 @@
 """Recordings of real guests: what must be in them, and how they end when they are cut off."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -203,8 +204,10 @@ def recorder(output: Path, *arguments: str) -> subprocess.Popen[str]:
 def wait_for(output: Path, text: str, process: subprocess.Popen[str]) -> None:
     """Poll until the trace contains ``text``."""
     while process.poll() is None:
-        if output.exists() and text in output.read_text(encoding="utf-8"):
-            return
+        # The recorder first tries whether it can make the file, and removes it again.
+        with contextlib.suppress(FileNotFoundError):
+            if text in output.read_text(encoding="utf-8"):
+                return
     pytest.fail(f"the recorder ended: {process.communicate()[1]}")
 
 
@@ -267,6 +270,73 @@ def test_a_killed_recorder_leaves_no_qemu(qemu: str, tmp_path: Path) -> None:
     while running(guest):
         pass
     assert read(output).incomplete == "the recorder was killed during pass 1"
+
+
+def test_a_killed_recorder_and_a_wrapper(qemu: str, tmp_path: Path) -> None:
+    """QEMU is the child of a script that does not exec it, so the kernel kills only the script."""
+    output, wrapper, pid = tmp_path / "t.trace", tmp_path / "qemu", tmp_path / "pid"
+    wrapper.write_text(f'#!/bin/sh\n{qemu} "$@" &\necho $! > {pid}\nwait\n', encoding="ascii")
+    wrapper.chmod(0o755)
+    with recorder(output, "--qemu", str(wrapper), "--memory", "64M") as process:
+        wait_for(output, "killed during pass 1", process)
+        guest = int(pid.read_text(encoding="ascii"))
+        assert running(guest)
+        process.kill()
+        process.communicate()
+    while running(guest):
+        pass
+
+
+def test_a_console_that_cannot_be_written(
+    qemu: str, tmp_path: Path, power_off: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trace is whole all the same, and the error names the console."""
+    output, console = tmp_path / "t.trace", tmp_path / "there" / "console"
+    console.parent.mkdir()
+
+    def rename(*arguments: Any) -> None:
+        console.parent.rmdir()
+        run_survey(*arguments)
+
+    monkeypatch.setattr(session, "run_survey", rename)
+    options = Options(output=output, memory="64M", qemu=qemu, console=console, extra=power_off)
+    with pytest.raises(UserError) as caught:
+        record(options)
+    trace = read(output)
+    assert trace.incomplete is None
+    assert str(caught.value) == (
+        f"--console {console}: cannot write: No such file or directory; the trace {output} is "
+        f"kept, with {len(trace.events)} events, complete; free some space, or choose another "
+        "place for the console"
+    )
+
+
+@pytest.mark.parametrize(
+    ("redirection", "told"),
+    [("2>&-", "out"), (">/dev/full", "err"), (">&-", "err"), ("<&- >&- 2>&-", ""), ("2>&1", "out")],
+)
+def test_standard_files_do_not_matter(
+    qemu: str, tmp_path: Path, power_off: tuple[str, ...], redirection: str, told: str
+) -> None:
+    """The trace is complete, so the status is 0, whether or not that can be printed."""
+    name = os.fsdecode(b"rec\xff.trace")
+    words = [sys.executable, "-m", "mtrrzap", "record", "-o", name, "--memory", "64M"]
+    words += ["--qemu", qemu, "--", *power_off]
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {redirection}', "bash", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    said = {"out": done.stdout, "err": done.stderr}
+    for stream, text in said.items():
+        expected = rb"rec\xff.trace: " if stream == told else b""
+        assert text[: len(expected) or None] == expected
+        assert text.count(b"\n") == bool(expected)
+    trace = read(tmp_path / name)
+    assert trace.incomplete is None
+    assert trace.header.command.startswith(r"mtrrzap record -o $'rec\xff.trace' ")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ from typing import Annotated
 
 import typer
 
+from mtrrzap.commands import say
 from mtrrzap.errors import UserError
-from mtrrzap.guest.initrd import build, is_static_elf
+from mtrrzap.guest.elf import is_static_elf
+from mtrrzap.guest.files import distinct, readable, writable
+from mtrrzap.guest.initrd import build
 
 _MEND = "install a static one (Debian: apt install busybox-static) or name it with --busybox"
 
@@ -17,18 +20,12 @@ def initrd(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Make an initrd that prints the guest's /proc/mtrr and powers off."""
-    try:
-        program = busybox.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"cannot read {busybox}: {error.strerror}", place="--busybox", mend=_MEND
-        ) from error
+    readable(busybox, "--busybox", _MEND)
+    program = busybox.read_bytes()
     if not is_static_elf(program):
-        raise UserError(f"{busybox} is no static program", place="--busybox", mend=_MEND)
-    if output.exists() and not force:
-        raise UserError(
-            f"{output} exists already", place="--output", mend="choose another name or add --force"
-        )
+        raise UserError(f"{busybox} is no static program for x86-64", place="--busybox", mend=_MEND)
+    distinct({"--output": output}, {"--busybox": busybox})
+    writable(output, "--output", force=force)
     data = build(program)
     try:
         output.write_bytes(data)
@@ -36,6 +33,6 @@ def initrd(
         raise UserError(
             f"cannot write {output}: {error.strerror}",
             place="--output",
-            mend="choose a file in a directory that exists and that you may write to",
+            mend="free some space, or choose another place",
         ) from error
-    typer.echo(f"{output}: {len(data)} bytes")
+    say.result(f"{output}: {len(data)} bytes")

@@ -1,13 +1,14 @@
 """``mtrrzap record``: boot a guest in QEMU's TCG and record its MTRR and CR0.CD writes."""
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from mtrrzap.commands import say
 from mtrrzap.errors import UserError
 from mtrrzap.guest.record import Options, Outcome
 from mtrrzap.guest.record import record as record_guest
@@ -17,7 +18,6 @@ _INTERRUPTED = "interrupted by SIGINT"
 
 
 def record(
-    ctx: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", help="The trace to write.")],
     firmware: Annotated[
         str, typer.Option(help="seabios, ovmf, or the path of an image.")
@@ -43,6 +43,10 @@ def record(
         str, typer.Option(help="Model the MTRR writes of this user space: qemu or none.")
     ] = "qemu",
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    extra: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="-- QEMU_ARGUMENT", help="Options for QEMU."),
+    ] = None,
 ) -> None:
     """Record a guest's MTRR and PAT writes and its changes of CR0.CD, on every vCPU.
 
@@ -64,17 +68,16 @@ def record(
         console=console,
         host_writes=host_writes == "qemu",
         force=force,
-        extra=tuple(ctx.args),
+        extra=tuple(extra or ()),
     )
     outcome = record_guest(with_command(options))
-    err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     for note in outcome.header.notes:
         if note != INIT_NOTE:
-            err.print(f"note: {note}")
+            say.note(f"note: {note}")
     if outcome.incomplete is not None:
-        err.print(f"{output}: incomplete after {outcome.events} events: {outcome.incomplete}")
+        say.note(f"{output}: incomplete after {outcome.events} events: {outcome.incomplete}")
         raise typer.Exit(130 if outcome.incomplete.endswith(_INTERRUPTED) else 1)
-    typer.echo(summary(output, outcome))
+    say.result(summary(output, outcome))
 
 
 def summary(output: Path, outcome: Outcome) -> str:
@@ -101,4 +104,17 @@ def with_command(options: Options) -> Options:
     words += [] if options.host_writes else ["--host-writes", "none"]
     words += ["--force"] if options.force else []
     words += ["--", *options.extra] if options.extra else []
-    return replace(options, command=shlex.join(words))
+    return replace(options, command=" ".join(quoted(word) for word in words))
+
+
+def quoted(word: str) -> str:
+    """Quote a word for the shell, on one line and in UTF-8 whatever is in it."""
+    data = os.fsencode(word)
+    if word.isprintable() and data.decode("utf-8", "replace") == word:
+        return shlex.quote(word)
+    text = word.replace("\\", "\\\\").replace("'", "\\'")
+    escaped = "".join(
+        char if char.isprintable() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
+        for char in text
+    )
+    return f"$'{escaped}'"

@@ -21,9 +21,6 @@ echo '{END}'
 /bin/busybox poweroff -f
 """
 
-_ELF_MAGIC = b"\x7fELF"
-_PT_INTERP = 3
-
 
 class _Entry(NamedTuple):
     path: str
@@ -64,17 +61,6 @@ def _entries(busybox: bytes) -> Iterator[_Entry]:
 def build(busybox: bytes) -> bytes:
     """Return the initrd with this busybox in it."""
     return gzip.compress(_cpio(_entries(busybox)), mtime=0)
-
-
-def is_static_elf(program: bytes) -> bool:
-    """Whether this is a 64-bit ELF program that needs no interpreter (dynamic linker)."""
-    if program[:4] != _ELF_MAGIC or program[4:5] != b"\x02":
-        return False
-    offset = int.from_bytes(program[32:40], "little")
-    size = int.from_bytes(program[54:56], "little")
-    count = int.from_bytes(program[56:58], "little")
-    kinds = (program[offset + size * n :][:4] for n in range(count))
-    return all(int.from_bytes(kind, "little") != _PT_INTERP for kind in kinds)
 
 
 def proc_mtrr(console: str) -> str | None:

@@ -8,10 +8,13 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import pty
+import select
 import selectors
 import signal
 import socket
 import subprocess
+import termios
 from collections.abc import Callable, Sequence
 from time import monotonic
 from types import TracebackType
@@ -24,11 +27,21 @@ _CHUNK = 1 << 20
 _KEEP_STDERR = 1 << 16
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
+_PATIENCE = 10.0
+"""Seconds for QEMU to end after it closed a channel."""
 
 
-def _die_with_parent() -> None:
-    """Run in the child: no QEMU outlives a killed recorder."""
+def _die_with_parent(terminal: int | None) -> None:
+    """Run in the child: no QEMU outlives a killed recorder.
+
+    The kernel kills the child when the recorder dies. That does not reach the QEMU of a wrapper
+    script; but when the recorder's end of a terminal is closed, the session it controls gets
+    SIGHUP, which makes QEMU quit.
+    """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if terminal is not None:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 class GoneError(Exception):
@@ -111,13 +124,24 @@ class Machine:
         # Larger is faster; an unprivileged user may have used up what the system allows.
         with contextlib.suppress(OSError):
             fcntl.fcntl(self._log_fd, fcntl.F_SETPIPE_SZ, _LOG_PIPE_SIZE)
-        _, output = self._pipe(self._keep_stderr)
+        self._stderr_fd, output = self._pipe(self._keep_stderr)
+        terminal = self._terminal()
         arguments = ["-d", "in_asm,cpu_reset", "-D", f"/dev/fd/{log}"]
         if log_ranges:
             arguments += ["-dfilter", ",".join(f"{a:#x}..{b:#x}" for a, b in log_ranges)]
         arguments += self._channels(debug=debug)
         self._selector.register(stop.reader, selectors.EVENT_READ)
-        self.process = self._start([*command[:1], *arguments, *command[1:]], output)
+        self.process = self._start([*command[:1], *arguments, *command[1:]], output, terminal)
+
+    def _terminal(self) -> int | None:
+        """Make a terminal that nobody uses; return QEMU's end, or None if that is impossible."""
+        try:
+            mine, other = pty.openpty()
+        except OSError:
+            return None
+        self._open.append(mine)
+        self._child.append(other)
+        return other
 
     def _channels(self, *, debug: bool) -> list[str]:
         """Make the sockets and return the arguments that give QEMU their other ends."""
@@ -134,7 +158,9 @@ class Machine:
             arguments += ["-chardev", f"socket,id=mtrrzap-{name},fd={fd}", *use]
         return arguments
 
-    def _start(self, command: list[str], output: int) -> subprocess.Popen[bytes]:
+    def _start(
+        self, command: list[str], output: int, terminal: int | None
+    ) -> subprocess.Popen[bytes]:
         """Start the process with its ends of the channels, and close them here."""
         try:
             return subprocess.Popen(
@@ -144,7 +170,7 @@ class Machine:
                 stderr=output,
                 pass_fds=[end if isinstance(end, int) else end.fileno() for end in self._child],
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=lambda: _die_with_parent(terminal),
             )
         except OSError:
             self._close()
@@ -187,8 +213,10 @@ class Machine:
         def send(data: bytes) -> None:
             try:
                 mine.sendall(data)
+            except BlockingIOError as error:
+                raise GoneError(f"QEMU does not read its {name} channel") from error
             except OSError as error:
-                raise GoneError(f"QEMU closed its {name} channel ({error})") from error
+                raise GoneError(self.how_it_ended()) from error
 
         return send
 
@@ -238,16 +266,34 @@ class Machine:
 
     def how_it_ended(self) -> str:
         """Return how the process ended, with the first error that QEMU printed, if any."""
-        try:
-            status = self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
+        status = self._exit_status()
+        if status is None:
             return "QEMU closed its channels"
         if status < 0:
-            return f"QEMU was killed by {signal.Signals(-status).name}"
+            return f"QEMU was killed by {_signal_name(-status)}"
+        while self._stderr_fd in self._handlers and self._read(self._stderr_fd):
+            pass
         lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
         errors = [line for line in lines if "warning:" not in line]
         words = f": {errors[0]}" if errors and status else ""
         return f"QEMU ended by itself with status {status}{words}"
+
+    def _exit_status(self) -> int | None:
+        """Wait for the process; return its status, negative for a signal, or None if it runs on.
+
+        It stays a zombie, for its number is that of the group that ``__exit__`` kills.
+        """
+        if self.process.returncode is not None:
+            return self.process.returncode
+        handle = os.pidfd_open(self.process.pid)
+        try:
+            select.select([handle], [], [], _PATIENCE)
+        finally:
+            os.close(handle)
+        ended = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def _close(self) -> None:
         self._selector.close()
@@ -261,11 +307,20 @@ class Machine:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Kill QEMU if it still runs, and wait for it."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        """Kill QEMU and whatever else the command started in its group, and wait for it."""
+        # A group that is not ours to kill (sudo) still gets SIGHUP when the terminal is closed.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self._close()
+        self.process.wait()
+
+
+def _signal_name(number: int) -> str:
+    """Return the signal's name; the real-time ones have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _close_end(end: socket.socket | int) -> None:

@@ -1,11 +1,14 @@
 """What the user asks for, checked before anything is started or written."""
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from mtrrzap.errors import UserError
+from mtrrzap.guest.files import distinct, readable, same_file, writable
+from mtrrzap.guest.record.extra import check_extra, files_in
 
 OVMF_IMAGES = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share/qemu/OVMF.fd")
 """Where distributions put the image with code and variables in one file."""
@@ -16,7 +19,7 @@ DEFAULT_CPU = "qemu64,+fsgsbase"
 _UNITS = {"": 20, "K": 10, "M": 20, "G": 30, "T": 40}
 _CONSOLE = "console=ttyS0"
 _NOKASLR = "nokaslr"
-_READ_PROBE = 1
+_MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,45 +49,16 @@ class Options:
 
 
 def memory_bytes(text: str) -> int:
-    """Return a memory size in bytes. Raises ``UserError`` if it is none."""
+    """Return a memory size in bytes, whole MiB. Raises ``UserError`` if it is none."""
     match = re.fullmatch(r"([0-9]{1,15})([KMGT]?)B?", text.strip(), re.IGNORECASE)
     size = int(match[1]) << _UNITS[match[2].upper()] if match else 0
-    if not 1 << 20 <= size < 1 << 52:
+    if not _MIB <= size < 1 << 52 or size % _MIB:
         raise UserError(
-            f"not a memory size: {text!r}",
+            f"not a memory size of whole MiB: {text!r}",
             place="--memory",
             mend="write a number of MiB, or one with a unit: 512M, 16G",
         )
     return size
-
-
-def _readable(path: Path, option: str, mend: str) -> None:
-    try:
-        with path.open("rb") as stream:
-            stream.read(_READ_PROBE)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", place=option, mend=mend) from error
-
-
-def _writable(path: Path, option: str, *, force: bool) -> None:
-    if path.is_dir():
-        raise UserError(f"{path} is a directory", place=option, mend="name a file")
-    if path.exists() and not force:
-        raise UserError(
-            f"{path} exists already", place=option, mend="choose another name or add --force"
-        )
-    existed = path.exists()
-    try:
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}",
-            place=option,
-            mend="choose a file in a directory that exists and that you may write to",
-        ) from error
-    if not existed:
-        path.unlink()
 
 
 def check(options: Options) -> None:
@@ -103,18 +77,43 @@ def check(options: Options) -> None:
             mend="install it (Debian: apt install qemu-system-x86) or name it with --qemu PATH",
         )
     if options.kernel is not None:
-        _readable(options.kernel, "--kernel", "give a bzImage that you may read")
+        readable(options.kernel, "--kernel", "give a bzImage that you may read")
     elif options.initrd is not None or options.append is not None:
         what = "--initrd" if options.initrd is not None else "--append"
         raise UserError("needs a kernel", place=what, mend="add --kernel FILE")
     if options.initrd is not None:
-        _readable(options.initrd, "--initrd", "make one with 'mtrrzap initrd -o initrd.gz'")
+        readable(options.initrd, "--initrd", "make one with 'mtrrzap initrd -o initrd.gz'")
     firmware_image(options.firmware)
-    _writable(options.output, "--output", force=options.force)
+    check_extra(options.extra)
+    _check_outputs(options)
+
+
+def _check_outputs(options: Options) -> None:
+    """Raise ``UserError`` if an output cannot be written, or would damage another file."""
+    outputs = {"--output": options.output}
     if options.console is not None:
-        if options.console.absolute() == options.output.absolute():
-            raise UserError("is the trace's own file", place="--console", mend="name another")
-        _writable(options.console, "--console", force=options.force)
+        outputs["--console"] = options.console
+    distinct(outputs, _inputs(options))
+    for option, path in outputs.items():
+        for name in files_in(options.extra):
+            if os.path.lexists(name) and same_file(path, name):
+                raise UserError(
+                    f"{path} is also a file of QEMU's, after --",
+                    place=option,
+                    mend="name another file",
+                )
+        writable(path, option, force=options.force)
+
+
+def _inputs(options: Options) -> dict[str, Path]:
+    """Return the files that QEMU gets, by their options, and QEMU itself."""
+    files = {
+        "--kernel": options.kernel,
+        "--initrd": options.initrd,
+        "--firmware": firmware_image(options.firmware),
+        "--qemu": shutil.which(options.qemu),
+    }
+    return {option: Path(path) for option, path in files.items() if path}
 
 
 def firmware_image(firmware: str) -> str | None:
@@ -126,7 +125,7 @@ def firmware_image(firmware: str) -> str | None:
         return None
     if firmware == "ovmf":
         for path in OVMF_IMAGES:
-            if Path(path).is_file():
+            if os.path.isfile(path):  # noqa: PTH113 - Path's raises in a directory it may not search
                 return path
         raise UserError(
             f"no OVMF image in {' or '.join(OVMF_IMAGES)}",
@@ -134,9 +133,7 @@ def firmware_image(firmware: str) -> str | None:
             mend="install it (Debian: apt install ovmf) or name it with --firmware PATH",
         )
     mend = "give seabios, ovmf, or the path of a firmware image"
-    if not Path(firmware).is_file():
-        raise UserError(f"no firmware image {firmware!r}", place="--firmware", mend=mend)
-    _readable(Path(firmware), "--firmware", mend)
+    readable(Path(firmware), "--firmware", mend)
     return firmware
 
 

@@ -33,7 +33,7 @@ class Progress:
                 get_renderable=self._render,
                 transient=True,
             )
-            if sys.stderr.isatty()
+            if sys.stderr is not None and sys.stderr.isatty()
             else None
         )
 

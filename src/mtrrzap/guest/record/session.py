@@ -1,7 +1,8 @@
 """A whole recording: the survey, then passes until one of them misses nothing."""
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
@@ -38,6 +39,7 @@ INIT_NOTE = (
     "TCG's INIT also resets the MTRRs and IA32_PAT, which KVM preserves: after an INIT, a guest "
     "that writes only what differs repeats writes that it would not make on KVM"
 )
+_STANDARD_ERROR = 2
 MAX_RANGES = 1000
 """Ranges in QEMU's log filter, which it searches one by one."""
 
@@ -62,6 +64,8 @@ class _Session:
         self.notes: list[str] = []
         self.passes = 0
         self.written = 0
+        self.console: bytes | None = None
+        """What the guest printed in the last pass."""
         if options.kernel is not None and (note := kernel_command_line(options.append)[1]):
             self.notes.append(note)
 
@@ -188,12 +192,15 @@ class _Session:
                 found.pages |= machine.log.pages
                 raise
             finally:
-                self.save_console(machine)
+                self.console = bytes(machine.console)
 
-    def save_console(self, machine: Machine) -> None:
-        """Keep what the guest printed, if the user wants it."""
-        if self.options.console is not None:
-            self.options.console.write_bytes(bytes(machine.console))
+    def save_console(self) -> None:
+        """Write what the guest printed, if the user wants it and a pass has begun.
+
+        That is after the trace has its end, so that nothing but the console can be lost here.
+        """
+        if self.options.console is not None and self.console is not None:
+            self.options.console.write_bytes(self.console)
 
     # ---- the trace
 
@@ -217,7 +224,10 @@ class _Session:
     @contextmanager
     def trace_file(self) -> Iterator[TextIO]:
         """Open the output, empty; each line is written at once."""
-        with self.options.output.open("w", encoding="utf-8", buffering=1) as stream:
+        # A file's name need not be UTF-8, and may turn up in the command line and in errors.
+        with self.options.output.open(
+            "w", encoding="utf-8", errors="backslashreplace", buffering=1
+        ) as stream:
             yield stream
 
     def write_stub(self, found: Survey, reason: str) -> None:
@@ -229,11 +239,22 @@ class _Session:
         self.written = len(events)
 
 
+def _open_standard_files() -> None:
+    """Put /dev/null where standard input, output or error are closed.
+
+    A channel that took such a number would be replaced in QEMU by its own standard files.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(fd)
+
+
 def record(options: Options) -> Outcome:
     """Record a guest as ``options`` say. The trace is valid however the recording ends.
 
     Raises ``UserError`` if it cannot begin, or if the trace cannot be written.
     """
+    _open_standard_files()
     check(options)
     with StopRequest() as stop, Progress(options.vcpus) as progress:
         session = _Session(options, stop, progress)
@@ -244,10 +265,22 @@ def record(options: Options) -> Outcome:
             else:
                 reason = session.capture(found)
         except OSError as error:
+            with suppress(OSError):
+                session.save_console()
             raise UserError(
                 f"cannot write: {error.strerror}",
                 place=str(error.filename or options.output),
                 mend="free some space, or choose another place",
+            ) from error
+        try:
+            session.save_console()
+        except OSError as error:
+            state = f"incomplete: {reason}" if reason else "complete"
+            raise UserError(
+                f"cannot write: {error.strerror}; the trace {options.output} is kept, with "
+                f"{session.written} events, {state}",
+                place=f"--console {options.console}",
+                mend="free some space, or choose another place for the console",
             ) from error
         return Outcome(
             session.header(found), session.written, session.passes, progress.stops, reason

@@ -1,0 +1,68 @@
+"""Files that the user names: what is refused, and that checking changes nothing."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mtrrzap.errors import UserError
+from mtrrzap.guest.files import readable, same_file, writable
+
+
+def test_a_link_to_nothing_survives(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("target")
+    writable(link, "-o", force=False)
+    assert link.is_symlink()
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_a_link_to_itself(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("link")
+    with pytest.raises(UserError, match=r"^-o: .*symbolic links"):
+        writable(link, "-o", force=True)
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    """A pipe without a reader would block whoever opens it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/null")):
+        with pytest.raises(UserError, match=r"^-o: .* is no regular file"):
+            writable(path, "-o", force=True)
+        with pytest.raises(UserError, match=r"^-i: .* is no regular file; mend"):
+            readable(path, "-i", "mend")
+
+
+def test_a_name_that_is_too_long() -> None:
+    path = Path("x" * 300)
+    with pytest.raises(UserError, match=r"^-o: .*File name too long"):
+        writable(path, "-o", force=False)
+    with pytest.raises(UserError, match=r"^-i: .*File name too long"):
+        readable(path, "-i", "mend")
+    assert not same_file(path, Path("y" * 300))
+
+
+def test_a_directory_that_may_not_be_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for an ordinary user; root may search every directory."""
+
+    def refuse(path: Path) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(UserError, match=r"^-o: .*Permission denied"):
+        writable(tmp_path / "file", "-o", force=False)
+    with pytest.raises(UserError, match=r"^-i: .*Permission denied"):
+        readable(tmp_path / "file", "-i", "mend")
+
+
+def test_an_existing_file_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    writable(file, "-o", force=True)
+    assert file.read_bytes() == b"x"
+    with pytest.raises(UserError, match="exists already"):
+        writable(file, "-o", force=False)

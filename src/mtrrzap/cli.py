@@ -1,6 +1,8 @@
 """The console script: registers the sub-commands and turns errors into one line and a status."""
 
 import contextlib
+import errno
+import io
 import os
 import sys
 from typing import NoReturn
@@ -41,12 +43,9 @@ for _command in (
     import_,
     export,
     initrd,
+    record,
 ):
     app.command(_command.__name__.rstrip("_"))(_command)
-# Whatever follows -- is for QEMU.
-app.command("record", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
-    record
-)
 
 
 def _version(wanted: bool) -> None:
@@ -62,10 +61,21 @@ def _options(
     """Take the options that come before a sub-command."""
 
 
+class _Closed(io.TextIOBase):
+    """Stands in where the caller closed standard output and Python left nothing to write to.
+
+    What must be printed fails then, and what need not be is not missed.
+    """
+
+    def write(self, _text: str) -> int:
+        """Fail as a write to a closed descriptor does."""
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
 def main() -> None:
     """Run the command line. Exit status: 0 done, 1 a finding, 2 bad input or usage, 130 Ctrl-C."""
-    if sys.stdout is None:  # closed by the caller: Python leaves nothing to write to
-        _fail("standard output is closed; leave it open, or send it to /dev/null")
+    if sys.stdout is None:
+        sys.stdout = _Closed()
     try:
         status = app(standalone_mode=False)
         sys.stdout.flush()
@@ -102,7 +112,7 @@ def _fail(line: str, status: int = 2) -> NoReturn:
 
 def _leave(status: int) -> NoReturn:
     """Exit without a second complaint about what could not be printed."""
-    if sys.stdout is not None:
+    if not isinstance(sys.stdout, _Closed):
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(status)

@@ -81,7 +81,7 @@ def test_two_words_store_the_same_states(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_growing_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "_FIRST_ROOM", 1 << 12)
+    monkeypatch.setattr(fast, "_FIRST_SLOTS", 1 << 13)
     world = scenario(load("v4"), 4, 1)
     found = FastSearch(Model(world, LostZap(world)), symmetry=False).run()
     assert (found.states, found.transitions) == (61591, 155420)
@@ -98,7 +98,7 @@ def test_a_limit_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_little_memory_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "_FIRST_ROOM", 1 << 12)
+    monkeypatch.setattr(fast, "_FIRST_SLOTS", 1 << 13)
     world = scenario(load("sketch"), 4, 1)
     limits = Limits(bytes=100_000)
     found = FastSearch(Model(world, LostZap(world)), limits=limits, symmetry=False).run()
@@ -121,4 +121,5 @@ def test_fields_never_straddle_words() -> None:
         (0, 40, (1 << 20) - 1),
         (1, 0, (1 << 20) - 1),
     ]
-    assert kernel.EMPTY < 0  # no packed state is negative, so none looks like a free slot
+    assert kernel.EMPTY == 0
+    assert kernel.TAKEN < 0  # in every state: none looks like an empty slot

@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("numba", reason="the compiled search needs numba")
 
+import numpy as np
+
 from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check import fast, kernel
 from mtrrzap.engine.check.explore import Search
@@ -123,3 +125,25 @@ def test_fields_never_straddle_words() -> None:
     ]
     assert kernel.EMPTY == 0
     assert kernel.TAKEN < 0  # in every state: none looks like an empty slot
+
+
+@pytest.mark.parametrize("words", [1, 2])
+def test_a_table_doubles_where_it_is(words: int) -> None:
+    before = 4 * kernel.PIECE
+    states = np.random.default_rng(1).integers(1, 1 << 62, before, np.int64)  # half of it, or more
+    states = states[: words * before // 2] | kernel.TAKEN
+    table = np.zeros(2 * before * words, np.int64)
+    kernel.rebuild(states, before // 2, table, before, words)
+    assert kernel.double(table, before, words)
+    for i in range(before // 2):
+        high = states[2 * i + 1] if words == 2 else 0
+        assert not kernel.insert(table, 2 * before, states[words * i], high, words)
+    assert np.count_nonzero(table[::words]) == before // 2
+
+
+def test_a_table_too_full_to_double_says_so() -> None:
+    before = 4 * kernel.PIECE
+    table = np.zeros(2 * before, np.int64)
+    low = next(i for i in range(kernel.TAKEN, 0) if kernel._slot(i, 0, before) < 4)
+    table[before - 1] = low  # as far from its place as only a run of taken slots takes it
+    assert not kernel.double(table, before, 1)

@@ -109,28 +109,38 @@ class Tables:
     def learn(self, asked: Any) -> bool:
         """Answer the questions that stopped the kernel; say whether all was laid out anew."""
         anew = False
-        for question in asked.tolist():
-            anew = self._answer(*question) or anew
-        return anew
-
-    def _answer(self, kind: int, a: int, b: int, c: int) -> bool:
-        model = self.model
-        if kind == kernel.MISS_ENTRY:
-            return self._answer_entry((a, b, c))
-        if kind == kernel.MISS_EVENT:
-            place = a * self.stride + (b + 1) * model.vcpus + c
-            if self.events[place] == kernel.UNKNOWN:
-                after, flags = model.event_step(a, b, c)
-                self.events[place] = flags << kernel.FLAGS_AT | (after - a) << kernel.CHANGE_AT
-        elif kind == kernel.MISS_SWAP:
-            self.swaps[a * model.vcpus + b] = model.ghost_swapped(a, b)
-        elif self.keys[a * model.vcpus] == kernel.NO_NUMBER:
-            for vcpu in range(model.vcpus):
-                self.keys[a * model.vcpus + vcpu] = model.ghost_key(a, vcpu)
-        if len(model.ghosts) > self.ghost_room:
+        events = []
+        for kind, a, b, c in dict.fromkeys(map(tuple, asked.tolist())):
+            if kind == kernel.MISS_EVENT:
+                events.append((a, b, c))
+            elif kind == kernel.MISS_ENTRY:
+                anew = self._answer_entry((a, b, c)) or anew
+            else:
+                self._answer_symmetry(kind, a, b)
+        self._answer_events(events)
+        if len(self.model.ghosts) > self.ghost_room:
             self.layout()
             return True
-        return False
+        return anew
+
+    def _answer_events(self, events: list[tuple[int, int, int]]) -> None:
+        """Write all at once: most of what a small search learns is of this kind."""
+        step, stride, vcpus = self.model.event_step, self.stride, self.model.vcpus
+        places, packed = [], []
+        for ghost, event, vcpu in events:
+            after, flags = step(ghost, event, vcpu)
+            places.append(ghost * stride + (event + 1) * vcpus + vcpu)
+            packed.append(flags << kernel.FLAGS_AT | (after - ghost) << kernel.CHANGE_AT)
+        self.events[places] = packed
+
+    def _answer_symmetry(self, kind: int, ghost: int, vcpu: int) -> None:
+        model = self.model
+        first = ghost * model.vcpus
+        if kind == kernel.MISS_SWAP:
+            self.swaps[first + vcpu] = model.ghost_swapped(ghost, vcpu)
+        else:
+            every = range(model.vcpus)
+            self.keys[first : first + model.vcpus] = [model.ghost_key(ghost, i) for i in every]
 
     def _answer_entry(self, place: tuple[int, int, int]) -> bool:
         if place in self._known:
@@ -352,8 +362,9 @@ class FastSearch:
             return "more states than the hash table may have"
         if 2 * slots * self.words > len(self._table) or count * 2 > self._capacity():
             return "out of memory"
-        kernel.double(self._table, slots, self.words)
         self._control[kernel.SLOTS] = 2 * slots
+        if not kernel.double(self._table, slots, self.words):
+            self._rebuild()
         return None
 
     def _capacity(self) -> int:
@@ -369,12 +380,18 @@ class FastSearch:
         if words == self.words and np.array_equal(fields, self._fields):
             return
         count = int(self._control[kernel.COUNT])
-        states = _reserved(count * words, np.int64)
+        states, slots = self._states, int(self._control[kernel.SLOTS])
+        if words != self.words:
+            states = _reserved(count * words, np.int64)
+            self._table = _reserved(slots * words, np.int64)
         kernel.repack(self._states, count, self.words, self._fields, states, words, fields)
         self._states, self._fields, self.words = states, fields, words
-        slots = int(self._control[kernel.SLOTS])
-        self._table = _reserved(slots * words, np.int64)
-        kernel.rebuild(self._states, count, self._table, slots, words)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        count, slots = int(self._control[kernel.COUNT]), int(self._control[kernel.SLOTS])
+        self._table[: slots * self.words] = kernel.EMPTY
+        kernel.rebuild(self._states, count, self._table, slots, self.words)
 
     def _unpacked(self, index: int) -> State:
         words = self._states[index * self.words : (index + 1) * self.words]

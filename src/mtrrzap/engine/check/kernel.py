@@ -56,7 +56,11 @@ def _slot(low: int, high: int, slots: int) -> int:
 @njit(cache=True)
 def insert(table: Any, slots: int, low: int, high: int, words: int) -> bool:
     """Put a state into the hash table; say whether it is new."""
-    at = _slot(low, high, slots)
+    return _insert_from(_slot(low, high, slots), table, slots, low, high, words)
+
+
+@njit(cache=True, inline="always")
+def _insert_from(at: int, table: Any, slots: int, low: int, high: int, words: int) -> bool:
     if words == 1:
         while True:
             there = table[at]
@@ -86,26 +90,33 @@ def rebuild(states: Any, count: int, table: Any, slots: int, words: int) -> None
 
 
 @njit(cache=True)
-def double(table: Any, before: int, words: int) -> None:
-    """Make a hash table of ``before`` slots twice as big where it is.
+def double(table: Any, before: int, words: int) -> bool:
+    """Make a hash table of ``before`` slots twice as big where it is; say whether that went well.
 
     A slot's states go to about twice its number: moved from the end, piece by piece, they only meet
-    states that are moved already, as long as no run of taken slots is half as long as a piece.
+    states that are moved already. It fails on a run of taken slots half as long as a piece.
     """
     size = min(PIECE, before)
-    piece = np.empty(size * words, np.int64)
+    piece, which = np.empty(size * words, np.int64), np.empty(size, np.int64)
     for start in range(before - size, -1, -size):
         piece[:] = table[start * words : (start + size) * words]
         table[start * words : (start + size) * words] = EMPTY
-        for i in range(size):
-            if piece[words * i] != EMPTY:
-                high = piece[2 * i + 1] if words == 2 else 0
-                insert(table, 2 * before, piece[words * i], high, words)
+        taken = 0
+        for i in range(size):  # apart, as no processor foresees which slots are taken
+            which[taken] = i
+            taken += piece[words * i] != EMPTY
+        for i in which[:taken]:
+            low, high = piece[words * i], piece[2 * i + 1] if words == 2 else 0
+            at = _slot(low, high, 2 * before)
+            if at < start:
+                return False
+            _insert_from(at, table, 2 * before, low, high, words)
+    return True
 
 
 @njit(cache=True)
 def repack(old: Any, count: int, words: int, fields: Any, new: Any, now: int, layout: Any) -> None:
-    """Copy states from one layout of fields (word, shift, mask) to another."""
+    """Copy states from one layout of fields (word, shift, mask) to another, maybe in place."""
     for i in range(count):
         low, high = TAKEN, 0
         for f in range(fields.shape[0]):
@@ -247,7 +258,7 @@ def _keep(
 @njit(cache=True, inline="always")
 def why_stop(at: int, count: int, room: int, capacity: int, control: Any) -> int:
     """Say what must be seen to before the next batch, or ``DONE``."""
-    if count + room > capacity or (count + room) * 8 > control[SLOTS] * 5:
+    if count + room > capacity or (count + room) * 2 > control[SLOTS]:
         return GROW
     if at >= control[PAUSE_AT]:
         return PAUSE

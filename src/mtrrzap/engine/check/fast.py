@@ -261,7 +261,7 @@ class FastSearch:
     def run(self) -> Exploration:
         """Search to the end, to the last wanted violation, to a limit, or until Ctrl-C."""
         self._begin()
-        self._advance()  # pauses at once: it loads the compiled code, or compiles it
+        self._load()
         self._control[kernel.PAUSE_AT] = _PAUSE
         started = time.perf_counter()
         result = Exploration(engine="numba")
@@ -293,6 +293,13 @@ class FastSearch:
         self._control[kernel.LEVEL_END] = 1
         self._control[kernel.PAUSE_AT] = 0
         kernel.rebuild(self._states, 1, self._table, _FIRST_SLOTS, self.words)
+
+    def _load(self) -> None:
+        """Load all of the compiled code, or compile it: that is not the search's time."""
+        self._advance()  # pauses at once
+        kernel.double(np.zeros(4, np.int64), 2, 1)
+        states, fields, words = self._states, self._fields, self.words
+        kernel.repack(states, 0, words, fields, states, words, fields)
 
     def _advance(self) -> int:
         tables = self._tables

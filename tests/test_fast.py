@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("numba", reason="the compiled search needs numba")
 
+import numpy as np
+
 from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check import fast, kernel
 from mtrrzap.engine.check.explore import Search
@@ -81,7 +83,7 @@ def test_two_words_store_the_same_states(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_growing_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "_FIRST_ROOM", 1 << 12)
+    monkeypatch.setattr(fast, "_FIRST_SLOTS", 1 << 13)
     world = scenario(load("v4"), 4, 1)
     found = FastSearch(Model(world, LostZap(world)), symmetry=False).run()
     assert (found.states, found.transitions) == (61591, 155420)
@@ -98,7 +100,7 @@ def test_a_limit_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_little_memory_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "_FIRST_ROOM", 1 << 12)
+    monkeypatch.setattr(fast, "_FIRST_SLOTS", 1 << 13)
     world = scenario(load("sketch"), 4, 1)
     limits = Limits(bytes=100_000)
     found = FastSearch(Model(world, LostZap(world)), limits=limits, symmetry=False).run()
@@ -121,4 +123,27 @@ def test_fields_never_straddle_words() -> None:
         (0, 40, (1 << 20) - 1),
         (1, 0, (1 << 20) - 1),
     ]
-    assert kernel.EMPTY < 0  # no packed state is negative, so none looks like a free slot
+    assert kernel.EMPTY == 0
+    assert kernel.TAKEN < 0  # in every state: none looks like an empty slot
+
+
+@pytest.mark.parametrize("words", [1, 2])
+def test_a_table_doubles_where_it_is(words: int) -> None:
+    before = 4 * kernel.PIECE
+    states = np.random.default_rng(1).integers(1, 1 << 62, before, np.int64)  # half of it, or more
+    states = states[: words * before // 2] | kernel.TAKEN
+    table = np.zeros(2 * before * words, np.int64)
+    kernel.rebuild(states, before // 2, table, before, words)
+    assert kernel.double(table, before, words)
+    for i in range(before // 2):
+        high = states[2 * i + 1] if words == 2 else 0
+        assert not kernel.insert(table, 2 * before, states[words * i], high, words)
+    assert np.count_nonzero(table[::words]) == before // 2
+
+
+def test_a_table_too_full_to_double_says_so() -> None:
+    before = 4 * kernel.PIECE
+    table = np.zeros(2 * before, np.int64)
+    low = next(i for i in range(kernel.TAKEN, 0) if kernel._slot(i, 0, before) < 4)
+    table[before - 1] = low  # as far from its place as only a run of taken slots takes it
+    assert not kernel.double(table, before, 1)

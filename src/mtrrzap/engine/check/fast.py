@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
+import os
 import time
 from typing import Any
 
 import numpy as np
 
-from mtrrzap.engine.check import kernel
+from mtrrzap.engine.check import kernel, plain
 from mtrrzap.engine.check.explore import Progress, schedule
 from mtrrzap.engine.check.model import Entry, Model, State
 from mtrrzap.engine.check.properties import deadlock
@@ -18,7 +21,8 @@ from mtrrzap.engine.check.stepper import Stepper
 
 _WORD = 63
 _PAUSE = 1 << 18
-_FIRST_ROOM = 1 << 15
+_FIRST_SLOTS = 1 << 16
+_RESERVE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class Tables:
@@ -41,20 +45,25 @@ class Tables:
         self.ghost_room = _room(len(model.ghosts))
         self._check_numbers()
         most = max((len(each) for each in model.alternatives), default=1)
-        self._most = max(2, most)
+        self.most = max(2, most)
         self.options = np.zeros(self.local_room, np.int64)
-        self.option_field = np.zeros((self.local_room, self._most), np.int64)
-        self.option_row = np.zeros((self.local_room, self._most), np.int64)
+        self.option_field = np.zeros((self.local_room, self.most), np.int64)
+        self.option_row = np.zeros((self.local_room, self.most), np.int64)
         self.finished = np.zeros(self.local_room, np.bool_)
-        self.effects = np.full(2 * self._rows(0) + 1024, kernel.UNKNOWN, np.int64)
-        self._next_row = 0
+        self.fields, self.words = fields_for(self.rooms())
+        self.choices = np.zeros(self.local_room * self.most, np.uint64)
+        self.effects = np.full((2 * self._rows(0) + 1024, 2), kernel.UNKNOWN, np.int64)
+        self.effects[0] = 0  # what one that has finished does
+        self._next_row = 1
         self._filled = 0
-        stride = self.event_room * model.vcpus
+        stride = (self.event_room + 1) * model.vcpus
         same = stride == self.stride
         self.stride = stride
-        self.events = _grown(self.events if same else self.events[:0], self.ghost_room * stride)
-        self.swaps = _grown(self.swaps, self.ghost_room * model.vcpus)
-        self.keys = _grown(self.keys, self.ghost_room * model.vcpus)
+        known = self.events if same else self.events[:0]
+        self.events = _grown(known, self.ghost_room * stride, kernel.UNKNOWN)
+        self.events.reshape(-1, stride)[:, : model.vcpus] = 0
+        self.swaps = _grown(self.swaps, self.ghost_room * model.vcpus, kernel.NO_NUMBER)
+        self.keys = _grown(self.keys, self.ghost_room * model.vcpus, kernel.NO_NUMBER)
         self._add_locals()
         for place, entry in self._known.items():
             self._put(place, entry)
@@ -87,34 +96,51 @@ class Tables:
             for choice, option in enumerate(alternatives):
                 self.option_field[local, choice] = model.vcpus + option.target
                 self.option_row[local, choice] = self._next_row
+                self._add_choice(local, choice)
                 self._next_row += self.value_room[option.target]
         self._filled = len(model.locals)
+
+    def _add_choice(self, local: int, choice: int) -> None:
+        _, shift, mask = self.fields[self.option_field[local, choice]].tolist()
+        packed = shift | mask << plain.MASK_AT | self._next_row << plain.ROW_AT
+        more = choice + 1 < self.options[local]
+        self.choices[local * self.most + choice] = packed | more << plain.MORE_AT
 
     def learn(self, asked: Any) -> bool:
         """Answer the questions that stopped the kernel; say whether all was laid out anew."""
         anew = False
-        for question in asked.tolist():
-            anew = self._answer(*question) or anew
-        return anew
-
-    def _answer(self, kind: int, a: int, b: int, c: int) -> bool:
-        model = self.model
-        if kind == kernel.MISS_ENTRY:
-            return self._answer_entry((a, b, c))
-        if kind == kernel.MISS_EVENT:
-            place = a * self.stride + b * model.vcpus + c
-            if self.events[place] == kernel.UNKNOWN:
-                after, flags = model.event_step(a, b, c)
-                self.events[place] = after | flags << kernel.GHOST_BITS
-        elif kind == kernel.MISS_SWAP:
-            self.swaps[a * model.vcpus + b] = model.ghost_swapped(a, b)
-        elif self.keys[a * model.vcpus] == kernel.UNKNOWN:
-            for vcpu in range(model.vcpus):
-                self.keys[a * model.vcpus + vcpu] = model.ghost_key(a, vcpu)
-        if len(model.ghosts) > self.ghost_room:
+        events = []
+        for kind, a, b, c in dict.fromkeys(map(tuple, asked.tolist())):
+            if kind == kernel.MISS_EVENT:
+                events.append((a, b, c))
+            elif kind == kernel.MISS_ENTRY:
+                anew = self._answer_entry((a, b, c)) or anew
+            else:
+                self._answer_symmetry(kind, a, b)
+        self._answer_events(events)
+        if len(self.model.ghosts) > self.ghost_room:
             self.layout()
             return True
-        return False
+        return anew
+
+    def _answer_events(self, events: list[tuple[int, int, int]]) -> None:
+        """Write all at once: most of what a small search learns is of this kind."""
+        step, stride, vcpus = self.model.event_step, self.stride, self.model.vcpus
+        places, packed = [], []
+        for ghost, event, vcpu in events:
+            after, flags = step(ghost, event, vcpu)
+            places.append(ghost * stride + (event + 1) * vcpus + vcpu)
+            packed.append(flags << kernel.FLAGS_AT | (after - ghost) << kernel.CHANGE_AT)
+        self.events[places] = packed
+
+    def _answer_symmetry(self, kind: int, ghost: int, vcpu: int) -> None:
+        model = self.model
+        first = ghost * model.vcpus
+        if kind == kernel.MISS_SWAP:
+            self.swaps[first + vcpu] = model.ghost_swapped(ghost, vcpu)
+        else:
+            every = range(model.vcpus)
+            self.keys[first : first + model.vcpus] = [model.ghost_key(ghost, i) for i in every]
 
     def _answer_entry(self, place: tuple[int, int, int]) -> bool:
         if place in self._known:
@@ -127,13 +153,13 @@ class Tables:
 
     def _put(self, place: tuple[int, int, int], entry: Entry | None) -> None:
         local, choice, value = place
-        packed = kernel.BLOCKED
+        change = packed = 0
         if entry is not None:
-            packed = entry.local | entry.value << kernel.LOCAL_BITS
-            packed |= (entry.event + 1) << kernel.LOCAL_BITS + kernel.VALUE_BITS
-            shift = kernel.LOCAL_BITS + kernel.VALUE_BITS + kernel.EVENT_BITS
-            packed |= entry.flags << shift
-        self.effects[self.option_row[local, choice] + value] = packed
+            change = entry.value - value
+            packed = kernel.ENABLED | entry.flags << kernel.FLAGS_AT
+            packed |= (entry.event + 1) * self.model.vcpus << kernel.EVENT_AT
+            packed |= (entry.local - local) << kernel.LOCAL_AT
+        self.effects[self.option_row[local, choice] + value] = change, packed
 
     def _fit(self) -> bool:
         """Make room for what was just learned; say whether everything was laid out anew."""
@@ -146,7 +172,7 @@ class Tables:
                 len(values) <= room
                 for values, room in zip(model.values, self.value_room, strict=True)
             )
-            and all(len(each) <= self._most for each in model.alternatives[self._filled :])
+            and all(len(each) <= self.most for each in model.alternatives[self._filled :])
             and self._next_row + self._rows(self._filled) <= len(self.effects)
         )
         if not fits:
@@ -161,10 +187,32 @@ class Tables:
         return [*locals_, *self.value_room, self.ghost_room]
 
 
-def _grown(old: Any, size: int) -> Any:
-    new = np.full(size, kernel.UNKNOWN, np.int64)
+def _grown(old: Any, size: int, nothing: int) -> Any:
+    new = np.full(size, nothing, np.int64)
     new[: len(old)] = old
     return new
+
+
+def _reserved(needed: int, dtype: Any) -> Any:
+    """Return zeros, at least so many: room that takes no memory until it is touched.
+
+    It never has to be copied to grow. Huge pages, where there are any, save most of the time that
+    random accesses cost.
+    """
+    size = max(needed * np.dtype(dtype).itemsize, _RESERVE)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    while True:
+        try:
+            room = mmap.mmap(-1, size, flags=flags)
+            break
+        except (OSError, ValueError, OverflowError):
+            size //= 2
+            if size < needed * np.dtype(dtype).itemsize:
+                raise MemoryError from None
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):
+            room.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(room, dtype)
 
 
 def _room(known: int) -> int:
@@ -203,17 +251,17 @@ class FastSearch:
         self._limits = limits or Limits()
         self._progress = progress
         self._tables = Tables(model)
-        self._fields, self.words = fields_for(self._tables.rooms())
+        self._fields, self.words = self._tables.fields, self._tables.words
         self._control = np.zeros(kernel.CONTROLS, np.int64)
         self._control[kernel.WANTED] = wanted
         self._violations = np.zeros(kernel.FLAGS, np.int64)
-        self._asked = np.zeros((kernel.BATCH, 4), np.int64)
+        self._asked = np.zeros((0, 4), np.int64)
         self._runs = np.array(self._stepper.runs, np.int64).reshape(-1, 2)
 
     def run(self) -> Exploration:
         """Search to the end, to the last wanted violation, to a limit, or until Ctrl-C."""
         self._begin()
-        self._advance()  # pauses at once: it loads the compiled code, or compiles it
+        self._load()
         self._control[kernel.PAUSE_AT] = _PAUSE
         started = time.perf_counter()
         result = Exploration(engine="numba")
@@ -230,35 +278,56 @@ class FastSearch:
         return self._finish(result, time.perf_counter() - started)
 
     def _begin(self) -> None:
-        room = _FIRST_ROOM
-        self._states = np.empty(room * self.words, np.int64)
-        self._parents = np.empty(room, np.uint32)
-        self._hash(2 * room)
+        self._states = _reserved(1, np.int64)
+        self._parents = _reserved(1, np.uint32)
+        self._table = _reserved(_FIRST_SLOTS * self.words, np.int64)
+        self._control[kernel.SLOTS] = _FIRST_SLOTS
         first = self._stepper.canonical(self._model.initial)
         self._fit_layout()
         for field, number in enumerate(first):
             word, shift, _ = self._fields[field]
             if field == 0:
-                self._states[: self.words] = 0
+                self._states[: self.words] = [kernel.TAKEN, 0][: self.words]
             self._states[word] |= number << shift
         self._control[kernel.COUNT] = 1
         self._control[kernel.LEVEL_END] = 1
         self._control[kernel.PAUSE_AT] = 0
-        kernel.rebuild(self._states, 1, self._table, self._slots, self.words)
+        kernel.rebuild(self._states, 1, self._table, _FIRST_SLOTS, self.words)
 
-    def _hash(self, slots: int) -> None:
-        self._slots = slots
-        self._table = np.full(slots * self.words, kernel.EMPTY, np.int64)
-        self._control[kernel.SLOTS] = slots
+    def _load(self) -> None:
+        """Load all of the compiled code, or compile it: that is not the search's time."""
+        self._advance()  # pauses at once
+        kernel.double(np.zeros(4, np.int64), 2, 1)
+        states, fields, words = self._states, self._fields, self.words
+        kernel.repack(states, 0, words, fields, states, words, fields)
 
     def _advance(self) -> int:
         tables = self._tables
+        questions = kernel.BATCH * self._model.vcpus * tables.most
+        if len(self._asked) < questions:
+            self._asked = np.zeros((questions, 4), np.int64)
+        if self.words == 1 and not len(self._runs):
+            return self._advance_plainly()
         return int(
             kernel.search(
                 self._states, self._parents, self._table, self.words, self._fields,
                 self._model.vcpus, self._runs, tables.options, tables.option_field,
                 tables.option_row, tables.effects, tables.events, tables.stride, tables.swaps,
                 tables.keys, tables.finished, self._violations, self._asked, self._control,
+            )
+        )  # fmt: skip
+
+    def _advance_plainly(self) -> int:
+        tables = self._tables
+        _, ghost_at, _ = self._fields[-1].tolist()
+        local_bits = int(self._fields[0, 2]).bit_length()
+        shape = self._model.vcpus, tables.most, local_bits, ghost_at, tables.stride
+        return int(
+            plain.search(
+                self._states.view(np.uint64), self._parents, self._table.view(np.uint64),
+                tuple(map(np.uint64, shape)), tables.choices, tables.effects.view(np.uint64),
+                tables.events.view(np.uint64), tables.finished, self._violations, self._asked,
+                self._control,
             )
         )  # fmt: skip
 
@@ -293,33 +362,43 @@ class FastSearch:
         limits = self._limits
         if limits.states is not None and count >= limits.states:
             return f"limit of {limits.states:,} states"
-        if limits.bytes is not None and 3 * self._bytes() > limits.bytes:
+        slots = int(self._control[kernel.SLOTS])
+        if limits.bytes is not None and self._bytes() + 8 * self.words * slots > limits.bytes:
             return f"limit of {limits.bytes / 1e9:.1f} GB of memory"
-        try:
-            room = 2 * len(self._parents)
-            if room >= 1 << 32:
-                return "4 billion states"
-            self._states = np.resize(self._states, room * self.words)
-            self._parents = np.resize(self._parents, room)
-            self._hash(2 * self._slots)
-            kernel.rebuild(self._states, count, self._table, self._slots, self.words)
-        except MemoryError:
+        if slots >= 1 << 32:
+            return "more states than the hash table may have"
+        if 2 * slots * self.words > len(self._table) or count * 2 > self._capacity():
             return "out of memory"
+        self._control[kernel.SLOTS] = 2 * slots
+        if not kernel.double(self._table, slots, self.words):
+            self._rebuild()
         return None
 
+    def _capacity(self) -> int:
+        return min(len(self._parents), len(self._states) // self.words)
+
     def _bytes(self) -> int:
-        return int(self._states.nbytes + self._parents.nbytes + self._table.nbytes)
+        """Return what the states take: themselves, their parents' numbers, the hash table."""
+        count, slots = int(self._control[kernel.COUNT]), int(self._control[kernel.SLOTS])
+        return count * (8 * self.words + 4) + slots * 8 * self.words
 
     def _fit_layout(self) -> None:
-        fields, words = fields_for(self._tables.rooms())
+        fields, words = self._tables.fields, self._tables.words
         if words == self.words and np.array_equal(fields, self._fields):
             return
         count = int(self._control[kernel.COUNT])
-        states = np.empty(len(self._parents) * words, np.int64)
+        states, slots = self._states, int(self._control[kernel.SLOTS])
+        if words != self.words:
+            states = _reserved(count * words, np.int64)
+            self._table = _reserved(slots * words, np.int64)
         kernel.repack(self._states, count, self.words, self._fields, states, words, fields)
         self._states, self._fields, self.words = states, fields, words
-        self._hash(self._slots)
-        kernel.rebuild(self._states, count, self._table, self._slots, self.words)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        count, slots = int(self._control[kernel.COUNT]), int(self._control[kernel.SLOTS])
+        self._table[: slots * self.words] = kernel.EMPTY
+        kernel.rebuild(self._states, count, self._table, slots, self.words)
 
     def _unpacked(self, index: int) -> State:
         words = self._states[index * self.words : (index + 1) * self.words]

@@ -21,37 +21,46 @@ from numba import njit
 MISS_ENTRY, MISS_EVENT, MISS_SWAP, MISS_KEY = 0, 1, 2, 3
 DONE, MISS, GROW, PAUSE, FOUND = 0, 1, 2, 3, 4
 
-UNKNOWN, BLOCKED = -1, -2
-LOCAL_BITS, VALUE_BITS, EVENT_BITS = 20, 20, 16
-GHOST_BITS = 24
-LOCAL_MASK, VALUE_MASK = (1 << LOCAL_BITS) - 1, (1 << VALUE_BITS) - 1
-EVENT_MASK, GHOST_MASK = (1 << EVENT_BITS) - 1, (1 << GHOST_BITS) - 1
-EVENT_AT = LOCAL_BITS + VALUE_BITS
-FLAGS_AT = EVENT_AT + EVENT_BITS
+# An effect is two numbers: by how much the value changes; and what else happens, from the low end:
+# whether it is enabled, its flags, whether it is still to be learned, where its event is in a
+# ghost's row, by how much the local state changes. A blocked one is all 0, as is event 0.
+ENABLED, UNKNOWN = 1, 1 << 6
+FLAGS_AT, EVENT_AT, LOCAL_AT = 1, 8, 40
+FLAGS = 5
+FLAGS_MASK, EVENT_MASK = (1 << FLAGS) - 1, (1 << 32) - 1
+CHANGE_AT = 8  # in the table of events: flags and UNKNOWN as above, then the ghost's change
+NO_NUMBER = -1
+LOCAL_BITS, VALUE_BITS, EVENT_BITS, GHOST_BITS = 20, 20, 16, 24
 MISSED = -1
 DEADLOCK = 16
-FLAGS = 5
 
 AT, COUNT, TRANSITIONS, SLOTS, LEVEL_END, DEPTH, WANTED, PAUSE_AT, RAISED, ASKED = range(10)
 CONTROLS = 10
 
 BATCH = 128
-EMPTY = -1
+PIECE = 1 << 14
+EMPTY = 0
+TAKEN = -(1 << 63)  # in every state's first word, so that none looks like an empty slot
+MIX_HIGH, MIX_ONE, MIX_TWO = -7046029254386353131, -4658895280553007687, -7723592293110705685
 
 
 @njit(cache=True, inline="always")
 def _slot(low: int, high: int, slots: int) -> int:
-    x = (low ^ (high * -7046029254386353131)) * -4658895280553007687
+    """Take the hash's high bits: a table twice as big is then in the same order."""
+    x = (low ^ (high * MIX_HIGH)) * MIX_ONE
     x ^= (x >> 32) & 0xFFFFFFFF
-    x *= -7723592293110705685
-    x ^= (x >> 29) & 0x7FFFFFFFF
-    return x & (slots - 1)
+    x = ((x * MIX_TWO) >> 32) & 0xFFFFFFFF
+    return (x * slots) >> 32
 
 
 @njit(cache=True)
 def insert(table: Any, slots: int, low: int, high: int, words: int) -> bool:
     """Put a state into the hash table; say whether it is new."""
-    at = _slot(low, high, slots)
+    return _insert_from(_slot(low, high, slots), table, slots, low, high, words)
+
+
+@njit(cache=True, inline="always")
+def _insert_from(at: int, table: Any, slots: int, low: int, high: int, words: int) -> bool:
     if words == 1:
         while True:
             there = table[at]
@@ -81,10 +90,35 @@ def rebuild(states: Any, count: int, table: Any, slots: int, words: int) -> None
 
 
 @njit(cache=True)
+def double(table: Any, before: int, words: int) -> bool:
+    """Make a hash table of ``before`` slots twice as big where it is; say whether that went well.
+
+    A slot's states go to about twice its number: moved from the end, piece by piece, they only meet
+    states that are moved already. It fails on a run of taken slots half as long as a piece.
+    """
+    size = min(PIECE, before)
+    piece, which = np.empty(size * words, np.int64), np.empty(size, np.int64)
+    for start in range(before - size, -1, -size):
+        piece[:] = table[start * words : (start + size) * words]
+        table[start * words : (start + size) * words] = EMPTY
+        taken = 0
+        for i in range(size):  # apart, as no processor foresees which slots are taken
+            which[taken] = i
+            taken += piece[words * i] != EMPTY
+        for i in which[:taken]:
+            low, high = piece[words * i], piece[2 * i + 1] if words == 2 else 0
+            at = _slot(low, high, 2 * before)
+            if at < start:
+                return False
+            _insert_from(at, table, 2 * before, low, high, words)
+    return True
+
+
+@njit(cache=True)
 def repack(old: Any, count: int, words: int, fields: Any, new: Any, now: int, layout: Any) -> None:
-    """Copy states from one layout of fields (word, shift, mask) to another."""
+    """Copy states from one layout of fields (word, shift, mask) to another, maybe in place."""
     for i in range(count):
-        low = high = 0
+        low, high = TAKEN, 0
         for f in range(fields.shape[0]):
             value = (old[words * i + fields[f, 0]] >> fields[f, 1]) & fields[f, 2]
             if layout[f, 0] == 0:
@@ -97,7 +131,8 @@ def repack(old: Any, count: int, words: int, fields: Any, new: Any, now: int, la
 
 
 @njit(cache=True, inline="always")
-def _ask(asked: Any, control: Any, kind: int, a: int, b: int, c: int) -> int:
+def ask(asked: Any, control: Any, kind: int, a: int, b: int, c: int) -> int:
+    """Put a question on the list; return ``MISSED``."""
     at = control[ASKED]
     asked[at, 0], asked[at, 1], asked[at, 2], asked[at, 3] = kind, a, b, c
     control[ASKED] += 1
@@ -119,8 +154,8 @@ def _canonical(
     """Insertion-sort interchangeable vCPUs; return the ghost renamed likewise, or ``MISSED``."""
     for i in range(vcpus):
         key[i] = keys[ghost * vcpus + i]
-        if key[i] == UNKNOWN:
-            return _ask(asked, control, MISS_KEY, ghost, i, 0)
+        if key[i] == NO_NUMBER:
+            return ask(asked, control, MISS_KEY, ghost, i, 0)
     for r in range(run.shape[0]):
         first = run[r, 0]
         for i in range(first + 1, run[r, 1] + 1):
@@ -131,15 +166,15 @@ def _canonical(
                 local[j - 1], local[j] = local[j], local[j - 1]
                 key[j - 1], key[j] = key[j], key[j - 1]
                 renamed = swaps[ghost * vcpus + j - 1]
-                if renamed == UNKNOWN:
-                    return _ask(asked, control, MISS_SWAP, ghost, j - 1, 0)
+                if renamed == NO_NUMBER:
+                    return ask(asked, control, MISS_SWAP, ghost, j - 1, 0)
                 ghost = renamed
                 j -= 1
     return ghost
 
 
 @njit(cache=True, inline="always")
-def _note(flags: int, at: int, violations: Any, control: Any) -> None:
+def note(flags: int, at: int, violations: Any, control: Any) -> None:
     """Keep the first state out of which each flag was raised."""
     for bit in range(FLAGS):
         if (flags >> bit) & 1 and not (control[RAISED] >> bit) & 1:
@@ -167,36 +202,35 @@ def _expand(
         here = value[vcpu]
         for choice in range(options[here]):
             target = option_field[here, choice]
-            effect = effects[option_row[here, choice] + value[target]]
-            if effect == BLOCKED:
+            row = option_row[here, choice] + value[target]
+            effect = effects[row, 1]
+            if effect == 0:
                 continue
-            if effect == UNKNOWN:
-                return _ask(asked, control, MISS_ENTRY, here, choice, value[target])
-            ghost, flags = value[last], effect >> FLAGS_AT
+            if effect & UNKNOWN:
+                return ask(asked, control, MISS_ENTRY, here, choice, value[target])
             event = (effect >> EVENT_AT) & EVENT_MASK
-            if event != 0:
-                follow = events[ghost * stride + (event - 1) * vcpus + vcpu]
-                if follow == UNKNOWN:
-                    return _ask(asked, control, MISS_EVENT, ghost, event - 1, vcpu)
-                ghost, flags = follow & GHOST_MASK, flags | follow >> GHOST_BITS
+            follow = events[value[last] * stride + event + vcpu]
+            if follow & UNKNOWN:
+                return ask(asked, control, MISS_EVENT, value[last], event // vcpus - 1, vcpu)
+            ghost = value[last] + (follow >> CHANGE_AT)
             one, two = low, high
             if run.shape[0] == 0:
-                one, two = _plus(one, two, fields, vcpu, (effect & LOCAL_MASK) - here)
+                one, two = _plus(one, two, fields, vcpu, effect >> LOCAL_AT)
             else:
                 for i in range(vcpus):
                     local[i] = value[i]
-                local[vcpu] = effect & LOCAL_MASK
+                local[vcpu] += effect >> LOCAL_AT
                 ghost = _canonical(local, key, ghost, run, keys, swaps, vcpus, asked, control)
                 if ghost == MISSED:
                     return MISSED
                 for i in range(vcpus):
                     one, two = _plus(one, two, fields, i, local[i] - value[i])
-            stored = (effect >> LOCAL_BITS) & VALUE_MASK
-            one, two = _plus(one, two, fields, target, stored - value[target])
+            one, two = _plus(one, two, fields, target, effects[row, 0])
             one, two = _plus(one, two, fields, last, ghost - value[last])
             batch[2 * made], batch[2 * made + 1] = one, two
+            flags = ((effect | follow) >> FLAGS_AT) & FLAGS_MASK
             if flags & ~control[RAISED]:
-                _note(flags, at, violations, control)
+                note(flags, at, violations, control)
             made += 1
     return made
 
@@ -222,8 +256,9 @@ def _keep(
 
 
 @njit(cache=True, inline="always")
-def _why_stop(at: int, count: int, room: int, capacity: int, control: Any) -> int:
-    if count + room > capacity or (count + room) * 8 > control[SLOTS] * 5:
+def why_stop(at: int, count: int, room: int, capacity: int, control: Any) -> int:
+    """Say what must be seen to before the next batch, or ``DONE``."""
+    if count + room > capacity or (count + room) * 2 > control[SLOTS]:
         return GROW
     if at >= control[PAUSE_AT]:
         return PAUSE
@@ -258,7 +293,7 @@ def search(
         if at == control[LEVEL_END]:
             control[LEVEL_END] = count
             control[DEPTH] += 1
-        status = _why_stop(at, count, room, parents.shape[0], control)
+        status = why_stop(at, count, room, parents.shape[0], control)
         stop = min(at + BATCH, control[LEVEL_END]) if status == DONE else at
         made = 0
         for here in range(at, stop):
@@ -276,7 +311,7 @@ def search(
             if status == MISS:  # look only what else this batch will ask for
                 continue
             if more == made and not _is_over(value, vcpus, finished):
-                _note(DEADLOCK, here, violations, control)
+                note(DEADLOCK, here, violations, control)
             for i in range(made, more):
                 origin[i] = here
             control[TRANSITIONS] += more - made

@@ -1,0 +1,322 @@
+"""One trace's section of the page."""
+
+from mtrrzap.report import compare
+from mtrrzap.report.memtype import Row
+from mtrrzap.report.page import svg
+from mtrrzap.report.page.maps import Change, Map
+from mtrrzap.report.page.markup import Markup, el, join
+from mtrrzap.report.page.section import Section
+from mtrrzap.report.page.tables import Cell, number, table
+from mtrrzap.report.page.timeline import LOOKS, Basis, Timeline
+
+PARTS = (
+    ("lanes", "What the guest did"),
+    ("requests", "Who asked for a zap"),
+    ("maps", "Memory maps"),
+    ("policies", "Policies"),
+    ("stale", "Stale types"),
+)
+"""The parts of a section: the end of each one's id, and its heading."""
+
+TICKS = 6
+
+
+def badge(basis: Basis) -> Markup:
+    """Return the word that says on what a figure rests."""
+    return el("span", str(basis), class_=f"basis {basis}")
+
+
+def rendered(section: Section, index: int) -> Markup:
+    """Return a trace's section; ``index`` is its place on the page and in the data."""
+    bodies = (_lanes, _requests, _maps, _policies, _stale)
+    headings = dict(PARTS)
+    headings["requests"] += f": {section.policy.name}"
+    parts = [
+        el("section", el("h3", headings[key]), body(section, index), id=f"t{index}-{key}")
+        for (key, _), body in zip(PARTS, bodies, strict=True)
+    ]
+    return el("article", _head(section), *parts, id=f"t{index}", class_="trace")
+
+
+def _head(section: Section) -> Markup:
+    header = section.trace.header
+    facts = [header.firmware, header.guest_kernel, header.machine]
+    if header.memory:
+        facts.append(f"{header.memory / (1 << 30):g} GiB")
+    verdict = next((v.verdict for v in section.verdicts if v.policy == section.policy.name), "-")
+    tiles = (
+        (f"{len(section.trace.events):,}", "events"),
+        (f"{header.vcpus:,}", "vCPUs"),
+        (f"{len(section.maps.changes):,}", "update windows"),
+        (f"{len(section.requests.marks):,}", f"requests, {section.policy.name}"),
+        (verdict, f"stale types, {section.policy.name}"),
+    )
+    incomplete = section.trace.incomplete
+    return join(
+        el("h2", section.name),
+        el("p", " · ".join(facts), class_="facts"),
+        el(
+            "p",
+            el("strong", "Incomplete trace: "),
+            f"{incomplete}. Every figure is a lower bound.",
+            class_="warning",
+        )
+        if incomplete is not None
+        else None,
+        el("dl", *(el("div", el("dt", t), el("dd", v)) for v, t in tiles), class_="tiles"),
+        el("p", badge(Basis.COUNTED), " All five.", class_="note"),
+        _origin(section),
+    )
+
+
+def _origin(section: Section) -> Markup:
+    header = section.trace.header
+    pairs = [
+        ("recorder", header.recorder),
+        ("date", header.date),
+        ("command", header.command),
+        ("host writes", header.host_writes),
+        ("guest MAXPHYADDR", f"{header.maxphyaddr} bits"),
+        ("memslots", " ".join(f"[{s.start:#x}, {s.end:#x}) {s.what}" for s in header.memslots)),
+        *(("note", note) for note in header.notes),
+    ]
+    items = [join(el("dt", key), el("dd", value)) for key, value in pairs if value]
+    return el("details", el("summary", "Where the trace comes from"), el("dl", *items))
+
+
+# ---- timelines --------------------------------------------------------------------------------
+
+
+def _lanes(section: Section, index: int) -> Markup:
+    says = (
+        "One mark an event, in the order of the trace (between vCPUs: as the recorder saw it). "
+        "Shaded: update windows, with CD = 1 or with the MTRRs disabled. Thin: user space wrote it."
+    )
+    return _figure(section.events, 2 * index, says)
+
+
+def _requests(section: Section, index: int) -> Markup:
+    found = section.requests
+    says = (
+        f"One mark a request of {section.policy.name} ({section.policy.says}), at the event that "
+        "asks. Who zaps and who waits takes a clock to tell; nothing here is timed or modelled."
+    )
+    if not found.marks:
+        return el("p", badge(found.basis), f" {section.policy.name} asks for nothing here.")
+    return _figure(found, 2 * index + 1, says)
+
+
+def _figure(timeline: Timeline, number: int, says: str) -> Markup:
+    keys = [
+        el("li", svg.swatch(look), f"{LOOKS[look]} ", el("b", f"{count:,}"))
+        for look, count in timeline.looks().items()
+    ]
+    ticks = [
+        el("span", f"{timeline.length * tick // TICKS:,}", style=f"left:{100 * tick / TICKS:.2f}%")
+        for tick in range(TICKS)
+    ]
+    labels = [el("li", track) for track in timeline.tracks]
+    inner = el("div", svg.lanes(timeline), el("div", *ticks, class_="axis"), class_="inner")
+    return el(
+        "figure",
+        el("figcaption", badge(timeline.basis), f" {says}"),
+        el("ul", *keys, class_="legend"),
+        _toolbar(timed=timeline.times is not None),
+        el(
+            "div",
+            el("ol", *labels, class_="labels", aria_hidden="true"),
+            el("div", inner, class_="scroll"),
+            class_="lanes",
+        ),
+        _listing(timeline),
+        class_="timeline",
+        data_timeline=number,
+    )
+
+
+def _toolbar(*, timed: bool) -> Markup:
+    def button(text: str, says: str, **attributes: object) -> Markup:
+        return el("button", text, type="button", aria_label=says, title=says, **attributes)
+
+    scale = [
+        button("order", "place by order of events", data_scale="order", aria_pressed="true"),
+        button("time", "place by recorded time", data_scale="time", aria_pressed="false"),
+    ]
+    return el(
+        "div",
+        button("\u2212", "zoom out", data_zoom="0.5"),
+        button("+", "zoom in", data_zoom="2"),
+        button("fit", "show all", data_zoom="0"),
+        *(scale if timed else ()),
+        el("output", "Point at a mark, or Tab to it and use the arrow keys.", aria_live="polite"),
+        class_="toolbar",
+    )
+
+
+def _listing(timeline: Timeline) -> Markup:
+    """Return where the script lists all lines, once somebody wants to see them."""
+    summary = el("summary", f"All {len(timeline.lines):,} as text")
+    return el("details", summary, el("pre", tabindex="0"), class_="listing")
+
+
+# ---- maps -------------------------------------------------------------------------------------
+
+
+def _maps(section: Section, index: int) -> Markup:
+    found = section.maps
+    if not found.changes:
+        return el("p", badge(Basis.COUNTED), " No update window, hence no map that changes.")
+    symbols = [svg.symbol(f"t{index}-map{each.number}", each.rows) for each in found.maps]
+    columns = ["window", "vCPU", "first event", "last event", "CD = 1", "DEF_TYPE writes"]
+    columns += ["other MTRR writes", "overlaps vCPUs", "map before", "map after"]
+    rows = [_change(n, change, index) for n, change in enumerate(found.changes, start=1)]
+    caption = join(
+        badge(Basis.COUNTED),
+        f" {len(rows)} update windows, {len(found.maps) + found.hidden} different maps. A window "
+        "goes from the event that sets CD or disables the MTRRs to the one after which neither "
+        "holds; maps are of its vCPU, by KVM's reading, CD not looked at.",
+    )
+    numbers = frozenset(columns[:4] + columns[5:7])
+    hidden = f"{found.hidden} further maps are not shown." if found.hidden else None
+    return join(
+        svg.definitions(symbols),
+        _types(),
+        *(_map(each) for each in found.maps),
+        el("p", hidden, class_="more") if hidden else None,
+        table(caption, columns, rows, numbers=numbers),
+    )
+
+
+def _types() -> Markup:
+    names = ("WB", "UC", "WC", "WT", "WP")
+    keys = [el("li", el("i", class_=f"t-{name}"), name) for name in names]
+    keys.append(el("li", el("i", class_="t-none"), "undefined by the manual"))
+    note = "Widths grow with the logarithm of the size; low addresses are at the left."
+    return join(el("ul", *keys, class_="legend types"), el("p", note, class_="note"))
+
+
+def _change(n: int, change: Change, index: int) -> list[object]:
+    window = change.window
+    return [
+        number(n),
+        number(window.vcpu),
+        number(window.first),
+        Cell("open", 1 << 60) if window.last is None else number(window.last),
+        "yes" if window.cd else "no",
+        number(window.def_type_writes),
+        number(window.other_writes),
+        Cell(_numbers(sorted(window.others)) or "-", len(window.others)),
+        _drawn(change.before, index),
+        _drawn(change.after, index),
+    ]
+
+
+def _numbers(values: list[int]) -> str:
+    """Return ``0, 2-7``."""
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
+
+
+def _drawn(number_: int | None, index: int) -> Cell:
+    if number_ is None:
+        return Cell("not shown", 1 << 30)
+    strip = svg.use(f"t{index}-map{number_}", f"map {number_}")
+    return Cell(join(strip, f" {number_}"), number_)
+
+
+def _map(shown: Map) -> Markup:
+    rows = shown.rows
+    strips = [svg.strip(rows, manual=False, label="KVM")]
+    if any(row.sdm is not row.kvm for row in rows):
+        strips.append(svg.strip(rows, manual=True, label="manual"))
+    state = "" if shown.enabled else " (MTRRs disabled)"
+    summary = f"Map {shown.number}{state}: {len(rows)} ranges"
+    columns = ["from", "to", "KVM", "manual", "decided by", "remark"]
+    listed = table(
+        join(badge(Basis.COUNTED), f" Map {shown.number}, addresses in bytes, end exclusive"),
+        columns,
+        [_range(row) for row in rows],
+        sortable=False,
+    )
+    more = None if shown.whole else el("p", "… and more ranges", class_="more")
+    details = el("details", el("summary", summary), listed, more)
+    return el("div", *strips, details, class_="map")
+
+
+def _range(row: Row) -> list[object]:
+    span = " to ".join(dict.fromkeys(row.sdm_deciders))
+    if not all(name.startswith("FIX") for name in row.sdm_deciders):
+        span = ", ".join(row.sdm_deciders)
+    manual = "undefined" if row.sdm is None else row.sdm
+    return [f"{row.start:#x}", f"{row.end:#x}", row.kvm, manual, span, row.verdict]
+
+
+# ---- policies ---------------------------------------------------------------------------------
+
+
+def _policies(section: Section, _: int) -> Markup:
+    columns = ["policy", "requests", "published", "ranges", "frames asked for", "entries zapped"]
+    columns += ["visits", "stale types"]
+    rows = section.policies
+    caption = join(
+        badge(Basis.COUNTED),
+        " Requests, ranges and frames follow from the trace. Entries and visits: if before each "
+        "walk all memory were mapped where memslots allow it, on one root, uncontended; they are "
+        "upper bounds. Bars are linear in each column.",
+    )
+    return table(
+        caption,
+        columns,
+        [_policy(row, rows, section.policy.name) for row in rows],
+        numbers=frozenset(columns[1:-1]),
+    )
+
+
+def _policy(row: compare.Row, rows: tuple[compare.Row, ...], shown: str) -> list[object]:
+    name = el("strong", row.policy) if row.policy == shown else row.policy
+    verdict = el("span", row.verdict, class_=f"verdict {row.verdict.split()[0]}")
+    return [
+        Cell(name, row.policy),
+        number(row.requests, max(r.requests for r in rows)),
+        number(row.published),
+        number(row.ranges),
+        number(row.frames, max(r.frames for r in rows)),
+        number(row.entries, max(r.entries for r in rows)),
+        number(row.visits, max(r.visits for r in rows)),
+        Cell(verdict, row.verdict),
+    ]
+
+
+def _stale(section: Section, _: int) -> Markup:
+    columns = [name.replace("_", " ") for name in section.verdicts[0]._fields]
+    rows = [
+        [
+            row.policy,
+            Cell(el("span", row.verdict, class_=f"verdict {row.verdict.split()[0]}"), row.verdict),
+            *(number(value) for value in row[2:]),
+        ]
+        for row in section.verdicts
+    ]
+    caption = join(
+        badge(Basis.COUNTED),
+        " May an entry keep a type that no vCPU would install any more? “Right”: never. “Window "
+        "only”: while some vCPU is in its update window. “Stale”: afterwards, too; these are the "
+        "defects. Asked and needed are frames inside memslots.",
+    )
+    findings = ["gfns", "stale type", "right is", "times", "since event", "outside all windows"]
+    findings += ["until event"]
+    groups = [
+        table(
+            join(badge(Basis.COUNTED), " Stale under ", el("b", ", ".join(group.policies))),
+            findings,
+            [[*row[:3], number(row.times), *row[4:]] for row in group.rows],
+            numbers=frozenset(("times",)),
+        )
+        for group in section.stale
+    ]
+    return join(table(caption, columns, rows, numbers=frozenset(columns[2:])), *groups)

@@ -93,7 +93,9 @@ class Browser:
 
     def hover(self, css: str) -> None:
         """Move the pointer to an element's middle."""
-        move = {"type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": self.find(css)}
+        found = self.find(css)
+        self.run("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", found)
+        move = {"type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": found}
         self._act("pointer", [move])
 
     def press(self, *names: str) -> None:

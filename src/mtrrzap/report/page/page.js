@@ -24,8 +24,10 @@
     const found = data.timelines[+figure.dataset.timeline];
     const svg = figure.querySelector(".inner svg");
     const lanes = [...svg.querySelectorAll(".lane")].map((lane) => [...lane.children]);
-    const spans = [...svg.querySelectorAll(".span")];
-    const ticks = [...figure.querySelectorAll(".axis span")];
+    const spans = [...svg.querySelectorAll(".span")].map((span) =>
+      [span, span.getAttribute("x"), span.getAttribute("width")]);
+    const ticks = [...figure.querySelectorAll(".axis span")].map((tick) =>
+      [tick, tick.textContent, parseFloat(tick.style.left) / 100]);
     const length = Math.max(1, found.length);
     let byTime = false;
     let zoom = 1;
@@ -68,12 +70,13 @@
       mark.setAttribute("aria-label", line(mark));
       mark.focus();
     }
-    svg.addEventListener("focusin", (event) => {
+    // Not on the svg: Chromium lets Tab stop at an svg that listens for focus.
+    svg.parentNode.addEventListener("focusin", (event) => {
       const box = event.target.getBoundingClientRect();
       event.target.setAttribute("aria-label", line(event.target));
       show(figure, event.target, line(event.target), box.left, box.bottom);
     });
-    svg.addEventListener("focusout", hide);
+    svg.parentNode.addEventListener("focusout", hide);
     svg.addEventListener("click", () => reach(svg.querySelector(".m.current")));
     svg.addEventListener("keydown", (event) => {
       const lane = lanes.findIndex((marks) => marks.includes(event.target));
@@ -99,19 +102,14 @@
         const rest = mark.getAttribute("d").replace(/^M[\d.]+/, "");
         mark.setAttribute("d", "M" + x(mark) + rest);
       }
-      for (const span of spans) {
-        const [first, last] = [+span.dataset.first, +span.dataset.last];
-        const from = byTime ? scaled(found.times[first]) : first;
-        const to = byTime ? scaled(found.times[last]) : last + 1;
-        span.setAttribute("x", from);
-        span.setAttribute("width", Math.max(0, to - from));
+      for (const [span, x, width] of spans) {
+        const from = scaled(+span.dataset.from);
+        span.setAttribute("x", byTime ? from : x);
+        span.setAttribute("width", byTime ? scaled(+span.dataset.to) - from : width);
       }
-      ticks.forEach((tick, index) => {
-        const part = index / ticks.length;
-        tick.textContent = byTime
-          ? ((found.end * part) / 1e6).toFixed(1) + " ms"
-          : Math.floor(length * part).toLocaleString("en");
-      });
+      for (const [tick, text, part] of ticks) {
+        tick.textContent = byTime ? ((found.end * part) / 1e6).toFixed(1) + " ms" : text;
+      }
     }
     for (const button of figure.querySelectorAll("[data-scale]")) {
       button.addEventListener("click", () => {
@@ -163,7 +161,6 @@
 
   document.querySelectorAll("figure.timeline").forEach(timeline);
   document.querySelectorAll("table.sortable").forEach(sortable);
-  addEventListener("scroll", hide, { passive: true });
   addEventListener("beforeprint", () => {
     for (const each of document.querySelectorAll("details:not(.listing)")) each.open = true;
   });

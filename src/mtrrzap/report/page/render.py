@@ -7,7 +7,7 @@ from mtrrzap.report.page.maps import Change, Map
 from mtrrzap.report.page.markup import Markup, el, join
 from mtrrzap.report.page.section import Section
 from mtrrzap.report.page.tables import Cell, number, table
-from mtrrzap.report.page.timeline import LOOKS, Basis, Timeline
+from mtrrzap.report.page.timeline import LOOKS, WINDOWS, Basis, Timeline
 
 PARTS = (
     ("lanes", "What the guest did"),
@@ -18,7 +18,8 @@ PARTS = (
 )
 """The parts of a section: the end of each one's id, and its heading."""
 
-TICKS = 6
+TICKS = 8
+"""At most so many numbers along an axis."""
 
 
 def badge(basis: Basis) -> Markup:
@@ -49,7 +50,7 @@ def _head(section: Section) -> Markup:
         (f"{header.vcpus:,}", "vCPUs"),
         (f"{len(section.maps.changes):,}", "update windows"),
         (f"{len(section.requests.marks):,}", f"requests, {section.policy.name}"),
-        (verdict, f"stale types, {section.policy.name}"),
+        (verdict, f"verdict on {section.policy.name}"),
     )
     incomplete = section.trace.incomplete
     return join(
@@ -64,7 +65,7 @@ def _head(section: Section) -> Markup:
         if incomplete is not None
         else None,
         el("dl", *(el("div", el("dt", t), el("dd", v)) for v, t in tiles), class_="tiles"),
-        el("p", badge(Basis.COUNTED), " All five.", class_="note"),
+        el("p", badge(Basis.COUNTED), " All of these follow from the trace.", class_="note"),
         _origin(section),
     )
 
@@ -90,7 +91,7 @@ def _origin(section: Section) -> Markup:
 def _lanes(section: Section, index: int) -> Markup:
     says = (
         "One mark an event, in the order of the trace (between vCPUs: as the recorder saw it). "
-        "Shaded: update windows, with CD = 1 or with the MTRRs disabled. Thin: user space wrote it."
+        "A thin mark is a write by user space."
     )
     return _figure(section.events, 2 * index, says)
 
@@ -111,12 +112,17 @@ def _figure(timeline: Timeline, number: int, says: str) -> Markup:
         el("li", svg.swatch(look), f"{LOOKS[look]} ", el("b", f"{count:,}"))
         for look, count in timeline.looks().items()
     ]
-    ticks = [
-        el("span", f"{timeline.length * tick // TICKS:,}", style=f"left:{100 * tick / TICKS:.2f}%")
-        for tick in range(TICKS)
+    keys += [
+        el("li", el("i", class_=f"window {look}"), f"{WINDOWS[look]} ", el("b", f"{count:,}"))
+        for look, count in timeline.windows().items()
     ]
     labels = [el("li", track) for track in timeline.tracks]
-    inner = el("div", svg.lanes(timeline), el("div", *ticks, class_="axis"), class_="inner")
+    inner = el(
+        "div",
+        svg.lanes(timeline),
+        el("div", *_ticks(timeline.length), class_="axis"),
+        class_="inner",
+    )
     return el(
         "figure",
         el("figcaption", badge(timeline.basis), f" {says}"),
@@ -132,6 +138,16 @@ def _figure(timeline: Timeline, number: int, says: str) -> Markup:
         class_="timeline",
         data_timeline=number,
     )
+
+
+def _ticks(length: int) -> list[Markup]:
+    """Return round numbers along the axis, some half a dozen."""
+    steps = (digit * 10**power for power in range(20) for digit in (1, 2, 5))
+    step = next(step for step in steps if length <= TICKS * step)
+    return [
+        el("span", f"{at:,}", style=f"left:{100 * at / max(1, length):.3f}%")
+        for at in range(0, max(1, length), step)
+    ]
 
 
 def _toolbar(*, timed: bool) -> Markup:
@@ -226,7 +242,7 @@ def _drawn(number_: int | None, index: int) -> Cell:
     if number_ is None:
         return Cell("not shown", 1 << 30)
     strip = svg.use(f"t{index}-map{number_}", f"map {number_}")
-    return Cell(join(strip, f" {number_}"), number_)
+    return Cell(el("span", strip, f" {number_}", class_="map-cell"), number_)
 
 
 def _map(shown: Map) -> Markup:
@@ -235,7 +251,7 @@ def _map(shown: Map) -> Markup:
     if any(row.sdm is not row.kvm for row in rows):
         strips.append(svg.strip(rows, manual=True, label="manual"))
     state = "" if shown.enabled else " (MTRRs disabled)"
-    summary = f"Map {shown.number}{state}: {len(rows)} ranges"
+    summary = f"Map {shown.number}{state}: {len(rows)} range{'s'[: len(rows) != 1]}"
     columns = ["from", "to", "KVM", "manual", "decided by", "remark"]
     listed = table(
         join(badge(Basis.COUNTED), f" Map {shown.number}, addresses in bytes, end exclusive"),
@@ -267,7 +283,8 @@ def _policies(section: Section, _: int) -> Markup:
         badge(Basis.COUNTED),
         " Requests, ranges and frames follow from the trace. Entries and visits: if before each "
         "walk all memory were mapped where memslots allow it, on one root, uncontended; they are "
-        "upper bounds. Bars are linear in each column.",
+        "upper bounds. Published: by the cover letter of the series' v4. Bars are linear in each "
+        "column.",
     )
     return table(
         caption,

@@ -66,7 +66,7 @@ def section(
         trace=trace,
         policy=shown,
         events=events(trace, found),
-        requests=requests(trace, shown, host),
+        requests=requests(trace, found, shown, host),
         maps=maps(trace, found),
         policies=tuple(compare.rows([(name, trace)], policies, host, page_level)),
         verdicts=tuple(audits.summary(*pair) for pair in audited),

@@ -47,8 +47,8 @@ def lanes(timeline: Timeline) -> Markup:
             y=span.track * LANE + 1,
             width=span.last - span.first + 1,
             height=LANE - 2,
-            data_first=span.first,
-            data_last=span.last,
+            data_from=None if span.times is None else span.times[0],
+            data_to=None if span.times is None else span.times[1],
         )
         for span in timeline.spans
     ]

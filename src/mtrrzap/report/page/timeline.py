@@ -49,7 +49,9 @@ class Span(NamedTuple):
     first: int
     last: int
     look: str
-    says: str
+    """``cd``: an update window with CD = 1; ``off``: one with the MTRRs disabled."""
+    times: tuple[int, int] | None = None
+    """Nanoseconds of both ends, where all events have them."""
 
 
 class Timeline(NamedTuple):
@@ -73,6 +75,10 @@ class Timeline(NamedTuple):
         found = Counter(mark.look for mark in self.marks)
         return {look: found[look] for look in LOOKS if found[look]}
 
+    def windows(self) -> dict[str, int]:
+        """Return how many spans have each look."""
+        return dict(sorted(Counter(span.look for span in self.spans).items()))
+
 
 LOOKS = {
     "reset": "RESET",
@@ -87,6 +93,9 @@ LOOKS = {
     "cd-clear": "CD 1→0",
 }
 """Every kind of mark, in words; a request for an MTRR write looks as the write does."""
+
+WINDOWS = {"cd": "update window, CD = 1", "off": "update window, MTRRs disabled"}
+"""Every kind of span, in words."""
 
 _OF_REQUEST = {
     Why.DEF_TYPE: "def",
@@ -128,13 +137,13 @@ def events(trace: Trace, found: list[Window]) -> Timeline:
             for position, event in enumerate(trace.events)
         ),
         lines=tuple(_lines(trace)),
-        spans=tuple(_span(window, count) for window in found),
+        spans=_spans(trace, found),
         times=_times(trace, range(count)),
         end=_end(trace),
     )
 
 
-def requests(trace: Trace, policy: Policy, host: Host) -> Timeline:
+def requests(trace: Trace, windows: list[Window], policy: Policy, host: Host) -> Timeline:
     """Return one policy's requests on the events' axis: who asked, in the order of the trace."""
     found = list(replay(trace, policy, host))
     return Timeline(
@@ -144,6 +153,7 @@ def requests(trace: Trace, policy: Policy, host: Host) -> Timeline:
         length=len(trace.events),
         marks=tuple(Mark(r.vcpu, r.event, _OF_REQUEST[r.why], host=False) for r in found),
         lines=tuple(_request_line(request, trace) for request in found),
+        spans=_spans(trace, windows),
         times=_times(trace, [request.event for request in found]),
         end=_end(trace),
     )
@@ -164,11 +174,14 @@ def _end(trace: Trace) -> int:
     return max((event.time_ns or 0 for event in trace.events), default=0)
 
 
-def _span(window: Window, count: int) -> Span:
-    last = count - 1 if window.last is None else window.last
-    says = "CD = 1" if window.cd else "MTRRs disabled"
-    is_open = ", still open at the end" if window.last is None else ""
-    return Span(window.vcpu, window.first, last, "cd" if window.cd else "off", f"{says}{is_open}")
+def _spans(trace: Trace, found: list[Window]) -> tuple[Span, ...]:
+    timed = _times(trace, range(len(trace.events)))
+    spans = []
+    for window in found:
+        last = len(trace.events) - 1 if window.last is None else window.last
+        times = (timed[window.first], timed[last]) if timed else None
+        spans.append(Span(window.vcpu, window.first, last, "cd" if window.cd else "off", times))
+    return tuple(spans)
 
 
 def _lines(trace: Trace) -> "list[str]":

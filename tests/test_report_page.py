@@ -97,7 +97,7 @@ def test_maps_are_bounded() -> None:
     assert len(found.maps) == MAX_MAPS
     assert found.hidden > 0
     assert found.changes[-1].after is None
-    assert "further maps are not shown" in page_of(("many", made))
+    assert "further register states are not shown" in page_of(("many", made))
 
 
 def test_marks_in_the_page() -> None:

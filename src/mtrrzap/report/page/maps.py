@@ -1,5 +1,6 @@
 """The memory map before and after each update window; equal maps are shown once, by number."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mtrrzap.guest.trace import Trace
@@ -36,7 +37,7 @@ class Maps(NamedTuple):
     changes: tuple[Change, ...]
     maps: tuple[Map, ...]
     hidden: int
-    """Maps beyond ``MAX_MAPS``."""
+    """Register states that came after ``MAX_MAPS`` maps; theirs are not shown."""
 
 
 def maps(trace: Trace, windows: list[Window]) -> Maps:
@@ -52,24 +53,29 @@ def maps(trace: Trace, windows: list[Window]) -> Maps:
         if position in lasts:
             after[position] = became.mtrrs
     pairs = [(before[w.first], now[w.vcpu] if w.last is None else after[w.last]) for w in windows]
-    known: dict[tuple[memtype.Row, ...], int] = {}
-    numbers: dict[Mtrrs, int] = {}
-    shown: list[Map] = []
-    for mtrrs in dict.fromkeys(state for pair in pairs for state in pair):
-        rows, whole = memtype.table(mtrrs)
-        number = known.setdefault(tuple(rows), len(known))
-        numbers[mtrrs] = number
-        if number == len(shown) and number < MAX_MAPS:
-            shown.append(Map(number + 1, tuple(rows), whole, mtrrs.enabled))
+    numbers, shown, hidden = _numbered(state for pair in pairs for state in pair)
     return Maps(
         changes=tuple(
-            Change(window, *(_shown(numbers[state]) for state in pair))
+            Change(window, numbers.get(pair[0]), numbers.get(pair[1]))
             for window, pair in zip(windows, pairs, strict=True)
         ),
         maps=tuple(shown),
-        hidden=max(0, len(known) - MAX_MAPS),
+        hidden=hidden,
     )
 
 
-def _shown(number: int) -> int | None:
-    return number + 1 if number < MAX_MAPS else None
+def _numbered(states_: Iterable[Mtrrs]) -> tuple[dict[Mtrrs, int], list[Map], int]:
+    """Return the number of the map of each register state, the maps, and the states left out."""
+    known: dict[tuple[memtype.Row, ...], int] = {}
+    numbers: dict[Mtrrs, int] = {}
+    shown: list[Map] = []
+    distinct = dict.fromkeys(states_)
+    for mtrrs in distinct:
+        if len(shown) == MAX_MAPS:
+            break  # a map may cost thousands of lookups
+        found, whole = memtype.table(mtrrs)
+        rows = tuple(found)
+        numbers[mtrrs] = known.setdefault(rows, len(known) + 1)
+        if numbers[mtrrs] > len(shown):
+            shown.append(Map(numbers[mtrrs], rows, whole, mtrrs.enabled))
+    return numbers, shown, len(distinct) - len(numbers)

@@ -188,17 +188,17 @@ def _maps(section: Section, index: int) -> Markup:
     rows = [_change(n, change, index) for n, change in enumerate(found.changes, start=1)]
     caption = join(
         badge(Basis.COUNTED),
-        f" {len(rows)} update windows, {len(found.maps) + found.hidden} different maps. A window "
+        f" {len(rows)} update windows, {len(found.maps)} different maps. A window "
         "goes from the event that sets CD or disables the MTRRs to the one after which neither "
         "holds; maps are of its vCPU, by KVM's reading, CD not looked at.",
     )
     numbers = frozenset(columns[:4] + columns[5:7])
-    hidden = f"{found.hidden} further maps are not shown." if found.hidden else None
+    hidden = f"The maps of {found.hidden} further register states are not shown."
     return join(
         svg.definitions(symbols),
         _types(),
         *(_map(each) for each in found.maps),
-        el("p", hidden, class_="more") if hidden else None,
+        el("p", hidden, class_="more") if found.hidden else None,
         table(caption, columns, rows, numbers=numbers),
     )
 

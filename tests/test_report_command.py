@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from captures import FOLDER
 from pages import Page
 from test_cli import Run
 from test_cli import file as file
@@ -28,6 +29,24 @@ def test_overwrites_only_by_force(run: Run, file: Path, tmp_path: Path) -> None:
     assert page.read_text() == "precious"
     assert run("report", str(file), "-o", str(page), "--force").status == 0
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_shows_what_import_measured(run: Run, tmp_path: Path) -> None:
+    boot = tmp_path / "boot.trace"
+    assert run("import", str(FOLDER / "all-events-report.txt.xz"), "-o", str(boot)).status == 0
+    page = tmp_path / "out.html"
+    assert run("report", str(boot), "-o", str(page)).status == 0
+    found = Page(page.read_text(encoding="utf-8"))
+    assert "68 successful MTRR writes took 10,878.0 µs" in "".join(found.text("p", "note"))
+    assert "#t0-costs" in [link["href"] for link in found.all("a")]
+    assert page.read_text(encoding="utf-8").count("from exit to entry") >= 68
+    costs = tmp_path / "boot.costs.csv"
+    costs.write_text(costs.read_text().replace("3,0,767,", "3,0,766,"))
+    ran = run("report", str(boot), "-o", str(page), "--force")
+    assert ran.err.startswith(f"mtrrzap: {costs}: its line of event 3 does not fit the trace; ")
+    costs.write_bytes(bytes(range(256)))
+    ran = run("report", str(boot), "-o", str(page), "--force")
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize(

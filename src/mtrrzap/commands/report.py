@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mtrrzap.commands import traces
+from mtrrzap.commands.costs import beside
 from mtrrzap.commands.options import (
     EptOption,
     HostMaxphyaddrOption,
@@ -43,12 +44,20 @@ def report(
         bool, typer.Option("--force", help="Overwrite the page if it exists.")
     ] = False,
 ) -> None:
-    """Write one self-contained HTML page about what guests did and what each policy zaps."""
+    """Write one self-contained HTML page about what guests did and what each policy zaps.
+
+    Costs that 'import' has measured and left beside a trace are shown, too.
+    """
     shown = by_name(policy)
     where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
+    named = traces.named(files or [])
+    # Shipped recordings, which are not named by files, have no costs.
+    costs = [beside(path, trace) for path, (_, trace) in zip(files or [], named, strict=False)]
     sections = [
-        section(name, trace, POLICIES, shown, where, page_size.level)
-        for name, trace in traces.named(files or [])
+        section(
+            name, trace, POLICIES, shown, where, page_size.level, costs[n] if n < len(costs) else ()
+        )
+        for n, (name, trace) in enumerate(named)
     ]
     page = document(sections, checked(shown), assumptions(where, page_size))
     _write(output, page, force=force)

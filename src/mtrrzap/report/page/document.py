@@ -9,7 +9,7 @@ from string import Template
 from mtrrzap import __version__
 from mtrrzap.report.page.checked import Checked
 from mtrrzap.report.page.markup import Markup, data_block, el, join
-from mtrrzap.report.page.render import PARTS, badge, rendered
+from mtrrzap.report.page.render import badge, parts, rendered
 from mtrrzap.report.page.section import Section
 from mtrrzap.report.page.tables import number, table
 from mtrrzap.report.page.timeline import Basis, Timeline
@@ -61,9 +61,11 @@ def _data(timeline: Timeline) -> dict[str, object]:
 def _nav(sections: Sequence[Section]) -> Markup:
     items = []
     for index, section in enumerate(sections):
-        parts = [el("li", el("a", text, href=f"#t{index}-{key}")) for key, text in PARTS]
+        inside = [
+            el("li", el("a", text, href=f"#t{index}-{key}")) for key, text in parts(section).items()
+        ]
         link = el("a", section.name, href=f"#t{index}", class_="trace-link")
-        items.append(el("li", link, el("ul", *parts)))
+        items.append(el("li", link, el("ul", *inside)))
     items.append(el("li", el("a", "Every interleaving", href="#protocol", class_="trace-link")))
     return el("ul", *items)
 

@@ -1,5 +1,7 @@
 """One trace's section of the page."""
 
+from statistics import median
+
 from mtrrzap.report import compare
 from mtrrzap.report.memtype import Row
 from mtrrzap.report.page import svg
@@ -8,14 +10,16 @@ from mtrrzap.report.page.markup import Markup, el, join
 from mtrrzap.report.page.section import Section
 from mtrrzap.report.page.tables import Cell, number, table
 from mtrrzap.report.page.timeline import LOOKS, WINDOWS, Basis, Timeline
+from mtrrzap.x86 import msr as m
 
-PARTS = (
-    ("lanes", "What the guest did"),
-    ("requests", "Who asked for a zap"),
-    ("maps", "Memory maps"),
-    ("policies", "Policies"),
-    ("stale", "Stale types"),
-)
+PARTS = {
+    "lanes": "What the guest did",
+    "requests": "Who asked for a zap",
+    "costs": "What MTRR writes took",
+    "maps": "Memory maps",
+    "policies": "Policies",
+    "stale": "Stale types",
+}
 """The parts of a section: the end of each one's id, and its heading."""
 
 TICKS = 8
@@ -27,16 +31,27 @@ def badge(basis: Basis) -> Markup:
     return el("span", str(basis), class_=f"basis {basis}")
 
 
+def parts(section: Section) -> dict[str, str]:
+    """Return the parts that a section has."""
+    return {key: text for key, text in PARTS.items() if key != "costs" or section.costs}
+
+
 def rendered(section: Section, index: int) -> Markup:
     """Return a trace's section; ``index`` is its place on the page and in the data."""
-    bodies = (_lanes, _requests, _maps, _policies, _stale)
-    headings = dict(PARTS)
-    headings["requests"] += f": {section.policy.name}"
-    parts = [
-        el("section", el("h3", headings[key]), body(section, index), id=f"t{index}-{key}")
-        for (key, _), body in zip(PARTS, bodies, strict=True)
+    bodies = {
+        "lanes": _lanes,
+        "requests": _requests,
+        "costs": _costs,
+        "maps": _maps,
+        "policies": _policies,
+        "stale": _stale,
+    }
+    said = parts(section) | {"requests": f"{PARTS['requests']}: {section.policy.name}"}
+    made = [
+        el("section", el("h3", heading), bodies[key](section, index), id=f"t{index}-{key}")
+        for key, heading in said.items()
     ]
-    return el("article", _head(section), *parts, id=f"t{index}", class_="trace")
+    return el("article", _head(section), *made, id=f"t{index}", class_="trace")
 
 
 def _head(section: Section) -> Markup:
@@ -173,6 +188,36 @@ def _listing(timeline: Timeline) -> Markup:
     """Return where the script lists all lines, once somebody wants to see them."""
     summary = el("summary", f"All {len(timeline.lines):,} as text")
     return el("details", summary, el("pre", tabindex="0"), class_="listing")
+
+
+def _costs(section: Section, _: int) -> Markup:
+    costs = section.costs
+    taken = [cost.cost_ns for cost in costs]
+    caption = join(
+        badge(Basis.MEASURED),
+        f" {len(taken):,} successful MTRR writes took {_us(sum(taken))} µs, half of them up to "
+        f"{_us(median(taken))}, the longest {_us(max(taken))}: from the exit to the next entry, "
+        "whatever KVM did in between included, on that host and under that load.",
+    )
+    rows = [
+        [
+            number(cost.event),
+            number(cost.vcpu),
+            m.name(cost.msr),
+            f"{cost.value:#x}",
+            Cell(_us(cost.cost_ns), cost.cost_ns, cost.cost_ns / max(1, *taken)),
+        ]
+        for cost in costs
+    ]
+    columns = ["event", "vCPU", "register", "value", "µs"]
+    each = join(badge(Basis.MEASURED), " From exit to entry")
+    made = table(each, columns, rows, numbers=frozenset(("event", "vCPU", "µs")))
+    summary = f"Each of the {len(taken):,} writes"
+    return join(el("p", caption, class_="note"), el("details", el("summary", summary), made))
+
+
+def _us(nanoseconds: float) -> str:
+    return f"{nanoseconds / 1000:,.1f}"
 
 
 # ---- maps -------------------------------------------------------------------------------------

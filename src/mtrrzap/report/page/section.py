@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
+from mtrrzap.guest.importer import Cost
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.audit import Audit, audit
 from mtrrzap.kvm.policy import Policy
@@ -38,6 +39,8 @@ class Section(NamedTuple):
     policies: tuple[compare.Row, ...]
     verdicts: tuple[audits.Summary, ...]
     stale: tuple[Stale, ...]
+    costs: tuple[Cost, ...]
+    """What MTRR writes took, measured; empty if nobody did."""
 
 
 def section(
@@ -47,6 +50,7 @@ def section(
     shown: Policy,
     host: Host,
     page_level: int = 1,
+    costs: tuple[Cost, ...] = (),
 ) -> Section:
     """Replay and audit a trace.
 
@@ -65,12 +69,13 @@ def section(
         name=name,
         trace=trace,
         policy=shown,
-        events=events(trace, found),
+        events=events(trace, found, costs),
         requests=requests(trace, found, shown, host),
         maps=maps(trace, found),
         policies=tuple(compare.rows([(name, trace)], policies, host, page_level)),
         verdicts=tuple(audits.summary(*pair) for pair in audited),
         stale=tuple(_stale(audited, trace)),
+        costs=costs,
     )
 
 

@@ -5,10 +5,12 @@ the trace. A modelled timeline (cycles, who waited for whom) is another value of
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
 from mtrrzap.guest.event import Event, Kind
+from mtrrzap.guest.importer import Cost
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, Request, Why, replay
@@ -124,9 +126,12 @@ def look(event: Event) -> str:
     return "fix" if event.msr in m.FIXED_INDEX else "var"
 
 
-def events(trace: Trace, found: list[Window]) -> Timeline:
+def events(trace: Trace, found: list[Window], costs: Iterable[Cost] = ()) -> Timeline:
     """Return the vCPUs' lanes: a mark an event, a span an update window."""
     count = len(trace.events)
+    lines = _lines(trace)
+    for cost in costs:
+        lines[cost.event] += f" · measured: {cost.cost_ns / 1000:,.1f} µs from exit to entry"
     return Timeline(
         name="events",
         basis=Basis.COUNTED,
@@ -136,7 +141,7 @@ def events(trace: Trace, found: list[Window]) -> Timeline:
             Mark(event.vcpu, position, look(event), event.kind is Kind.HOST_WRMSR)
             for position, event in enumerate(trace.events)
         ),
-        lines=tuple(_lines(trace)),
+        lines=tuple(lines),
         spans=_spans(trace, found),
         times=_times(trace, range(count)),
         end=_end(trace),
@@ -163,7 +168,7 @@ def _vcpus(trace: Trace) -> tuple[str, ...]:
     return tuple(f"vCPU {number}" for number in range(trace.header.vcpus))
 
 
-def _times(trace: Trace, positions: "range | list[int]") -> tuple[int, ...] | None:
+def _times(trace: Trace, positions: Iterable[int]) -> tuple[int, ...] | None:
     stamps = [event.time_ns for event in trace.events]
     if not stamps or None in stamps:
         return None
@@ -184,7 +189,7 @@ def _spans(trace: Trace, found: list[Window]) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _lines(trace: Trace) -> "list[str]":
+def _lines(trace: Trace) -> list[str]:
     """Say every event as the trace has it, by its register's name, and what it did to CD."""
     vcpus = [power_on(trace.header.maxphyaddr)] * trace.header.vcpus
     found = []

@@ -50,7 +50,7 @@ class Browser:
         self._base = base
         options = {
             "binary": shutil.which("chromium"),
-            "args": [*FLAGS, f"--user-data-dir={profile}", "--window-size=1400,1000"],
+            "args": [*FLAGS, f"--user-data-dir={profile}", "--window-size=1400,1450"],
         }
         wanted = {
             "browserName": "chrome",
@@ -97,6 +97,10 @@ class Browser:
         self.run("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", found)
         move = {"type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": found}
         self._act("pointer", [move])
+
+    def point(self, x: int, y: int) -> None:
+        """Move the pointer to a place in the window."""
+        self._act("pointer", [{"type": "pointerMove", "duration": 0, "x": x, "y": y}])
 
     def press(self, *names: str) -> None:
         """Press and release keys, by name."""

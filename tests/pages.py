@@ -4,6 +4,8 @@ from html.parser import HTMLParser
 from itertools import cycle, islice
 
 from mtrrzap.commands import traces
+from mtrrzap.commands.options import PageSize
+from mtrrzap.commands.report import assumptions
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Header, Trace
 from mtrrzap.kvm.policy import POLICIES, by_name
@@ -49,7 +51,7 @@ def hostile_trace() -> Trace:
 def page_of(*named: tuple[str, Trace], policy: str = "Base2") -> str:
     shown = by_name(policy)
     sections = [section(name, trace, POLICIES, shown, Host()) for name, trace in named]
-    return document(sections, checked(shown), "a host")
+    return document(sections, checked(shown), assumptions(Host(), PageSize.SMALL))
 
 
 class Page(HTMLParser):

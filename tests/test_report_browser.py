@@ -124,11 +124,11 @@ def test_light_and_dark(browser: Browser, ovmf: Path) -> None:
     )
     paper, ink = browser.run(colours)
     assert paper > 700 > 200 > ink
-    keep(browser, "report-light.png")
+    picture(browser, "report-light.png")
     browser.scheme("dark")
     paper, ink = browser.run(colours)
     assert paper < 200 < 600 < ink
-    keep(browser, "report-dark.png")
+    picture(browser, "report-dark.png")
 
 
 def test_3000_events_by_time(browser: Browser, tmp_path: Path) -> None:
@@ -179,8 +179,18 @@ def test_prints(browser: Browser, ovmf: Path) -> None:
     assert len(sheets["data"]) > 50_000
 
 
-def keep(browser: Browser, name: str) -> None:
-    """Leave a picture where CI collects them."""
-    if folder := os.environ.get("MTRRZAP_ARTEFACTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        Path(folder, name).write_bytes(browser.screenshot())
+def picture(browser: Browser, name: str) -> None:
+    """Leave a picture of the page's first screen, an event pointed at, where CI collects them."""
+    folder = os.environ.get("MTRRZAP_ARTEFACTS")
+    if not folder:
+        return
+    browser.hover("#t0-lanes path.m[data-i='750']")
+    browser.run("scrollTo(0, 0)")
+    origin = browser.run(
+        "const mark = document.querySelector(\"#t0-lanes path.m[data-i='750']\");"
+        "const box = mark.getBoundingClientRect();"
+        "return [Math.round(box.x + box.width / 2), Math.round(box.y + box.height / 2)]"
+    )
+    browser.point(*origin)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    Path(folder, name).write_bytes(browser.screenshot())

@@ -51,13 +51,19 @@ def report(
     shown = by_name(policy)
     where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
     named = traces.named(files or [])
-    # Shipped recordings, which are not named by files, have no costs.
-    costs = [beside(path, trace) for path, (_, trace) in zip(files or [], named, strict=False)]
+    # Shipped recordings that nobody named are no files with costs beside them.
+    paths: list[Path | None] = [*files] if files else [None] * len(named)
     sections = [
         section(
-            name, trace, POLICIES, shown, where, page_size.level, costs[n] if n < len(costs) else ()
+            name,
+            trace,
+            POLICIES,
+            shown,
+            where,
+            page_size.level,
+            beside(path, trace) if path else (),
         )
-        for n, (name, trace) in enumerate(named)
+        for path, (name, trace) in zip(paths, named, strict=True)
     ]
     page = document(sections, checked(shown), assumptions(where, page_size))
     _write(output, page, force=force)

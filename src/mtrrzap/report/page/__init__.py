@@ -1,8 +1,8 @@
 """``mtrrzap report``: one self-contained HTML page about one or several traces.
 
 ``timeline``, ``maps``, ``checked``, ``section`` make plain rows; ``markup`` is HTML that escapes;
-``svg``, ``tables`` and ``render`` turn rows into it; ``document`` puts the page together with its
-style and its script (``page.css``, ``page.js``). Nothing here writes a file.
+``svg``, ``figure``, ``tables``, ``render`` turn rows into it; ``document`` puts the page together
+with its style and its script (``page.css``, ``page.js``). Nothing here writes a file.
 """
 
 from mtrrzap.report.page.document import document

@@ -14,6 +14,7 @@
     mark.classList.add("current");
     tip.textContent = line;
     tip.hidden = false;
+    tip.style.left = "0"; // its width depends on the room to its right
     const box = tip.getBoundingClientRect();
     tip.style.left = Math.max(4, Math.min(x + 12, innerWidth - box.width - 4)) + "px";
     tip.style.top = (y + 18 + box.height > innerHeight ? y - box.height - 10 : y + 18) + "px";

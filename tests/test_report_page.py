@@ -4,8 +4,11 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
@@ -221,3 +224,34 @@ def test_long_tables_say_what_they_leave_out() -> None:
 
 def test_every_look_can_be_drawn() -> None:
     assert [svg.swatch(look).count("<path") for look in LOOKS] == [1] * len(LOOKS)
+
+
+NUMBERS = st.one_of(
+    st.sampled_from((0, 6, 0xC00, 0xC06, 0x806, 0x800, 0xFFC0000800, 0xFF00FF0800, 0x60000011)),
+    st.integers(0, 2**64 - 1),
+)
+EVENTS = st.builds(
+    Event,
+    st.integers(0, 3),
+    st.sampled_from(Kind),
+    st.sampled_from((0, 0x200, 0x201, 0x202, 0x203, 0x250, 0x26F, 0x277, 0x2FF, 0x17)),
+    NUMBERS,
+    st.booleans(),
+    st.one_of(st.none(), st.integers(0, 10**20 - 1)),
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(EVENTS, max_size=30), st.text(max_size=20), st.booleans())
+def test_any_trace_has_a_page(found: list[Event], words: str, timed: bool) -> None:
+    """Whatever the events: no exception, balanced tags, a mark each."""
+    if timed:
+        found = [event._replace(time_ns=event.time_ns or 0) for event in found]
+    header = replace(trace().header, firmware=words, notes=(words,))
+    made = Trace(header, tuple(found), words)
+    page = Page(page_of((words, made), policy="v6.1"))
+    asked = len(list(replay(made, by_name("v6.1"), Host())))
+    assert len(page.all("path", "m")) == len(found) + asked
+    assert [line.partition(":")[0] for line in data(page)[0]["lines"]] == [  # type: ignore[attr-defined]
+        str(n) for n in range(len(found))
+    ]

@@ -72,7 +72,7 @@ def _nav(sections: Sequence[Section]) -> Markup:
 
 
 def _checked(found: Checked) -> Markup:
-    columns = ["property", "verdict", "shortest way to it", "states"]
+    columns = ["property", "verdict", "a way to it", "states"]
     rows = [
         [
             each.name,

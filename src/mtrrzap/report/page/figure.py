@@ -63,7 +63,7 @@ def _toolbar(*, timed: bool) -> Markup:
 
     scale = [
         button("order", "place by order of events", data_scale="order", aria_pressed="true"),
-        button("time", "place by recorded time", data_scale="time", aria_pressed="false"),
+        button("measured time", "place by recorded time", data_scale="time", aria_pressed="false"),
     ]
     return el(
         "div",

@@ -126,7 +126,7 @@
         const scroll = figure.querySelector(".scroll");
         const middle = (scroll.scrollLeft + scroll.clientWidth / 2) / scroll.scrollWidth;
         const factor = +button.dataset.zoom;
-        zoom = factor ? Math.max(1, Math.min(64, zoom * factor)) : 1;
+        zoom = factor ? Math.max(1, Math.min(1024, zoom * factor)) : 1;
         figure.style.setProperty("--zoom", zoom);
         scroll.scrollLeft = middle * scroll.scrollWidth - scroll.clientWidth / 2;
       });

@@ -108,7 +108,7 @@ def _requests(section: Section, index: int) -> Markup:
     found = section.requests
     says = (
         f"One mark a request of {section.policy.name} ({section.policy.says}), at the event that "
-        "asks. Who zaps and who waits takes a clock to tell; nothing here is timed or modelled."
+        "asks. Who zaps and who waits takes a clock to tell; no zap is timed or modelled here."
     )
     if not found.marks:
         return el("p", badge(found.basis), f" {section.policy.name} asks for nothing here.")

@@ -97,11 +97,19 @@ def _origin(section: Section) -> Markup:
 
 
 def _lanes(section: Section, index: int) -> Markup:
-    says = (
-        "One mark an event, in the order of the trace (between vCPUs: as the recorder saw it). "
-        "A thin mark is a write by user space."
-    )
-    return figure(section.events, 2 * index, says)
+    says = "One mark an event, in the order of the trace (between vCPUs: as the recorder saw it)."
+    return join(figure(section.events, 2 * index, says), _host_writes(section))
+
+
+def _host_writes(section: Section) -> Markup | None:
+    """Say where the events of user space come from: a recorder may have made them up."""
+    count = sum(mark.host for mark in section.events.marks)
+    if not count:
+        return None
+    says = section.trace.header.host_writes
+    basis = Basis.MODELLED if says.startswith(Basis.MODELLED) else Basis.COUNTED
+    text = f" {count:,} thin marks are writes by user space. Of them the trace says: {says}"
+    return el("p", badge(basis), text, class_="note")
 
 
 def _requests(section: Section, index: int) -> Markup:

@@ -28,8 +28,7 @@ from test_replay import FINE, cr0, trace
 
 def data(page: Page) -> list[dict[str, object]]:
     block = next(t for name, a, t in page.elements if name == "script" and a.get("id") == "data")
-    found: list[dict[str, object]] = json.loads("".join(block))["timelines"]
-    return found
+    return list(json.loads("".join(block))["timelines"].values())
 
 
 @pytest.mark.parametrize("name", ["seabios-8", "ovmf-8", "seabios-16", "ovmf-16"])

@@ -10,7 +10,7 @@ from mtrrzap import __version__
 from mtrrzap.report.page.checked import Checked
 from mtrrzap.report.page.figure import badge
 from mtrrzap.report.page.markup import Markup, data_block, el, join
-from mtrrzap.report.page.render import parts, rendered
+from mtrrzap.report.page.render import parts, rendered, timelines
 from mtrrzap.report.page.section import Section
 from mtrrzap.report.page.tables import number, table
 from mtrrzap.report.page.timeline import Basis, Timeline
@@ -20,6 +20,11 @@ def document(sections: Sequence[Section], protocol: Checked, assumptions: str) -
     """Return the page; ``assumptions`` says on what host its figures are counted."""
     script = _resource("page.js")
     names = ", ".join(section.name for section in sections)
+    data = {
+        key: _data(timeline)
+        for index, section in enumerate(sections)
+        for key, timeline in timelines(section, index).items()
+    }
     body = join(
         *(rendered(section, index) for index, section in enumerate(sections)), _checked(protocol)
     )
@@ -32,9 +37,7 @@ def document(sections: Sequence[Section], protocol: Checked, assumptions: str) -
         nav=_nav(sections),
         assumptions=join(assumptions),
         body=body,
-        data=data_block(
-            {"timelines": [_data(t) for s in sections for t in (s.events, s.requests)]}
-        ),
+        data=data_block({"timelines": data}),
     )
 
 

@@ -13,8 +13,8 @@ def badge(basis: Basis) -> Markup:
     return el("span", str(basis), class_=f"basis {basis}")
 
 
-def figure(timeline: Timeline, number: int, says: str) -> Markup:
-    """Return the figure; ``number`` is the timeline's place in the page's data."""
+def figure(timeline: Timeline, key: str, says: str) -> Markup:
+    """Return the figure; ``key`` is the timeline's in the page's data."""
     keys = [
         el("li", svg.swatch(look), f"{LOOKS[look]} ", el("b", f"{count:,}"))
         for look, count in timeline.looks().items()
@@ -43,7 +43,7 @@ def figure(timeline: Timeline, number: int, says: str) -> Markup:
         ),
         _listing(timeline),
         class_="timeline",
-        data_timeline=number,
+        data_timeline=key,
     )
 
 

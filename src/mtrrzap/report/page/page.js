@@ -22,7 +22,7 @@
   }
 
   function timeline(figure) {
-    const found = data.timelines[+figure.dataset.timeline];
+    const found = data.timelines[figure.dataset.timeline];
     const svg = figure.querySelector(".inner svg");
     const lanes = [...svg.querySelectorAll(".lane")].map((lane) => [...lane.children]);
     const spans = [...svg.querySelectorAll(".span")].map((span) =>
@@ -68,12 +68,12 @@
         if (other.parentNode === mark.parentNode) other.setAttribute("tabindex", "-1");
       }
       mark.setAttribute("tabindex", "0");
-      mark.setAttribute("aria-label", line(mark));
       mark.focus();
     }
     // Not on the svg: Chromium lets Tab stop at an svg that listens for focus.
     svg.parentNode.addEventListener("focusin", (event) => {
       const box = event.target.getBoundingClientRect();
+      event.target.setAttribute("role", "img");
       event.target.setAttribute("aria-label", line(event.target));
       show(figure, event.target, line(event.target), box.left, box.bottom);
     });

@@ -10,7 +10,7 @@ from mtrrzap.report.page.maps import Change, Map
 from mtrrzap.report.page.markup import Markup, el, join
 from mtrrzap.report.page.section import Section
 from mtrrzap.report.page.tables import Cell, number, table
-from mtrrzap.report.page.timeline import Basis
+from mtrrzap.report.page.timeline import Basis, Timeline
 from mtrrzap.x86 import msr as m
 
 PARTS = {
@@ -29,8 +29,13 @@ def parts(section: Section) -> dict[str, str]:
     return {key: text for key, text in PARTS.items() if key != "costs" or section.costs}
 
 
+def timelines(section: Section, index: int) -> dict[str, Timeline]:
+    """Return what the script must know of a section's figures, by their keys."""
+    return {f"t{index}-lanes": section.events, f"t{index}-requests": section.requests}
+
+
 def rendered(section: Section, index: int) -> Markup:
-    """Return a trace's section; ``index`` is its place on the page and in the data."""
+    """Return a trace's section; ``index`` is its place on the page."""
     bodies = {
         "lanes": _lanes,
         "requests": _requests,
@@ -98,7 +103,7 @@ def _origin(section: Section) -> Markup:
 
 def _lanes(section: Section, index: int) -> Markup:
     says = "One mark an event, in the order of the trace (between vCPUs: as the recorder saw it)."
-    return join(figure(section.events, 2 * index, says), _host_writes(section))
+    return join(figure(section.events, f"t{index}-lanes", says), _host_writes(section))
 
 
 def _host_writes(section: Section) -> Markup | None:
@@ -120,7 +125,7 @@ def _requests(section: Section, index: int) -> Markup:
     )
     if not found.marks:
         return el("p", badge(found.basis), f" {section.policy.name} asks for nothing here.")
-    return figure(found, 2 * index + 1, says)
+    return figure(found, f"t{index}-requests", says)
 
 
 def _costs(section: Section, _: int) -> Markup:

@@ -83,8 +83,8 @@ def _mark(index: int, mark: Mark, *, first: bool) -> Markup:
         d=f"M{mark.at + 0.5} {mark.track * LANE + top}v{height}",
         data_i=index,
         tabindex=0 if first else None,
-        role="img",
-        # The script writes a better one when the mark is reached.
+        # The script names the mark that is reached; thousands of names would be noise.
+        role="img" if first else None,
         aria_label=LOOKS[mark.look] if first else None,
     )
 

@@ -201,7 +201,7 @@ def test_files_that_are_none(run: Run, args: tuple[str, ...], message: str) -> N
 def test_perfetto(run: Run, boot: Path, tmp_path: Path) -> None:
     """One instant an event, one slice a window, one track a vCPU."""
     document = json.loads(run("export", str(boot), "-f", "perfetto").out)
-    found = document["traceEvents"]
+    found = [item for item in document["traceEvents"] if item["pid"] == 1]
     trace = read(boot)
     instants = [item for item in found if item["ph"] == "i"]
     assert [item["tid"] for item in instants] == [event.vcpu for event in trace.events]
@@ -222,7 +222,7 @@ def test_perfetto(run: Run, boot: Path, tmp_path: Path) -> None:
     document = json.loads(run("export", str(untimed), "-f", "perfetto").out)
     assert document["otherData"]["time"].startswith("order of events only")
     assert "INCOMPLETE: cut" in document["traceEvents"][0]["args"]["name"]
-    assert [i["ts"] for i in document["traceEvents"] if i["ph"] == "i"] == [
+    assert [i["ts"] for i in document["traceEvents"] if (i["ph"], i["pid"]) == ("i", 1)] == [
         float(n) for n in range(83)
     ]
 

@@ -19,6 +19,7 @@ from mtrrzap.commands.initrd import initrd
 from mtrrzap.commands.memtype import memtype
 from mtrrzap.commands.policies import policies
 from mtrrzap.commands.record import record
+from mtrrzap.commands.report import report
 from mtrrzap.commands.requests import requests
 from mtrrzap.commands.show import show
 from mtrrzap.errors import UserError
@@ -41,6 +42,7 @@ for _command in (
     policies,
     memtype,
     import_,
+    report,
     export,
     initrd,
     record,

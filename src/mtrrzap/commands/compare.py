@@ -62,10 +62,10 @@ DROPPABLE = ("visits", "entries zapped", "frames asked for", "ranges")
 def _print(found: list[Row], page_size: PageSize) -> None:
     columns = ["guest", "vCPUs", "policy", "requests", "published", "ranges", "frames asked for"]
     columns += ["entries zapped", "visits", "stale types"]
-    cells: list[tuple[object, ...]] = [row[1:-1] for row in found]
+    cells: list[tuple[object, ...]] = [row[1:-2] for row in found]
     if len({(row.guest, row.vcpus) for row in found}) < len({row.trace for row in found}):
         columns[0] = "trace"
-        cells = [(row.trace, *row[2:-1]) for row in found]
+        cells = [(row.trace, *row[2:-2]) for row in found]
     console = text.console()
     made, left_out = _fitting(console, columns, cells)
     console.print(made)
@@ -102,7 +102,12 @@ def _remarks(found: list[Row], page_size: PageSize, left_out: list[str]) -> Iter
         equal = sum(row.requests == row.published for row in compared)
         yield (
             f"{equal} of {len(compared)} published request counts come out equal. "
-            "Requests, ranges and frames are counted from the trace; none is modelled."
+            "Requests, ranges and frames are counted from the trace."
+        )
+    if any(row.host_writes.startswith("modelled") for row in found):
+        yield (
+            "What user space writes to MTRRs at power-on is no part of a recording: the recorder "
+            "adds QEMU's writes, modelled (see 'mtrrzap show')."
         )
     yield (
         f"Entries and visits: if before each walk all memory were mapped with {page_size.value} "

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from mtrrzap.commands.captures import Opened, opened
+from mtrrzap.commands.costs import cost_path
 from mtrrzap.commands.export import write
 from mtrrzap.commands.options import CaptureArgument
 from mtrrzap.errors import UserError
@@ -94,7 +95,7 @@ def _import(
     for path, one in zip(paths, imported, strict=True):
         write(path, trace_lines(one.trace))
         if one.costs:
-            write(_cost_path(path), [text.as_csv(one.costs, Cost._fields)])
+            write(cost_path(path), [text.as_csv(one.costs, Cost._fields)])
     _print_list(capture, chosen, imported, paths)
     for path, one in zip(paths, imported, strict=True):
         _print_one(path, one)
@@ -134,10 +135,6 @@ def _paths(output: Path, chosen: Sequence[int]) -> list[Path]:
     if len(chosen) == 1:
         return [output]
     return [output.with_name(f"{output.stem}-vm{number}{output.suffix}") for number in chosen]
-
-
-def _cost_path(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".trace") + ".costs.csv")
 
 
 def _import_csv(capture_file: Opened, output: Path) -> None:
@@ -203,7 +200,7 @@ def _print_one(path: Path, one: Imported) -> None:
             text.table(
                 columns,
                 cost_rows(one.costs),
-                title=f"Measured cost of MTRR writes, exit to entry; each one: {_cost_path(path)}",
+                title=f"Measured cost of MTRR writes, exit to entry; each one: {cost_path(path)}",
                 numbers=frozenset(columns[1:]),
             )
         )

@@ -12,7 +12,7 @@ from mtrrzap.report import published
 
 
 class Row(NamedTuple):
-    """One cell of the comparison. All figures are counted, none is modelled."""
+    """One cell of the comparison. All figures are counted from the trace."""
 
     trace: str
     guest: str
@@ -30,6 +30,8 @@ class Row(NamedTuple):
     """... entries they look at, if memory is fully mapped before each (``kvm.tdp.cost``)."""
     verdict: str
     """May a stale type survive? See ``kvm.audit``."""
+    host_writes: str
+    """Where user space's MTRR writes in the trace come from: they may be modelled."""
     incomplete: str | None
     """Why the trace is not whole; then every figure is of what was recorded."""
 
@@ -61,6 +63,7 @@ def rows(
                 entries=walks.entries,
                 visits=walks.visits,
                 verdict=str(verdict(trace, policy, host)),
+                host_writes=header.host_writes,
                 incomplete=trace.incomplete,
             )
 

@@ -1,10 +1,12 @@
 """A trace in the JSON trace-event format, which the Perfetto UI and chrome://tracing open.
 
-One track a vCPU; every event is an instant, every update window a slice around its events.
+One track a vCPU; every event is an instant, every update window a slice around its events. What
+policies ask for is another process (``perfetto_requests``).
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from mtrrzap.guest.event import Event, Kind
@@ -12,12 +14,19 @@ from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.windows import Window, windows
 from mtrrzap.x86 import msr as m
 
+Item = dict[str, Any]
+"""One trace event."""
+Stamps = list[float]
+
 PROCESS = 1
 """The id under which the VM appears."""
 
 
-def chunks(trace: Trace) -> Iterator[str]:
-    """Yield the JSON document in pieces, one trace event a line."""
+def chunks(trace: Trace, more: Callable[[Stamps], Iterable[Item]] | None = None) -> Iterator[str]:
+    """Yield the JSON document in pieces, one trace event a line.
+
+    ``more`` makes further trace events, given the time stamp of every event.
+    """
     other = {
         "firmware": trace.header.firmware,
         "guest kernel": trace.header.guest_kernel,
@@ -27,22 +36,23 @@ def chunks(trace: Trace) -> Iterator[str]:
     }
     yield f'{{"displayTimeUnit": "ns", "otherData": {json.dumps(other)}, "traceEvents": [\n'
     separator = ""
-    for item in trace_events(trace):
+    further = more(stamps_of(trace)) if more else ()
+    for item in chain(trace_events(trace), further):
         yield separator + json.dumps(item)
         separator = ",\n"
     yield "\n]}\n"
 
 
-def trace_events(trace: Trace) -> Iterator[dict[str, Any]]:
+def trace_events(trace: Trace) -> Iterator[Item]:
     """Yield metadata, slices and instants as dicts; ``ts`` and ``dur`` are microseconds."""
-    stamps = _stamps(trace)
+    stamps = stamps_of(trace)
     name = f"{trace.header.firmware}, {trace.header.vcpus} vCPUs"
     if trace.incomplete is not None:
         name += f" (INCOMPLETE: {trace.incomplete})"
-    yield _meta("process_name", 0, {"name": name})
+    yield meta("process_name", 0, {"name": name})
     for vcpu in range(trace.header.vcpus):
-        yield _meta("thread_name", vcpu, {"name": f"vCPU {vcpu}"})
-        yield _meta("thread_sort_index", vcpu, {"sort_index": vcpu})
+        yield meta("thread_name", vcpu, {"name": f"vCPU {vcpu}"})
+        yield meta("thread_sort_index", vcpu, {"sort_index": vcpu})
     for window in windows(trace):
         yield _slice(window, stamps)
     for position, event in enumerate(trace.events):
@@ -71,17 +81,19 @@ def _timed(trace: Trace) -> bool:
     return all(event.time_ns is not None for event in trace.events)
 
 
-def _stamps(trace: Trace) -> list[float]:
+def stamps_of(trace: Trace) -> Stamps:
+    """Return every event's time in microseconds, or its position where there are no times."""
     if _timed(trace):
         return [(event.time_ns or 0) / 1000 for event in trace.events]
     return [float(position) for position in range(len(trace.events))]
 
 
-def _meta(name: str, vcpu: int, args: dict[str, object]) -> dict[str, Any]:
-    return {"name": name, "ph": "M", "pid": PROCESS, "tid": vcpu, "args": args}
+def meta(name: str, thread: int, args: dict[str, object], process: int = PROCESS) -> Item:
+    """Return what names or orders a track."""
+    return {"name": name, "ph": "M", "pid": process, "tid": thread, "args": args}
 
 
-def _slice(window: Window, stamps: list[float]) -> dict[str, Any]:
+def _slice(window: Window, stamps: Stamps) -> Item:
     begin = stamps[window.first]
     end = stamps[-1] if window.last is None else stamps[window.last]
     return {

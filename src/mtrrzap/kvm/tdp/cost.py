@@ -25,15 +25,41 @@ class FullTable:
 
     def __init__(self, header: Header, host: Host, level: int) -> None:
         """``level`` is that of the pages: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
+        self._header, self._host, self._level = header, host, level
+        self._table = self._full()
+        self._known: dict[tuple[Range, Walk], Zap] = {}
+        self._left: dict[tuple[tuple[Range, ...], Walk], int] = {}
+
+    def _full(self) -> PageTable:
+        header, level = self._header, self._level
         slots = [Memslot(s.start, s.end, level) for s in header.memslots]
-        self._table = PageTable(
+        table = PageTable(
             slots or [Memslot(0, header.memory >> PAGE_SHIFT, level)],
             root_level=5 if header.maxphyaddr > FIVE_LEVELS_ABOVE else 4,
-            host_maxphyaddr=host.maxphyaddr,
+            host_maxphyaddr=self._host.maxphyaddr,
         )
         # A vCPU whose MTRRs are disabled may use any size; no cost depends on the types.
-        self._table.fill(power_on(header.maxphyaddr), MtMask(POLICIES[0], host))
-        self._known: dict[tuple[Range, Walk], Zap] = {}
+        table.fill(power_on(header.maxphyaddr), MtMask(POLICIES[0], self._host))
+        return table
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves there are."""
+        return self._table.leaf_count()
+
+    def left(self, request: Request, walk: Walk) -> int:
+        """Return the leaves that are still there right after all walks of one request.
+
+        The table is full before the request, not before each of its walks: no fault comes in
+        between. A real table was at most as full, so this is an upper bound.
+        """
+        key = (request.ranges, walk)
+        if key not in self._left:
+            table = self._full()
+            for r in request.ranges:
+                table.zap(r, walk)
+            self._left[key] = table.leaf_count()
+        return self._left[key]
 
     def cost(self, requests: Iterable[Request], walk: Walk) -> Zap:
         """Add up the walks of all ranges of all requests."""

@@ -1,0 +1,88 @@
+"""Everything that the page says of one trace, as rows."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mtrrzap.errors import UserError
+from mtrrzap.guest.importer import Cost
+from mtrrzap.guest.trace import Trace
+from mtrrzap.kvm.audit import Audit, audit
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.kvm.replay import Host
+from mtrrzap.kvm.windows import windows
+from mtrrzap.report import audit as audits
+from mtrrzap.report import compare
+from mtrrzap.report.page.maps import Maps, maps
+from mtrrzap.report.page.timeline import Timeline, events, requests
+
+MAX_EVENTS = 50_000
+"""Of one trace; a browser draws each as an element of its own."""
+
+
+class Stale(NamedTuple):
+    """Policies with the same defects, and these in words."""
+
+    policies: tuple[str, ...]
+    rows: tuple[audits.Stale, ...]
+
+
+class Section(NamedTuple):
+    """One trace."""
+
+    name: str
+    trace: Trace
+    policy: Policy
+    """Whose requests are shown one by one."""
+    events: Timeline
+    requests: Timeline
+    maps: Maps
+    policies: tuple[compare.Row, ...]
+    verdicts: tuple[audits.Summary, ...]
+    stale: tuple[Stale, ...]
+    costs: tuple[Cost, ...]
+    """What MTRR writes took, measured; empty if nobody did."""
+
+
+def section(
+    name: str,
+    trace: Trace,
+    policies: Sequence[Policy],
+    shown: Policy,
+    host: Host,
+    page_level: int = 1,
+    costs: tuple[Cost, ...] = (),
+) -> Section:
+    """Replay and audit a trace.
+
+    Raises:
+        UserError: if the trace has more events than a browser could show.
+    """
+    if len(trace.events) > MAX_EVENTS:
+        raise UserError(
+            f"{len(trace.events):,} events are more than a page can show",
+            place=name,
+            mend=f"a page takes {MAX_EVENTS:,}; 'compare' and 'audit' take any number",
+        )
+    found = windows(trace)
+    audited = [(each, audit(trace, each, host)) for each in policies]
+    return Section(
+        name=name,
+        trace=trace,
+        policy=shown,
+        events=events(trace, found, costs),
+        requests=requests(trace, found, shown, host),
+        maps=maps(trace, found),
+        policies=tuple(compare.rows([(name, trace)], policies, host, page_level)),
+        verdicts=tuple(audits.summary(*pair) for pair in audited),
+        stale=tuple(_stale(audited, trace)),
+        costs=costs,
+    )
+
+
+def _stale(audited: list[tuple[Policy, Audit]], trace: Trace) -> list[Stale]:
+    found = []
+    for names, findings in audits.alike(audited):
+        defects = [finding for finding in findings if finding.defect]
+        if defects:
+            found.append(Stale(names, tuple(audits.stale(defects, trace))))
+    return found

@@ -55,7 +55,7 @@ def report(
     paths: list[Path | None] = [*files] if files else [None] * len(named)
     sections = [
         section(
-            name,
+            name if path is None else path.name.removesuffix(".trace"),
             trace,
             POLICIES,
             shown,

@@ -1,0 +1,1 @@
+"""Engines: each gives the operations of a protocol a meaning of its own."""

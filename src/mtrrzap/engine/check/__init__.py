@@ -1,0 +1,1 @@
+"""Explore every interleaving of a protocol, and say which properties hold."""

@@ -1,0 +1,251 @@
+"""Learn what one vCPU does: run its generator, and recognise the places where it stands.
+
+A generator cannot be copied, but it is deterministic: to go on from a place twice, run a new one
+and send it the same results. Two places are the same if all frames stand at the same instruction
+with the same locals and the same temporaries; where something in a frame cannot be compared, the
+results sent so far stand in for it, which is always right and only merges less.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, GeneratorType, ModuleType
+from typing import Any
+
+from mtrrzap.errors import UserError
+from mtrrzap.protocol import Operation, Protocol, Range, SharedObject, SharedState, Steps
+
+LINES = 100_000
+"""How many lines a protocol may run between two operations before it counts as endless."""
+
+
+class UnfreezableError(Exception):
+    """Something in a frame cannot be compared by value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a vCPU stands within one call: the operation it will do next, or None at the end.
+
+    ``key`` is equal for places that behave alike. ``results`` and ``operations`` lead there.
+    """
+
+    key: Hashable
+    operation: Operation | None
+    results: tuple[Any, ...]
+    operations: tuple[Operation, ...]
+    where: str
+
+
+class Automaton:
+    """All the places of one protocol function, learned on demand."""
+
+    def __init__(self, protocol: Protocol, vm: SharedState) -> None:
+        """Work on ``vm``, whose objects the operations must belong to."""
+        self._protocol = protocol
+        self._vm = vm
+        self.objects: tuple[SharedObject, ...] = vm.objects()
+        self._started: dict[tuple[Range, ...], Place] = {}
+
+    def start(self, ranges: tuple[Range, ...]) -> Place:
+        """Return the place before the first operation of a call for ``ranges``."""
+        if ranges not in self._started:
+            self._started[ranges] = self.replay(ranges, ())
+        return self._started[ranges]
+
+    def after(self, ranges: tuple[Range, ...], place: Place, result: Any) -> Place:
+        """Return the place after ``place``'s operation has sent back ``result``.
+
+        Raises:
+            UserError: if the protocol fails, yields rubbish, does not go on, or does otherwise
+                than it did before with the same results.
+        """
+        return self.replay(ranges, (*place.results, result), place.operations)
+
+    def replay(
+        self,
+        ranges: tuple[Range, ...],
+        results: tuple[Any, ...],
+        expected: tuple[Operation, ...] | None = None,
+    ) -> Place:
+        """Run a new generator and send it ``results``; check the ``expected`` operations."""
+        steps = self._protocol.call(self._vm, ranges)
+        operations: list[Operation] = []
+        send: Any = None
+        for i in range(len(results) + 1):
+            last = i == len(results)
+            operation = self._send(steps, send, watched=last)
+            if expected is not None and not last and operation != expected[i]:
+                raise UserError(
+                    f"{self._protocol.name} did {expected[i]} here before, and now {operation}, "
+                    "though everything it was told is the same",
+                    place=where(steps) or self._home(),
+                    mend="keep state in shared objects only",
+                )
+            if operation is None:
+                return Place(("end",), None, results, tuple(operations), self._home())
+            operations.append(operation)
+            if not last:
+                send = results[i]
+        return Place(
+            key=(_key(steps, results), operations[-1]),
+            operation=operations[-1],
+            results=results,
+            operations=tuple(operations),
+            where=where(steps),
+        )
+
+    def _home(self) -> str:
+        code = self._protocol.call.__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
+    def _send(self, steps: Steps, value: Any, *, watched: bool) -> Operation | None:
+        try:
+            with _LineBudget(self._home(), active=watched):
+                operation = steps.send(value)
+        except StopIteration:
+            return None
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"{type(error).__name__}: {error}", place=_raised_at(error) or self._home()
+            ) from error
+        if not isinstance(operation, Operation):
+            raise UserError(
+                f"a protocol yields operations, and this is {operation!r}", place=where(steps)
+            )
+        if not any(operation.target is known for known in self.objects):
+            raise UserError(
+                f"{operation} belongs to no object of this vm",
+                place=where(steps),
+                mend="make the object a class attribute of the VM",
+            )
+        return operation
+
+
+def where(steps: Steps | None) -> str:
+    """Return ``file:line`` of the yield at which a generator stands, innermost frame."""
+    place = ""
+    for generator in _chain(steps):
+        frame = generator.gi_frame
+        if frame is not None:
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return place
+
+
+def _chain(steps: Any) -> Iterator[Any]:
+    while isinstance(steps, GeneratorType):
+        yield steps
+        steps = steps.gi_yieldfrom
+
+
+def _key(steps: Steps, results: tuple[Any, ...]) -> Hashable:
+    if not _STACK_IS_VISIBLE:
+        return ("results", results)
+    try:
+        return tuple(_frame_key(generator) for generator in _chain(steps))
+    except UnfreezableError:
+        return ("results", results)
+
+
+def _frame_key(generator: Any) -> Hashable:
+    frame: FrameType = generator.gi_frame
+    names = frame.f_locals
+    inner = generator.gi_yieldfrom
+    held = gc.get_referents(generator)  # locals and temporaries, for instance a loop's iterator
+    values = tuple(freeze(value) for value in held if value is not inner and value is not names)
+    return (frame.f_code, frame.f_lasti, tuple(names), values)
+
+
+_BY_IDENTITY = (
+    FunctionType,
+    BuiltinFunctionType,
+    CodeType,
+    ModuleType,
+    SharedObject,
+    SharedState,
+    type,
+)
+_ITERATORS = (type(iter(())), type(iter(range(0))), type(iter("")), enumerate, zip, reversed)
+
+
+def freeze(value: Any) -> Hashable:
+    """Return something hashable that is equal for equal values, and never for different ones.
+
+    Raises:
+        UnfreezableError: if ``value`` can change, or cannot be compared by what it holds.
+    """
+    if value is None or isinstance(value, FrameType):
+        return None
+    if isinstance(value, _BY_IDENTITY):
+        return value
+    if isinstance(value, tuple):
+        return (type(value), tuple(freeze(item) for item in value))
+    if isinstance(value, _ITERATORS):
+        return (type(value), freeze(value.__reduce__()[1:]))
+    if isinstance(value, list | dict | set | GeneratorType) or not _compares_by_value(value):
+        raise UnfreezableError
+    return (type(value), value)
+
+
+def _compares_by_value(value: Any) -> bool:
+    hashing: Any = type(value).__hash__
+    return hashing is not None and hashing is not object.__hash__
+
+
+def _probe() -> bool:
+    """Say whether this Python shows the temporaries of a suspended generator."""
+
+    def twice() -> Iterator[int]:
+        for _ in (1, 1):
+            yield 1
+
+    keys = set()
+    steps = twice()
+    for _ in steps:
+        keys.add(_frame_key(steps))
+    return len(keys) == 2
+
+
+def _raised_at(error: Exception) -> str:
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if name != __file__:
+            place = f"{name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+class _LineBudget:
+    """Stop a protocol that loops without yielding. Leaves a debugger's own trace alone."""
+
+    def __init__(self, home: str, *, active: bool) -> None:
+        self._left = LINES
+        self._home = home
+        self._active = active and sys.gettrace() is None
+
+    def __enter__(self) -> None:
+        if self._active:
+            sys.settrace(self._trace)
+
+    def __exit__(self, *error: object) -> None:
+        if self._active:
+            sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ARG002
+        self._left -= 1
+        if self._left < 0:
+            raise UserError(
+                f"the protocol never ends: {LINES:,} lines and no operation",
+                place=f"{frame.f_code.co_filename}:{frame.f_lineno}",
+                mend="every loop must yield",
+            )
+        return self._trace
+
+
+_STACK_IS_VISIBLE = _probe()

@@ -1,0 +1,353 @@
+"""The compiled search's other half: tables, room, layout, and the way back to a schedule."""
+
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from mtrrzap.engine.check import kernel
+from mtrrzap.engine.check.explore import Progress, schedule
+from mtrrzap.engine.check.model import Entry, Model, State
+from mtrrzap.engine.check.properties import deadlock
+from mtrrzap.engine.check.result import Choice, Exploration, Found, Limits
+from mtrrzap.engine.check.stepper import Stepper
+
+_WORD = 63
+_PAUSE = 1 << 18
+_FIRST_ROOM = 1 << 15
+
+
+class Tables:
+    """The model's tables as arrays, with room for what is not learned yet."""
+
+    def __init__(self, model: Model) -> None:
+        """Start with room for what the model knows, twice over."""
+        self.model = model
+        self._known: dict[tuple[int, int, int], Entry | None] = {}
+        self.stride = 0
+        self.events = self.swaps = self.keys = np.empty(0, np.int64)
+        self.layout()
+
+    def layout(self) -> None:
+        """Make arrays of the right size and fill in everything that is known."""
+        model = self.model
+        self.value_room = [_room(len(values)) for values in model.values]
+        self.local_room = _room(len(model.locals))
+        self.event_room = _room(len(model.events))
+        self.ghost_room = _room(len(model.ghosts))
+        self._check_numbers()
+        most = max((len(each) for each in model.alternatives), default=1)
+        self._most = max(2, most)
+        self.options = np.zeros(self.local_room, np.int64)
+        self.option_field = np.zeros((self.local_room, self._most), np.int64)
+        self.option_row = np.zeros((self.local_room, self._most), np.int64)
+        self.finished = np.zeros(self.local_room, np.bool_)
+        self.effects = np.full(2 * self._rows(0) + 1024, kernel.UNKNOWN, np.int64)
+        self._next_row = 0
+        self._filled = 0
+        stride = self.event_room * model.vcpus
+        same = stride == self.stride
+        self.stride = stride
+        self.events = _grown(self.events if same else self.events[:0], self.ghost_room * stride)
+        self.swaps = _grown(self.swaps, self.ghost_room * model.vcpus)
+        self.keys = _grown(self.keys, self.ghost_room * model.vcpus)
+        self._add_locals()
+        for place, entry in self._known.items():
+            self._put(place, entry)
+
+    def _check_numbers(self) -> None:
+        room = {
+            "local states": (len(self.model.locals), kernel.LOCAL_BITS),
+            "values of an object": (max(map(len, self.model.values)), kernel.VALUE_BITS),
+            "ghost events": (len(self.model.events) + 1, kernel.EVENT_BITS),
+            "ghost values": (len(self.model.ghosts), kernel.GHOST_BITS),
+        }
+        for what, (known, bits) in room.items():
+            if known >= 1 << bits:
+                raise OverflowError(f"more than {1 << bits:,} {what}")
+
+    def _rows(self, first: int) -> int:
+        """Return how many effects there may be of the local states from ``first`` on."""
+        return sum(
+            self.value_room[option.target]
+            for alternatives in self.model.alternatives[first:]
+            for option in alternatives
+        )
+
+    def _add_locals(self) -> None:
+        model = self.model
+        for local in range(self._filled, len(model.locals)):
+            alternatives = model.alternatives[local]
+            self.options[local] = len(alternatives)
+            self.finished[local] = model.finished(local)
+            for choice, option in enumerate(alternatives):
+                self.option_field[local, choice] = model.vcpus + option.target
+                self.option_row[local, choice] = self._next_row
+                self._next_row += self.value_room[option.target]
+        self._filled = len(model.locals)
+
+    def learn(self, asked: Any) -> bool:
+        """Answer the questions that stopped the kernel; say whether all was laid out anew."""
+        anew = False
+        for question in asked.tolist():
+            anew = self._answer(*question) or anew
+        return anew
+
+    def _answer(self, kind: int, a: int, b: int, c: int) -> bool:
+        model = self.model
+        if kind == kernel.MISS_ENTRY:
+            return self._answer_entry((a, b, c))
+        if kind == kernel.MISS_EVENT:
+            place = a * self.stride + b * model.vcpus + c
+            if self.events[place] == kernel.UNKNOWN:
+                after, flags = model.event_step(a, b, c)
+                self.events[place] = after | flags << kernel.GHOST_BITS
+        elif kind == kernel.MISS_SWAP:
+            self.swaps[a * model.vcpus + b] = model.ghost_swapped(a, b)
+        elif self.keys[a * model.vcpus] == kernel.UNKNOWN:
+            for vcpu in range(model.vcpus):
+                self.keys[a * model.vcpus + vcpu] = model.ghost_key(a, vcpu)
+        if len(model.ghosts) > self.ghost_room:
+            self.layout()
+            return True
+        return False
+
+    def _answer_entry(self, place: tuple[int, int, int]) -> bool:
+        if place in self._known:
+            return False
+        entry = self._known[place] = self.model.entry(*place)
+        if self._fit():
+            return True
+        self._put(place, entry)
+        return False
+
+    def _put(self, place: tuple[int, int, int], entry: Entry | None) -> None:
+        local, choice, value = place
+        packed = kernel.BLOCKED
+        if entry is not None:
+            packed = entry.local | entry.value << kernel.LOCAL_BITS
+            packed |= (entry.event + 1) << kernel.LOCAL_BITS + kernel.VALUE_BITS
+            shift = kernel.LOCAL_BITS + kernel.VALUE_BITS + kernel.EVENT_BITS
+            packed |= entry.flags << shift
+        self.effects[self.option_row[local, choice] + value] = packed
+
+    def _fit(self) -> bool:
+        """Make room for what was just learned; say whether everything was laid out anew."""
+        model = self.model
+        fits = (
+            len(model.locals) <= self.local_room
+            and len(model.events) <= self.event_room
+            and len(model.ghosts) <= self.ghost_room
+            and all(
+                len(values) <= room
+                for values, room in zip(model.values, self.value_room, strict=True)
+            )
+            and all(len(each) <= self._most for each in model.alternatives[self._filled :])
+            and self._next_row + self._rows(self._filled) <= len(self.effects)
+        )
+        if not fits:
+            self.layout()
+            return True
+        self._add_locals()
+        return False
+
+    def rooms(self) -> list[int]:
+        """Return how many numbers each field of a state must have room for."""
+        locals_ = [self.local_room] * self.model.vcpus
+        return [*locals_, *self.value_room, self.ghost_room]
+
+
+def _grown(old: Any, size: int) -> Any:
+    new = np.full(size, kernel.UNKNOWN, np.int64)
+    new[: len(old)] = old
+    return new
+
+
+def _room(known: int) -> int:
+    return 1 << max(1, (known + known // 2).bit_length())
+
+
+def fields_for(rooms: list[int]) -> tuple[Any, int]:
+    """Place fields of the given sizes in one word, or in two: rows of (word, shift, mask)."""
+    bits = [max(0, (room - 1).bit_length()) for room in rooms]
+    used = [0, 0]
+    rows = []
+    for width in bits:
+        word = 0 if used[0] + width <= _WORD else 1
+        rows.append((word, used[word], (1 << width) - 1))
+        used[word] += width
+    if used[1] > _WORD:
+        raise OverflowError("a state does not fit in two words")
+    return np.array(rows, np.int64), 2 if used[1] else 1
+
+
+class FastSearch:
+    """The same search as :class:`explore.Search`, compiled."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        symmetry: bool = True,
+        wanted: int = 0,
+        limits: Limits | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Take the same arguments as the search in plain Python."""
+        self._model = model
+        self._stepper = Stepper(model, symmetry=symmetry)
+        self._limits = limits or Limits()
+        self._progress = progress
+        self._tables = Tables(model)
+        self._fields, self.words = fields_for(self._tables.rooms())
+        self._control = np.zeros(kernel.CONTROLS, np.int64)
+        self._control[kernel.WANTED] = wanted
+        self._violations = np.zeros(kernel.FLAGS, np.int64)
+        self._asked = np.zeros((kernel.BATCH, 4), np.int64)
+        self._runs = np.array(self._stepper.runs, np.int64).reshape(-1, 2)
+
+    def run(self) -> Exploration:
+        """Search to the end, to the last wanted violation, to a limit, or until Ctrl-C."""
+        self._begin()
+        self._advance()  # pauses at once: it loads the compiled code, or compiles it
+        self._control[kernel.PAUSE_AT] = _PAUSE
+        started = time.perf_counter()
+        result = Exploration(engine="numba")
+        try:
+            while result.cut is None:
+                status = self._advance()
+                if status == kernel.DONE:
+                    break
+                result.cut = self._after(status, started)
+        except KeyboardInterrupt:
+            result.cut = "interrupted"
+        except OverflowError as error:
+            result.cut = str(error)
+        return self._finish(result, time.perf_counter() - started)
+
+    def _begin(self) -> None:
+        room = _FIRST_ROOM
+        self._states = np.empty(room * self.words, np.int64)
+        self._parents = np.empty(room, np.uint32)
+        self._hash(2 * room)
+        first = self._stepper.canonical(self._model.initial)
+        self._fit_layout()
+        for field, number in enumerate(first):
+            word, shift, _ = self._fields[field]
+            if field == 0:
+                self._states[: self.words] = 0
+            self._states[word] |= number << shift
+        self._control[kernel.COUNT] = 1
+        self._control[kernel.LEVEL_END] = 1
+        self._control[kernel.PAUSE_AT] = 0
+        kernel.rebuild(self._states, 1, self._table, self._slots, self.words)
+
+    def _hash(self, slots: int) -> None:
+        self._slots = slots
+        self._table = np.full(slots * self.words, kernel.EMPTY, np.int64)
+        self._control[kernel.SLOTS] = slots
+
+    def _advance(self) -> int:
+        tables = self._tables
+        return int(
+            kernel.search(
+                self._states, self._parents, self._table, self.words, self._fields,
+                self._model.vcpus, self._runs, tables.options, tables.option_field,
+                tables.option_row, tables.effects, tables.events, tables.stride, tables.swaps,
+                tables.keys, tables.finished, self._violations, self._asked, self._control,
+            )
+        )  # fmt: skip
+
+    def _after(self, status: int, started: float) -> str | None:
+        if status == kernel.MISS:
+            asked = self._asked[: int(self._control[kernel.ASKED])]
+            self._control[kernel.ASKED] = 0
+            if self._tables.learn(asked):
+                self._fit_layout()
+        elif status == kernel.GROW:
+            return self._grow()
+        elif status == kernel.FOUND:
+            return "every violation asked for was found"
+        else:
+            return self._pause(time.perf_counter() - started)
+        return None
+
+    def _pause(self, seconds: float) -> str | None:
+        count, at = int(self._control[kernel.COUNT]), int(self._control[kernel.AT])
+        self._control[kernel.PAUSE_AT] = at + _PAUSE
+        if self._progress:
+            self._progress(count, seconds, count - at)
+        limits = self._limits
+        if limits.states is not None and count >= limits.states:
+            return f"limit of {limits.states:,} states"
+        if limits.seconds is not None and seconds > limits.seconds:
+            return f"limit of {limits.seconds:g} s"
+        return None
+
+    def _grow(self) -> str | None:
+        count = int(self._control[kernel.COUNT])
+        limits = self._limits
+        if limits.states is not None and count >= limits.states:
+            return f"limit of {limits.states:,} states"
+        if limits.bytes is not None and 3 * self._bytes() > limits.bytes:
+            return f"limit of {limits.bytes / 1e9:.1f} GB of memory"
+        try:
+            room = 2 * len(self._parents)
+            if room >= 1 << 32:
+                return "4 billion states"
+            self._states = np.resize(self._states, room * self.words)
+            self._parents = np.resize(self._parents, room)
+            self._hash(2 * self._slots)
+            kernel.rebuild(self._states, count, self._table, self._slots, self.words)
+        except MemoryError:
+            return "out of memory"
+        return None
+
+    def _bytes(self) -> int:
+        return int(self._states.nbytes + self._parents.nbytes + self._table.nbytes)
+
+    def _fit_layout(self) -> None:
+        fields, words = fields_for(self._tables.rooms())
+        if words == self.words and np.array_equal(fields, self._fields):
+            return
+        count = int(self._control[kernel.COUNT])
+        states = np.empty(len(self._parents) * words, np.int64)
+        kernel.repack(self._states, count, self.words, self._fields, states, words, fields)
+        self._states, self._fields, self.words = states, fields, words
+        self._hash(self._slots)
+        kernel.rebuild(self._states, count, self._table, self._slots, self.words)
+
+    def _unpacked(self, index: int) -> State:
+        words = self._states[index * self.words : (index + 1) * self.words]
+        return tuple(
+            int(words[word]) >> int(shift) & int(mask) for word, shift, mask in self._fields
+        )
+
+    def _finish(self, result: Exploration, seconds: float) -> Exploration:
+        control = self._control
+        result.states = int(control[kernel.COUNT])
+        result.transitions = int(control[kernel.TRANSITIONS])
+        result.depth = int(control[kernel.DEPTH])
+        result.frontier = result.states - int(control[kernel.AT])
+        result.seconds = seconds
+        result.bytes = self._bytes()
+        for bit in range(kernel.FLAGS):
+            if int(control[kernel.RAISED]) >> bit & 1:
+                flag = 1 << bit
+                result.violations[flag] = Found(flag, self._schedule(bit))
+        return result
+
+    def _schedule(self, bit: int) -> tuple[Choice, ...]:
+        flag = 1 << bit
+        at = int(self._violations[bit])
+        indices = [at]
+        while at:
+            at = int(self._parents[at])
+            indices.append(at)
+        path = [self._unpacked(index) for index in reversed(indices)]
+        last = None if flag == deadlock.FLAG else Choice(0, 0)
+        return schedule(self._stepper, path, last, flag)

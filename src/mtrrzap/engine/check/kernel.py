@@ -1,0 +1,289 @@
+"""The compiled inner loop of the search: packed states, tabulated effects, one hash table.
+
+A state is packed into one or two 63-bit words. The loop knows nothing of protocols: it looks up
+what an alternative of a local state does to a value, and stops with ``MISS`` where the table has no
+answer yet, having looked what the rest of the batch will ask for. All arrays belong to
+:mod:`fast`, which fills the tables and makes room.
+
+Successors are made for a batch of states at once, then their hash slots are touched, then they are
+inserted: the touches overlap in the memory system, which is what such a search waits for.
+"""
+
+# mypy: disable-error-code="misc,no-untyped-call,untyped-decorator,no-any-return"
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+MISS_ENTRY, MISS_EVENT, MISS_SWAP, MISS_KEY = 0, 1, 2, 3
+DONE, MISS, GROW, PAUSE, FOUND = 0, 1, 2, 3, 4
+
+UNKNOWN, BLOCKED = -1, -2
+LOCAL_BITS, VALUE_BITS, EVENT_BITS = 20, 20, 16
+GHOST_BITS = 24
+LOCAL_MASK, VALUE_MASK = (1 << LOCAL_BITS) - 1, (1 << VALUE_BITS) - 1
+EVENT_MASK, GHOST_MASK = (1 << EVENT_BITS) - 1, (1 << GHOST_BITS) - 1
+EVENT_AT = LOCAL_BITS + VALUE_BITS
+FLAGS_AT = EVENT_AT + EVENT_BITS
+MISSED = -1
+DEADLOCK = 16
+FLAGS = 5
+
+AT, COUNT, TRANSITIONS, SLOTS, LEVEL_END, DEPTH, WANTED, PAUSE_AT, RAISED, ASKED = range(10)
+CONTROLS = 10
+
+BATCH = 128
+EMPTY = -1
+
+
+@njit(cache=True, inline="always")
+def _slot(low: int, high: int, slots: int) -> int:
+    x = (low ^ (high * -7046029254386353131)) * -4658895280553007687
+    x ^= (x >> 32) & 0xFFFFFFFF
+    x *= -7723592293110705685
+    x ^= (x >> 29) & 0x7FFFFFFFF
+    return x & (slots - 1)
+
+
+@njit(cache=True)
+def insert(table: Any, slots: int, low: int, high: int, words: int) -> bool:
+    """Put a state into the hash table; say whether it is new."""
+    at = _slot(low, high, slots)
+    if words == 1:
+        while True:
+            there = table[at]
+            if there == low:
+                return False
+            if there == EMPTY:
+                table[at] = low
+                return True
+            at = (at + 1) & (slots - 1)
+    while True:
+        there = table[2 * at]
+        if there == low and table[2 * at + 1] == high:
+            return False
+        if there == EMPTY:
+            table[2 * at] = low
+            table[2 * at + 1] = high
+            return True
+        at = (at + 1) & (slots - 1)
+
+
+@njit(cache=True)
+def rebuild(states: Any, count: int, table: Any, slots: int, words: int) -> None:
+    """Fill an empty hash table with the first ``count`` states."""
+    for i in range(count):
+        high = states[2 * i + 1] if words == 2 else 0
+        insert(table, slots, states[words * i], high, words)
+
+
+@njit(cache=True)
+def repack(old: Any, count: int, words: int, fields: Any, new: Any, now: int, layout: Any) -> None:
+    """Copy states from one layout of fields (word, shift, mask) to another."""
+    for i in range(count):
+        low = high = 0
+        for f in range(fields.shape[0]):
+            value = (old[words * i + fields[f, 0]] >> fields[f, 1]) & fields[f, 2]
+            if layout[f, 0] == 0:
+                low |= value << layout[f, 1]
+            else:
+                high |= value << layout[f, 1]
+        new[now * i] = low
+        if now == 2:
+            new[2 * i + 1] = high
+
+
+@njit(cache=True, inline="always")
+def _ask(asked: Any, control: Any, kind: int, a: int, b: int, c: int) -> int:
+    at = control[ASKED]
+    asked[at, 0], asked[at, 1], asked[at, 2], asked[at, 3] = kind, a, b, c
+    control[ASKED] += 1
+    return MISSED
+
+
+@njit(cache=True)
+def _canonical(
+    local: Any,
+    key: Any,
+    ghost: int,
+    run: Any,
+    keys: Any,
+    swaps: Any,
+    vcpus: int,
+    asked: Any,
+    control: Any,
+) -> int:
+    """Insertion-sort interchangeable vCPUs; return the ghost renamed likewise, or ``MISSED``."""
+    for i in range(vcpus):
+        key[i] = keys[ghost * vcpus + i]
+        if key[i] == UNKNOWN:
+            return _ask(asked, control, MISS_KEY, ghost, i, 0)
+    for r in range(run.shape[0]):
+        first = run[r, 0]
+        for i in range(first + 1, run[r, 1] + 1):
+            j = i
+            while j > first and (
+                local[j - 1] > local[j] or (local[j - 1] == local[j] and key[j - 1] > key[j])
+            ):
+                local[j - 1], local[j] = local[j], local[j - 1]
+                key[j - 1], key[j] = key[j], key[j - 1]
+                renamed = swaps[ghost * vcpus + j - 1]
+                if renamed == UNKNOWN:
+                    return _ask(asked, control, MISS_SWAP, ghost, j - 1, 0)
+                ghost = renamed
+                j -= 1
+    return ghost
+
+
+@njit(cache=True, inline="always")
+def _note(flags: int, at: int, violations: Any, control: Any) -> None:
+    """Keep the first state out of which each flag was raised."""
+    for bit in range(FLAGS):
+        if (flags >> bit) & 1 and not (control[RAISED] >> bit) & 1:
+            violations[bit] = at
+    control[RAISED] |= flags
+
+
+@njit(cache=True, inline="always")
+def _plus(low: int, high: int, fields: Any, f: int, change: int) -> Any:
+    if fields[f, 0] == 0:
+        return low + (change << fields[f, 1]), high
+    return low, high + (change << fields[f, 1])
+
+
+@njit(cache=True, inline="always")
+def _expand(
+    at: int, made: int, value: Any, local: Any, key: Any, batch: Any, fields: Any, vcpus: int,
+    run: Any, options: Any, option_field: Any, option_row: Any, effects: Any, events: Any,
+    stride: int, swaps: Any, keys: Any, violations: Any, asked: Any, control: Any,
+) -> int:  # fmt: skip
+    """Append every successor of the state in ``value``; return the new length, or ``MISSED``."""
+    last = fields.shape[0] - 1
+    low, high = batch[2 * made], batch[2 * made + 1]
+    for vcpu in range(vcpus):
+        here = value[vcpu]
+        for choice in range(options[here]):
+            target = option_field[here, choice]
+            effect = effects[option_row[here, choice] + value[target]]
+            if effect == BLOCKED:
+                continue
+            if effect == UNKNOWN:
+                return _ask(asked, control, MISS_ENTRY, here, choice, value[target])
+            ghost, flags = value[last], effect >> FLAGS_AT
+            event = (effect >> EVENT_AT) & EVENT_MASK
+            if event != 0:
+                follow = events[ghost * stride + (event - 1) * vcpus + vcpu]
+                if follow == UNKNOWN:
+                    return _ask(asked, control, MISS_EVENT, ghost, event - 1, vcpu)
+                ghost, flags = follow & GHOST_MASK, flags | follow >> GHOST_BITS
+            one, two = low, high
+            if run.shape[0] == 0:
+                one, two = _plus(one, two, fields, vcpu, (effect & LOCAL_MASK) - here)
+            else:
+                for i in range(vcpus):
+                    local[i] = value[i]
+                local[vcpu] = effect & LOCAL_MASK
+                ghost = _canonical(local, key, ghost, run, keys, swaps, vcpus, asked, control)
+                if ghost == MISSED:
+                    return MISSED
+                for i in range(vcpus):
+                    one, two = _plus(one, two, fields, i, local[i] - value[i])
+            stored = (effect >> LOCAL_BITS) & VALUE_MASK
+            one, two = _plus(one, two, fields, target, stored - value[target])
+            one, two = _plus(one, two, fields, last, ghost - value[last])
+            batch[2 * made], batch[2 * made + 1] = one, two
+            if flags & ~control[RAISED]:
+                _note(flags, at, violations, control)
+            made += 1
+    return made
+
+
+@njit(cache=True)
+def _keep(
+    batch: Any, made: int, origin: Any, touched: Any, states: Any, parents: Any, table: Any,
+    slots: int, words: int, count: int,
+) -> int:  # fmt: skip
+    """Insert the batch; return how many states there are then."""
+    for i in range(made):
+        touched[i] = table[words * _slot(batch[2 * i], batch[2 * i + 1], slots)]
+    for i in range(made):
+        low, high = batch[2 * i], batch[2 * i + 1]
+        if (words == 1 and touched[i] == low) or not insert(table, slots, low, high, words):
+            continue
+        states[words * count] = low
+        if words == 2:
+            states[2 * count + 1] = high
+        parents[count] = origin[i]
+        count += 1
+    return count
+
+
+@njit(cache=True, inline="always")
+def _why_stop(at: int, count: int, room: int, capacity: int, control: Any) -> int:
+    if count + room > capacity or (count + room) * 8 > control[SLOTS] * 5:
+        return GROW
+    if at >= control[PAUSE_AT]:
+        return PAUSE
+    if control[WANTED] != 0 and control[WANTED] & ~control[RAISED] == 0:
+        return FOUND
+    return DONE
+
+
+@njit(cache=True, inline="always")
+def _is_over(value: Any, vcpus: int, finished: Any) -> bool:
+    done = 0
+    for vcpu in range(vcpus):
+        done += finished[value[vcpu]]
+    return done == vcpus
+
+
+@njit(cache=True)
+def search(
+    states: Any, parents: Any, table: Any, words: int, fields: Any, vcpus: int, run: Any,
+    options: Any, option_field: Any, option_row: Any, effects: Any, events: Any, stride: int,
+    swaps: Any, keys: Any, finished: Any, violations: Any, asked: Any, control: Any,
+) -> int:  # fmt: skip
+    """Expand states from ``control[AT]`` on; return why it stopped."""
+    width = fields.shape[0]
+    room = BATCH * vcpus * option_field.shape[1]
+    batch = np.zeros(2 * room + 2, np.int64)
+    origin, touched = np.empty(room, np.int64), np.empty(room, np.int64)
+    value = np.empty(width, np.int64)
+    local, key = np.empty(vcpus, np.int64), np.empty(vcpus, np.int64)
+    at, count, status = control[AT], control[COUNT], DONE
+    while at < count and status == DONE:
+        if at == control[LEVEL_END]:
+            control[LEVEL_END] = count
+            control[DEPTH] += 1
+        status = _why_stop(at, count, room, parents.shape[0], control)
+        stop = min(at + BATCH, control[LEVEL_END]) if status == DONE else at
+        made = 0
+        for here in range(at, stop):
+            batch[2 * made + 1] = 0
+            for word in range(words):
+                batch[2 * made + word] = states[words * here + word]
+            for f in range(width):
+                value[f] = (batch[2 * made + fields[f, 0]] >> fields[f, 1]) & fields[f, 2]
+            more = _expand(
+                here, made, value, local, key, batch, fields, vcpus, run, options, option_field,
+                option_row, effects, events, stride, swaps, keys, violations, asked, control,
+            )  # fmt: skip
+            if more == MISSED:
+                status = MISS
+            if status == MISS:  # look only what else this batch will ask for
+                continue
+            if more == made and not _is_over(value, vcpus, finished):
+                _note(DEADLOCK, here, violations, control)
+            for i in range(made, more):
+                origin[i] = here
+            control[TRANSITIONS] += more - made
+            made = more
+            at = here + 1
+        count = _keep(
+            batch, made, origin, touched, states, parents, table, control[SLOTS], words, count
+        )
+    control[AT], control[COUNT] = at, count
+    return status

@@ -1,0 +1,99 @@
+"""What is to be explored: the protocol, who asks for what, and what the world may do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from mtrrzap.errors import UserError
+from mtrrzap.protocol import EVERYTHING, Protocol, Range
+
+Request = tuple[Range, ...]
+"""The ranges that one event makes KVM zap."""
+
+MEMORY_MODELS = ("sc", "tso")
+MAX_VCPUS = 12
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One bounded world. vCPUs with equal request lists are interchangeable, and stand together.
+
+    ``requests`` has one entry per vCPU: the requests it makes, one after the other. With
+    ``forever`` it starts again after the last. ``apart`` are vCPUs that a property watches, which
+    therefore are interchangeable with none.
+    """
+
+    protocol: Protocol
+    requests: tuple[tuple[Request, ...], ...]
+    alloc_fails: bool = False
+    memory: str = "sc"
+    forever: bool = False
+    apart: frozenset[int] = field(default_factory=frozenset)
+
+    @property
+    def vcpus(self) -> int:
+        """How many vCPUs there are."""
+        return len(self.requests)
+
+    def groups(self) -> tuple[int, ...]:
+        """Return for each vCPU the number of its group of interchangeable vCPUs."""
+        if self.forever:  # the lock's queue holds the names of vCPUs
+            return tuple(range(self.vcpus))
+        known: dict[object, int] = {}
+        keys = (
+            (requests, vcpu if vcpu in self.apart else -1)
+            for vcpu, requests in enumerate(self.requests)
+        )
+        return tuple(known.setdefault(key, len(known)) for key in keys)
+
+    def watching(self, vcpu: int) -> Scenario:
+        """Return the same world with ``vcpu`` set apart."""
+        return replace(self, apart=self.apart | {vcpu})
+
+    def title(self) -> str:
+        """Describe the world in a few words."""
+        if self.forever:
+            failing = ", allocation may fail" if self.alloc_fails else ""
+            return f"{self.vcpus} vCPUs that ask for ever{failing}"
+        counts = {len(requests) for requests in self.requests}
+        each = f"{counts.pop()}" if len(counts) == 1 else "some"
+        parts = [f"{self.vcpus} vCPUs", f"{each} request{'s' if each != '1' else ''} each"]
+        if self.alloc_fails:
+            parts.append("allocation may fail")
+        if self.memory != "sc":
+            parts.append(self.memory)
+        return ", ".join(parts)
+
+
+def scenario(
+    protocol: Protocol,
+    vcpus: int = 2,
+    requests: int = 1,
+    *,
+    ranges: Sequence[Request] = ((EVERYTHING,),),
+    alloc_fails: bool = False,
+    memory: str = "sc",
+) -> Scenario:
+    """Make the usual world: vCPU *i* asks ``requests`` times for ``ranges[i % len(ranges)]``.
+
+    Raises:
+        UserError: if a size or a range makes no sense.
+    """
+    if not 1 <= vcpus <= MAX_VCPUS:
+        raise UserError(f"{vcpus} vCPUs", mend=f"ask for 1 to {MAX_VCPUS}")
+    if requests < 1:
+        raise UserError(f"{requests} requests each", mend="ask for at least one")
+    if memory not in MEMORY_MODELS:
+        raise UserError(f"no memory model is called {memory!r}", mend="use sc or tso")
+    for request in ranges:
+        for start, end in request:
+            if not 0 <= start < end <= EVERYTHING[1]:
+                raise UserError(f"[{start:#x}, {end:#x}) is no range of gfns")
+    each = sorted(tuple([ranges[i % len(ranges)]] * requests) for i in range(vcpus))
+    return Scenario(
+        protocol=protocol,
+        requests=tuple(each),
+        alloc_fails=alloc_fails and protocol.allocates,
+        memory=memory,
+    )

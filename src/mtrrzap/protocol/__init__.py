@@ -1,0 +1,50 @@
+"""Who zaps and who waits: the protocols, each written once, and the words they are written in.
+
+A protocol is a generator function ``(vm, ranges)`` that yields operations and is sent their
+results. It knows no engine: the checker, a simulator or real threads perform the operations.
+"""
+
+from mtrrzap.protocol.atomic import Atomic, Number, Sequence, Variable
+from mtrrzap.protocol.operation import (
+    ACQUIRE,
+    EVERYTHING,
+    RELAXED,
+    RELEASE,
+    Operation,
+    Order,
+    Outcome,
+    Range,
+    Steps,
+)
+from mtrrzap.protocol.registry import PROTOCOLS, Protocol, load
+from mtrrzap.protocol.shared import SharedObject, SharedState, Spinlock
+from mtrrzap.protocol.vm import Allocator, Mmu, Vm
+from mtrrzap.protocol.zap_array import ZapArray
+from mtrrzap.protocol.zap_list import ZapList
+
+__all__ = [
+    "ACQUIRE",
+    "EVERYTHING",
+    "PROTOCOLS",
+    "RELAXED",
+    "RELEASE",
+    "Allocator",
+    "Atomic",
+    "Mmu",
+    "Number",
+    "Operation",
+    "Order",
+    "Outcome",
+    "Protocol",
+    "Range",
+    "Sequence",
+    "SharedObject",
+    "SharedState",
+    "Spinlock",
+    "Steps",
+    "Variable",
+    "Vm",
+    "ZapArray",
+    "ZapList",
+    "load",
+]

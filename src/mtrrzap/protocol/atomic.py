@@ -1,0 +1,120 @@
+"""Shared variables: the atomic, and the plain variable that a lock protects."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from mtrrzap.protocol.operation import ACQUIRE, RELAXED, RELEASE, Operation, Order, Outcome
+from mtrrzap.protocol.shared import SharedObject, Spinlock
+
+
+class Atomic(SharedObject):
+    """``atomic_t``, or a flag that is read with ``READ_ONCE()`` outside its lock."""
+
+    start: Hashable
+
+    def __init__(self, initial: Hashable = 0) -> None:
+        """Start with ``initial``."""
+        self._init(start=initial)
+
+    @property
+    def initial(self) -> Hashable:
+        """What ``atomic_set()`` gave it when the VM was created."""
+        return self.start
+
+    def load(self, order: Order = RELAXED) -> Operation:
+        """``atomic_read()``, or ``atomic_read_acquire()``."""
+        return self._operation("load", order=order)
+
+    def store(self, value: Hashable, order: Order = RELAXED) -> Operation:
+        """``atomic_set()``, or ``atomic_set_release()``."""
+        return self._operation("store", value, order=order)
+
+    def cmpxchg(self, old: Hashable, new: Hashable, order: Order = RELAXED) -> Operation:
+        """``atomic_cmpxchg()``: sends back what was there; stores ``new`` if that was ``old``."""
+        return self._operation("cmpxchg", old, new, order=order)
+
+    def wait_until(self, value: Hashable, order: Order = RELAXED) -> Operation:
+        """``while (atomic_read(…) != value) cpu_relax();``: blocked until it reads ``value``."""
+        return self._operation("wait_until", value, order=order)
+
+    def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
+        """Load, store, exchange; a wait is blocked until the value is the one awaited."""
+        match operation.verb:
+            case "load":
+                return ((value, value),)
+            case "store":
+                return ((operation.args[0], None),)
+            case "cmpxchg":
+                old, new = operation.args
+                return ((new if value == old else value, value),)
+        return ((value, value),) if value == operation.args[0] else ()
+
+
+class Variable(Atomic):
+    """A plain variable: every access needs its lock."""
+
+    def __init__(self, initial: Hashable, guard: Spinlock) -> None:
+        """Start with ``initial``; ``guard`` is the lock that protects it."""
+        self._init(start=initial, guard=guard)
+
+
+class Number(int):
+    """A position in a :class:`Sequence`. Only its distance from the sequence means anything.
+
+    That is why an engine may subtract the same amount from every number of a state, and so explore
+    vCPUs that ask for ever, although the numbers grow for ever.
+    """
+
+    __slots__ = ()
+
+
+class Sequence(SharedObject):
+    """A counter that only grows (``unsigned long``, compared as ``time_after_eq()`` compares)."""
+
+    first: int
+
+    def __init__(self, initial: int, guard: Spinlock | None = None) -> None:
+        """Start at ``initial``; with ``guard`` it is a plain variable, without it is an atomic."""
+        self._init(first=initial, guard=guard)
+
+    @property
+    def initial(self) -> Hashable:
+        """The first number."""
+        return Number(self.first)
+
+    def load(self, order: Order = RELAXED) -> Operation:
+        """Read the number."""
+        return self._operation("load", order=order)
+
+    def advance(self) -> Operation:
+        """Add one; meant for a sequence that a lock protects. Sends back nothing."""
+        return self._operation("advance")
+
+    def post(self, number: int, order: Order = RELEASE) -> Operation:
+        """Store ``number``, which must lie ahead of the sequence."""
+        return self._operation("post", number, order=order)
+
+    def reached(self, number: int, lag: int = 0, order: Order = ACQUIRE) -> Operation:
+        """Ask whether the sequence is at ``number - lag`` or beyond: sends back a bool."""
+        return self._operation("reached", number, lag, order=order)
+
+    def wait_reached(self, number: int, lag: int = 0, order: Order = ACQUIRE) -> Operation:
+        """Spin until the sequence is at ``number - lag`` or beyond. Once true, true for ever."""
+        return self._operation("wait_reached", number, lag, order=order)
+
+    def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
+        """Load, advance, post, compare; a wait is blocked until the number is reached."""
+        match operation.verb:
+            case "load":
+                return ((value, value),)
+            case "advance":
+                return ((Number(value + 1), None),)
+            case "post":
+                return ((Number(operation.args[0]), None),)
+        number, lag = operation.args
+        there = value >= number - lag
+        if operation.verb == "reached":
+            return ((value, there),)
+        return ((value, None),) if there else ()

@@ -1,0 +1,56 @@
+"""``ticket``: the review's array, with numbered batches. Nobody waits for strangers.
+
+``open`` is the number of the batch that collects, ``done`` that of the last one zapped. So
+``done == open - 1`` says that nobody zaps, and no flag is needed. A request joins the open batch.
+
+- If nobody zaps, the vCPU closes the batch (``open`` + 1), takes the array and zaps it.
+- Else it waits for the batch before its own. Then the first of its batch to get the lock closes it
+  and zaps; the others find it closed, and wait until it is done.
+
+Every vCPU returns when *its* batch is done: it sits through what was left of one batch and through
+its own. A zapper zaps one batch, its own. Both waits are for a number to be reached, which stays
+reached: no vCPU can miss it, however late it looks. The zapper's release pairs with the acquire of
+whoever leaves.
+"""
+
+from mtrrzap.protocol.atomic import Sequence
+from mtrrzap.protocol.operation import ACQUIRE, RELAXED, RELEASE, Range, Steps
+from mtrrzap.protocol.shared import Spinlock
+from mtrrzap.protocol.vm import Vm as BaseVm
+from mtrrzap.protocol.zap_array import ZapArray
+
+
+class Vm(BaseVm):
+    """The array, the number of its batch, the lock of both, and the last number done."""
+
+    lock = Spinlock()
+    array = ZapArray(guard=lock)
+    open = Sequence(1, guard=lock)
+    done = Sequence(0)
+
+
+def ticket(vm: Vm, ranges: tuple[Range, ...]) -> Steps:
+    """Join the open batch; return when it is done."""
+    yield vm.lock.lock()
+    for start, end in ranges:
+        yield vm.array.add(start, end)
+    mine = yield vm.open.load()
+    if not (yield vm.done.reached(mine, lag=1, order=RELAXED)):
+        yield vm.lock.unlock()
+        yield vm.done.wait_reached(mine, lag=1, order=RELAXED)
+        yield vm.lock.lock()
+        if (yield vm.open.load()) != mine:  # closed by another vCPU of this batch
+            yield vm.lock.unlock()
+            yield vm.done.wait_reached(mine, order=ACQUIRE)
+            return
+    yield from zap_batch(vm, mine)
+
+
+def zap_batch(vm: Vm, mine: int) -> Steps:
+    """Close the open batch and zap it. Called with the lock held, while nobody else zaps."""
+    yield vm.open.advance()
+    batch = yield vm.array.take()
+    yield vm.lock.unlock()
+    for start, end in batch:
+        yield vm.mmu.zap(start, end)
+    yield vm.done.post(mine, RELEASE)

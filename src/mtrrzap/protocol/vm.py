@@ -1,0 +1,67 @@
+"""What every VM has: an MMU whose ranges can be zapped, and an allocator that may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from mtrrzap.protocol.operation import Operation, Outcome
+from mtrrzap.protocol.shared import SharedObject, SharedState, show_range
+
+
+class Mmu(SharedObject):
+    """``kvm_zap_gfn_range()``. A zap takes time: it begins, and later it has ended.
+
+    An engine performs ``zap`` as it sees fit. The checker takes it apart into ``zap_begin`` and
+    ``zap_end``, because what other vCPUs do in between is what it is about.
+    """
+
+    @property
+    def initial(self) -> Hashable:
+        """The MMU has no value here: which zap began when is the business of a property."""
+        return ()
+
+    def zap(self, start: int, end: int) -> Operation:
+        """Zap every frame of ``[start, end)``."""
+        return self._operation("zap", start, end)
+
+    def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
+        """Change nothing that a protocol could see."""
+        return ((value, None),)
+
+    def describe(self, operation: Operation) -> str:
+        """Render with the range, and without the object: there is one MMU."""
+        start, end = operation.args
+        return f"{operation.verb.replace('_', ' ')} {show_range(start, end)}"
+
+
+class Allocator(SharedObject):
+    """``kmalloc()`` of one list entry: the result says whether it worked."""
+
+    @property
+    def initial(self) -> Hashable:
+        """How much memory is left is nobody's business here."""
+        return ()
+
+    def alloc(self) -> Operation:
+        """Allocate one entry: sends back True, or False where allocation may fail and does."""
+        return self._operation("alloc")
+
+    def choices(self, operation: Operation) -> int:  # noqa: ARG002
+        """Success and failure."""
+        return 2
+
+    def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
+        """Succeed, or fail."""
+        return ((value, True), (value, False))
+
+    def describe(self, operation: Operation) -> str:  # noqa: ARG002
+        """Render as the call in the C."""
+        return "kmalloc()"
+
+
+class Vm(SharedState):
+    """The base of every protocol's VM."""
+
+    mmu = Mmu()
+    memory = Allocator()

@@ -1,0 +1,62 @@
+"""The list of ranges of patch 9: ``kvm->arch.mtrr_zap_list``."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from mtrrzap.protocol.operation import Operation, Outcome, Range
+from mtrrzap.protocol.shared import SharedObject, Spinlock, show_range
+
+
+class ZapList(SharedObject):
+    """A list of ranges, ordered by length ascending, then by start descending.
+
+    Long ranges are taken late and so have more time to be found duplicated; a range that is queued
+    already, with the same start and end, is dropped.
+    """
+
+    def __init__(self, guard: Spinlock) -> None:
+        """Start empty; ``guard`` is the list's spinlock."""
+        self._init(guard=guard)
+
+    @property
+    def initial(self) -> Hashable:
+        """No range."""
+        return ()
+
+    def add(self, start: int, end: int) -> Operation:
+        """Walk the list and insert the range in order: sends back False if it was there already."""
+        return self._operation("add", start, end)
+
+    def pop_first(self) -> Operation:
+        """Take the first range off: sends back the range, or None if the list is empty."""
+        return self._operation("pop_first")
+
+    def clear(self) -> Operation:
+        """Free every entry, whoever queued it."""
+        return self._operation("clear")
+
+    def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
+        """Add, take the first, or clear."""
+        match operation.verb:
+            case "add":
+                start, end = operation.args
+                if (start, end) in value:
+                    return ((value, False),)
+                return ((tuple(sorted((*value, (start, end)), key=_rank)), True),)
+            case "pop_first":
+                return ((value[1:], value[0]),) if value else ((value, None),)
+        return (((), None),)
+
+    def draw(self, value: Any) -> str:
+        """List the ranges, or how many there are if that is too long."""
+        text = ",".join(show_range(*entry) for entry in value)
+        if len(text) > 16:
+            text = f"{len(value)} ranges"
+        return f"{self.name}:{text or 'empty'}"
+
+
+def _rank(entry: Range) -> tuple[int, int]:
+    start, end = entry
+    return end - start, -start

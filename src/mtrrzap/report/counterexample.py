@@ -1,0 +1,116 @@
+"""A counterexample as the kernel list draws it: one column a vCPU, time downwards.
+
+The shared state stands at the right margin, and only what a step changed. At most 100 columns.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+from mtrrzap.engine.check.check import Counterexample
+from mtrrzap.engine.check.properties import capacity, lost_zap, ordering, starvation, unlocked
+from mtrrzap.engine.check.strategies.replay import model_for
+from mtrrzap.engine.check.trace import Line, Trace, trace
+
+WIDTH = 100
+_MARGIN = 24
+_NARROW = 14
+
+
+def drawn(shown: Counterexample, protocol: str) -> str:
+    """Render a counterexample; ``protocol`` is the name it goes by."""
+    model, stepper = model_for(shown.scenario, shown.prop)
+    run = trace(model, shown.schedule + shown.loop, stepper=stepper)
+    table = _Table(run)
+    head = f"{protocol}: {shown.prop}, {shown.scenario.title()}, {len(shown.schedule)} steps"
+    if shown.loop:
+        head += f" and a loop of {len(shown.loop)}"
+    out = [*textwrap.wrap(head, WIDTH), "", *table.head()]
+    for number, line in enumerate(run.lines):
+        if shown.loop and number == len(shown.schedule):
+            out.append(" from here on for ever ".center(table.width, "-"))
+        out += table.rows(line)
+    if shown.loop:
+        out.append(" and again ".center(table.width, "-"))
+    out.append("")
+    for sentence in _ending(shown, run):
+        out += textwrap.wrap(sentence, WIDTH)
+    return "\n".join(line.rstrip() for line in out) + "\n"
+
+
+class _Table:
+    def __init__(self, run: Trace) -> None:
+        self._run = run
+        self._vcpus = sorted({line.vcpu for line in run.lines} | {vcpu for vcpu, _ in run.stuck})
+        longest = max((len(text) for line in run.lines for text in line.changed), default=0)
+        self._margin = min(_MARGIN, max(longest, 12))
+        widest = max((len(text) for line in run.lines for text in _texts(line)), default=8)
+        columns = max(1, len(self._vcpus))
+        room = (WIDTH - self._margin - 2) // columns - 1
+        self._column = max(_NARROW, min(room, widest)) if room >= _NARROW else room
+        self.width = min(WIDTH, columns * (self._column + 1) + 2 + self._margin)
+
+    def head(self) -> list[str]:
+        """Return the names of the columns, and the shared state at the start."""
+        names = "".join(f"vCPU {vcpu}".ljust(self._column + 1) for vcpu in self._vcpus)
+        state = [text for each in self._run.before for text in self._wrapped(each, self._margin)]
+        rule = "".join("-" * self._column + " " for _ in self._vcpus) + "| " + "-" * self._margin
+        first = names + "| " + (state[0] if state else "")
+        blank = " " * len(names)
+        return [first, *(f"{blank}| {text}" for text in state[1:]), rule]
+
+    def rows(self, line: Line) -> list[str]:
+        """Return the lines of one step."""
+        at = self._vcpus.index(line.vcpu)
+        inside = [part for text in _texts(line) for part in self._wrapped(text, self._column)]
+        margin = [part for text in line.changed for part in self._wrapped(text, self._margin)]
+        rows = []
+        first = len(inside) - 1 if line.returns is None else len(inside) - 2
+        margin = [""] * max(0, min(first, len(inside) - len(margin))) + margin
+        for i in range(max(len(inside), len(margin))):
+            text = inside[i] if i < len(inside) else ""
+            cells = [" " * (self._column + 1)] * len(self._vcpus)
+            cells[at] = text.ljust(self._column + 1)
+            rows.append("".join(cells) + "| " + (margin[i] if i < len(margin) else ""))
+        return rows
+
+    def _wrapped(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _texts(line: Line) -> list[str]:
+    texts = [f"asks for {line.calls}"] if line.calls else []
+    texts.append(line.text)
+    if line.returns is not None:
+        texts.append("returns")
+    return texts
+
+
+def _ending(shown: Counterexample, run: Trace) -> list[str]:
+    last = run.lines[-1] if run.lines else None
+    if shown.prop == starvation.NAME:
+        return [
+            f"vCPU {shown.starves} never returns, although every vCPU that can make a step makes "
+            "one, and locks are served in turn."
+        ]
+    if run.stuck:
+        waits = "; ".join(f"vCPU {vcpu} at {text}" for vcpu, text in run.stuck)
+        return [f"Deadlock: nobody can go on. {waits}."]
+    if last is None:
+        return []
+    if last.flags & lost_zap.FLAG:
+        return [
+            f"vCPU {last.vcpu} returns, and no zap that started after it asked has finished for "
+            f"all of {last.returns}."
+        ]
+    if last.flags & ordering.FLAG:
+        return [
+            f"vCPU {last.vcpu} returns without an acquire that pairs with the zapper's release: "
+            "the kernel's memory model lets it run on as if the zap had not happened. x86 hides "
+            "this."
+        ]
+    if last.flags & unlocked.FLAG:
+        return [f"vCPU {last.vcpu} does {last.text} without holding the lock ({last.where})."]
+    if last.flags & capacity.FLAG:
+        return [f"vCPU {last.vcpu}: {last.text} loses what it was given ({last.where})."]
+    return []

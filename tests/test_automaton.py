@@ -1,0 +1,120 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import broken_protocols
+from mtrrzap.engine.check.automaton import Automaton, UnfreezableError, freeze
+from mtrrzap.engine.check.check import check
+from mtrrzap.engine.check.scenario import scenario
+from mtrrzap.errors import UserError
+from mtrrzap.protocol import EVERYTHING, Steps, Vm, load
+from mtrrzap.protocol.registry import protocol
+
+SOURCE = Path(broken_protocols.__file__)
+
+
+def line_of(marker: str) -> int:
+    lines = SOURCE.read_text().splitlines()
+    return next(i for i, line in enumerate(lines, 1) if line.endswith(f"# {marker}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("spins", "never ends: alone in the VM, it is still at flag.load()"),
+        ("counts", "never ends: alone in the VM, it is still at flag.store"),
+        ("hangs", "never ends: 100,000 lines and no operation"),
+        ("rubbish", "a protocol yields operations, and this is 42"),
+        ("foreign", "belongs to no object of this vm"),
+        ("raises", "ZeroDivisionError: oops"),
+        ("sets_vm", "sets vm.flag itself, behind the engine's back"),
+        ("sets_object", "sets flag.start itself, behind the engine's back"),
+    ],
+)
+def test_a_broken_protocol_is_an_error_that_names_the_line(name: str, says: str) -> None:
+    with pytest.raises(UserError, match=r".") as error:
+        check(scenario(protocol(getattr(broken_protocols, name), "test")))
+    assert says in str(error.value)
+    near = {line_of(name), line_of(name) - 1} if name == "hangs" else {line_of(name)}
+    assert error.value.place in {f"{SOURCE}:{line}" for line in near}
+
+
+def test_state_outside_the_vm_is_noticed() -> None:
+    with pytest.raises(UserError, match="though everything it was told is the same"):
+        check(scenario(protocol(broken_protocols.remembers, "test")))
+
+
+def test_a_call_without_operations_is_an_error() -> None:
+    with pytest.raises(UserError, match="without a single operation"):
+        check(scenario(protocol(broken_protocols.silent, "test")))
+
+
+def test_places_that_differ_only_in_a_hidden_iterator_are_different() -> None:
+    def twice(vm: Vm, ranges: Any) -> Steps:
+        for _ in (1, 1):
+            yield vm.mmu.zap(*ranges[0])
+
+    automaton = Automaton(protocol(twice, "test"), Vm())
+    first = automaton.start((EVERYTHING,))
+    second = automaton.after((EVERYTHING,), first, None)
+    third = automaton.after((EVERYTHING,), second, None)
+    assert first.key != second.key
+    assert third.operation is None
+
+
+def test_equal_places_reached_differently_are_one() -> None:
+    v4 = load("v4")
+    automaton = Automaton(v4, v4.vm())
+    results = (True, None, True, None, 0, None, EVERYTHING, None, None, None)
+    again = (*results, EVERYTHING, None, None, None)
+    assert (
+        automaton.replay((EVERYTHING,), results).key == automaton.replay((EVERYTHING,), again).key
+    )
+
+
+def test_a_mutable_local_falls_back_on_the_results() -> None:
+    def collects(vm: Vm, ranges: Any) -> Steps:
+        done = []
+        while len(done) < 2:
+            done.append((yield vm.memory.alloc()))
+        yield vm.mmu.zap(*ranges[0])
+
+    automaton = Automaton(protocol(collects, "test"), Vm())
+    one = automaton.replay((EVERYTHING,), (True, False))
+    other = automaton.replay((EVERYTHING,), (False, True))
+    assert one.key != other.key
+    assert one.operation == other.operation
+
+
+values = st.recursive(
+    st.integers() | st.booleans() | st.text(max_size=3) | st.none() | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3).map(tuple),
+    max_leaves=8,
+)
+
+
+@given(values, values)
+def test_frozen_values_are_equal_only_if_values_and_types_are(one: Any, other: Any) -> None:
+    same = repr(one) == repr(other)
+    assert (freeze(one) == freeze(other)) == same or one == other
+
+
+@pytest.mark.parametrize("value", [[1], {1: 2}, {1}, object(), (1, [2])])
+def test_what_may_change_cannot_be_frozen(value: Any) -> None:
+    with pytest.raises(UnfreezableError):
+        freeze(value)
+
+
+def test_one_is_not_true() -> None:
+    assert freeze(1) != freeze(True)
+
+
+def test_an_iterator_is_frozen_by_what_is_left() -> None:
+    items = iter((1, 2, 3))
+    before = freeze(items)
+    next(items)
+    assert freeze(items) != before
+    assert freeze(items) == freeze(items)

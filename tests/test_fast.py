@@ -1,0 +1,124 @@
+"""The compiled search against the one in plain Python: every number equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("numba", reason="the compiled search needs numba")
+
+from mtrrzap.engine.check import fast, kernel
+from mtrrzap.engine.check.explore import Search
+from mtrrzap.engine.check.fast import FastSearch, fields_for
+from mtrrzap.engine.check.model import Model
+from mtrrzap.engine.check.properties.lost_zap import LostZap
+from mtrrzap.engine.check.result import Exploration, Limits
+from mtrrzap.engine.check.scenario import Scenario, scenario
+from mtrrzap.protocol import load
+
+MIXED = ((0x80, 0xA0), (0x100, 0x200)), ((0x100, 0x200),), ((0xC0, 0xC8),)
+
+
+def both(world: Scenario, **options: Any) -> tuple[Exploration, Exploration]:
+    slow = Search(Model(world, LostZap(world)), **options).run()
+    return slow, FastSearch(Model(world, LostZap(world)), **options).run()
+
+
+WORLDS = [
+    scenario(load("v4"), 2, 1, alloc_fails=True),
+    scenario(load("v4"), 3, 2),
+    scenario(load("v3"), 3, 1, alloc_fails=True),
+    scenario(load("sketch"), 3, 1, memory="tso"),
+    scenario(load("review"), 3, 1, ranges=MIXED),
+    scenario(load("ticket"), 3, 2),
+]
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: f"{world.protocol.name}-{world.vcpus}")
+@pytest.mark.parametrize("symmetry", [True, False])
+def test_every_number_is_equal(world: Scenario, symmetry: bool) -> None:
+    slow, quick = both(world, symmetry=symmetry)
+    assert quick.cut is None
+    assert (quick.states, quick.transitions, quick.depth) == (
+        slow.states,
+        slow.transitions,
+        slow.depth,
+    )
+    lengths = {flag: len(found.schedule) for flag, found in slow.violations.items()}
+    assert {flag: len(found.schedule) for flag, found in quick.violations.items()} == lengths
+
+
+@pytest.mark.parametrize(
+    ("name", "vcpus", "requests", "states"),
+    [
+        ("v4", 4, 2, 58616),
+        ("sketch", 4, 2, 23084),
+        ("review", 4, 2, 4801),
+        ("ticket", 4, 2, 100600),
+        ("sketch", 5, 1, 4088),
+        ("review", 5, 1, 866),
+        ("ticket", 5, 1, 5606),
+    ],
+)
+def test_the_sizes_that_were_asked_for(name: str, vcpus: int, requests: int, states: int) -> None:
+    world = scenario(load(name), vcpus, requests)
+    found = FastSearch(Model(world, LostZap(world))).run()
+    assert found.cut is None
+    assert found.states == states
+    assert bool(found.violations) == (name == "v4")
+
+
+def test_two_words_store_the_same_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = scenario(load("v4"), 3, 2)
+    one = FastSearch(Model(world, LostZap(world))).run()
+    monkeypatch.setattr(fast, "_WORD", 24)
+    two = FastSearch(Model(world, LostZap(world)))
+    found = two.run()
+    assert two.words == 2
+    assert (found.states, found.transitions) == (one.states, one.transitions)
+    assert len(found.violations[1].schedule) == 20
+
+
+def test_growing_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "_FIRST_ROOM", 1 << 12)
+    world = scenario(load("v4"), 4, 1)
+    found = FastSearch(Model(world, LostZap(world)), symmetry=False).run()
+    assert (found.states, found.transitions) == (61591, 155420)
+
+
+def test_a_limit_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "_PAUSE", 100)
+    world = scenario(load("sketch"), 4, 1)
+    limits = Limits(states=1000)
+    found = FastSearch(Model(world, LostZap(world)), limits=limits, symmetry=False).run()
+    assert found.cut == "limit of 1,000 states"
+    assert 1000 <= found.states < 2000
+    assert found.frontier > 0
+
+
+def test_too_little_memory_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "_FIRST_ROOM", 1 << 12)
+    world = scenario(load("sketch"), 4, 1)
+    limits = Limits(bytes=100_000)
+    found = FastSearch(Model(world, LostZap(world)), limits=limits, symmetry=False).run()
+    assert found.cut == "limit of 0.0 GB of memory"
+
+
+def test_full_tables_are_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "GHOST_BITS", 4)  # of the tables only: the loop is compiled
+    world = scenario(load("sketch"), 4, 1)
+    found = FastSearch(Model(world, LostZap(world))).run()
+    assert found.cut == "more than 16 ghost values"
+
+
+def test_fields_never_straddle_words() -> None:
+    fields, words = fields_for([1 << 20] * 4)
+    assert words == 2
+    assert [tuple(row) for row in fields] == [
+        (0, 0, (1 << 20) - 1),
+        (0, 20, (1 << 20) - 1),
+        (0, 40, (1 << 20) - 1),
+        (1, 0, (1 << 20) - 1),
+    ]
+    assert kernel.EMPTY < 0  # no packed state is negative, so none looks like a free slot

@@ -1,0 +1,47 @@
+import pytest
+
+import broken_protocols
+from mtrrzap.engine.check.explore import Search
+from mtrrzap.engine.check.model import Model
+from mtrrzap.engine.check.properties import ordering
+from mtrrzap.engine.check.properties.ordering import Ordering
+from mtrrzap.engine.check.result import Exploration
+from mtrrzap.engine.check.scenario import scenario
+from mtrrzap.protocol import Protocol, load
+from mtrrzap.protocol.registry import protocol
+
+
+def explored(row: Protocol, vcpus: int = 2, *, symmetry: bool = True) -> Exploration:
+    world = scenario(row, vcpus, 1)
+    return Search(Model(world, Ordering(world, row.vm.objects())), symmetry=symmetry).run()
+
+
+@pytest.mark.parametrize(("name", "steps"), [("v4", 20), ("sketch", 23), ("review", 21)])
+def test_a_waiter_that_leaves_on_a_plain_read_is_not_ordered(name: str, steps: int) -> None:
+    found = explored(load(name))
+    assert set(found.violations) == {ordering.FLAG}
+    assert len(found.violations[ordering.FLAG].schedule) == steps
+
+
+@pytest.mark.parametrize("name", ["direct", "ticket"])
+@pytest.mark.parametrize("vcpus", [2, 3])
+def test_these_are_ordered(name: str, vcpus: int) -> None:
+    found = explored(load(name), vcpus)
+    assert found.cut is None
+    assert not found.violations
+
+
+def test_acquire_and_release_order() -> None:
+    assert not explored(protocol(broken_protocols.mutex, "test")).violations
+
+
+def test_acquiring_a_relaxed_store_orders_nothing() -> None:
+    found = explored(protocol(broken_protocols.relaxed_flag, "test"))
+    assert ordering.FLAG in found.violations
+
+
+@pytest.mark.parametrize("name", ["v4", "review", "ticket"])
+def test_symmetry_changes_no_verdict(name: str) -> None:
+    merged, whole = explored(load(name), 3), explored(load(name), 3, symmetry=False)
+    assert set(merged.violations) == set(whole.violations)
+    assert merged.states < whole.states <= 6 * merged.states

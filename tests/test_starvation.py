@@ -1,0 +1,88 @@
+from dataclasses import replace
+
+import pytest
+
+import broken_protocols
+from mtrrzap.engine.check.forever import rebased
+from mtrrzap.engine.check.ghost import NoGhost
+from mtrrzap.engine.check.graph import components
+from mtrrzap.engine.check.model import Model
+from mtrrzap.engine.check.properties import starvation
+from mtrrzap.engine.check.scenario import Scenario, scenario
+from mtrrzap.protocol import EVERYTHING, Number, Protocol, Steps, Vm, load
+from mtrrzap.protocol.registry import protocol
+
+
+def endless(row: Protocol, vcpus: int) -> Scenario:
+    return replace(scenario(row, vcpus, 1), forever=True)
+
+
+def answer(row: Protocol, vcpus: int) -> starvation.Answer:
+    return starvation.check(Model(endless(row, vcpus), NoGhost()))
+
+
+@pytest.mark.parametrize(
+    ("name", "states", "stem", "loop"),
+    [("v4", 267, 12, 17), ("sketch", 148, 19, 15), ("review", 119, 18, 14)],
+)
+def test_a_waiter_that_must_see_the_flag_clear_starves(
+    name: str, states: int, stem: int, loop: int
+) -> None:
+    found = answer(load(name), 2)
+    assert found.states == states
+    assert found.starved is not None
+    assert (len(found.starved.stem), len(found.starved.loop)) == (stem, loop)
+
+
+@pytest.mark.parametrize(("vcpus", "states"), [(2, 398), (3, 10896)])
+def test_ticket_starves_nobody(vcpus: int, states: int) -> None:
+    found = answer(load("ticket"), vcpus)
+    assert (found.starved, found.states, found.cut) == (None, states, None)
+
+
+def test_ticket_starves_nobody_whatever_is_asked_for() -> None:
+    ranges = ((0x80, 0xA0), (0x200, 0x400)), ((0x200, 0x400),)
+    world = scenario(load("ticket"), 2, 1, ranges=ranges)
+    found = starvation.check(Model(replace(world, forever=True), NoGhost()))
+    assert (found.starved, found.cut) == (None, None)
+
+
+def test_direct_starves_nobody() -> None:
+    assert answer(load("direct"), 3).starved is None
+
+
+def test_an_exchange_that_is_tried_again_can_starve() -> None:
+    assert answer(protocol(broken_protocols.mutex, "test"), 2).starved is not None
+
+
+def test_the_queued_lock_starves_nobody() -> None:
+    def locked(vm: broken_protocols.ListVm, ranges: tuple[tuple[int, int], ...]) -> Steps:
+        yield vm.lock.lock()
+        yield vm.mmu.zap(*ranges[0])
+        yield vm.lock.unlock()
+
+    assert answer(protocol(locked, "test"), 3).starved is None
+
+
+def test_the_loop_is_fair_and_never_returns() -> None:
+    model = Model(endless(load("v4"), 3), NoGhost())
+    starved = starvation.check(model).starved
+    assert starved is not None
+    moved = {step.vcpu for step in starved.loop}
+    assert starved.vcpu not in moved
+
+
+def test_numbers_are_counted_from_the_lowest_in_use() -> None:
+    results = (Number(3), True, None, Number(5), Number(7), 7)
+    assert rebased(results, 6) == (-2, True, None, -1, 1, 7)
+    assert [type(each) for each in rebased(results, 6)][::3] == [Number, Number]
+
+
+def test_components_come_after_what_they_lead_to() -> None:
+    edges = {0: [1], 1: [2, 3], 2: [1], 3: [4], 4: [4]}
+    assert components(5, lambda at: edges[at]) == [[4], [3], [2, 1], [0]]
+
+
+def test_vm_has_what_every_vm_has() -> None:
+    assert [each.name for each in Vm.objects()] == ["mmu", "memory"]
+    assert EVERYTHING == (0, 1 << 52)

@@ -1,0 +1,69 @@
+import pytest
+
+import broken_protocols
+from mtrrzap.engine.check.properties.work import Span, measure
+from mtrrzap.engine.check.scenario import scenario
+from mtrrzap.protocol import load
+from mtrrzap.protocol.registry import protocol
+
+SIZES = [(2, 1), (2, 2), (3, 1), (3, 2), (4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "vcpus", "requests", "best", "worst", "waiting"),
+    [
+        ("direct", 3, 1, 3, 3, 1),
+        ("v4", 2, 1, 1, 2, 2),
+        ("v4", 3, 2, 2, 6, 5),
+        ("sketch", 3, 1, 2, 3, 3),
+        ("review", 2, 2, 4, 4, 3),
+        ("review", 3, 2, 4, 6, 5),
+        ("ticket", 2, 2, 3, 4, 2),
+        ("ticket", 3, 2, 4, 6, 3),
+    ],
+)
+def test_exact_numbers(
+    name: str, vcpus: int, requests: int, best: int, worst: int, waiting: int
+) -> None:
+    found = measure(scenario(load(name), vcpus, requests))
+    assert (found.zaps, found.waiting) == (Span(best, worst), waiting)
+    assert (found.needed_zaps, found.needed_frames) == (1, 1 << 52)
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        (((0, 1 << 52),),),
+        (((0x80, 0xA0),), ((0x100, 0x200),)),
+        (((0x80, 0xA0), (0x400, 0x800)), ((0x100, 0x200),)),
+    ],
+)
+def test_ticket_is_never_above_review_and_somewhere_below(
+    ranges: tuple[tuple[tuple[int, int], ...], ...],
+) -> None:
+    below = 0
+    for vcpus, requests in SIZES:
+        theirs = measure(scenario(load("review"), vcpus, requests, ranges=ranges))
+        mine = measure(scenario(load("ticket"), vcpus, requests, ranges=ranges))
+        for own, other in [
+            (mine.zaps.worst, theirs.zaps.worst),
+            (mine.frames.worst, theirs.frames.worst),
+            (mine.waiting, theirs.waiting),
+        ]:
+            assert own is not None
+            assert other is not None
+            assert own <= other
+            below += own < other
+    assert below > 0
+
+
+def test_a_loop_that_zaps_has_no_worst_case() -> None:
+    found = measure(scenario(protocol(broken_protocols.zaps_until_quiet, "test"), 2, 1))
+    assert found.zaps.worst is None
+    assert found.waiting is None
+
+
+def test_a_search_that_was_cut_measures_nothing() -> None:
+    found = measure(scenario(load("review"), 3, 1), limit=10)
+    assert found.cut == "limit of 10 states"
+    assert found.waiting is None

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """What the tests with a real guest share: its prerequisites, and one recording for all of them."""
 
 import os
@@ -76,9 +75,3 @@ def seabios_recording(
     )
     outcome = record(options)
     return Recording(options.output, console.read_text("utf-8", "replace"), outcome)
-=======
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
->>>>>>> check

@@ -7,6 +7,7 @@ import typer
 from mtrrzap import __version__
 from mtrrzap.commands.audit import audit
 from mtrrzap.commands.compare import compare
+from mtrrzap.commands.explain import explain
 from mtrrzap.commands.initrd import initrd
 from mtrrzap.commands.policies import policies
 from mtrrzap.commands.record import record
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (compare, audit, show, requests, policies, initrd):
+for _command in (compare, explain, audit, show, requests, policies, initrd):
     app.command(_command.__name__)(_command)
 # Whatever follows -- is for QEMU.
 app.command("record", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

@@ -11,17 +11,20 @@ from mtrrzap.commands.options import (
     EptOption,
     HostMaxphyaddrOption,
     JsonOption,
+    MemoryOption,
     NcdOption,
     PageSize,
     PolicyOption,
     QuirkOption,
     TracesArgument,
+    VcpusOption,
     host,
     one_format,
     policies,
+    rescaled,
 )
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR
-from mtrrzap.report import text
+from mtrrzap.report import cost_model, text
 from mtrrzap.report.compare import Row, rows
 
 
@@ -36,6 +39,8 @@ def compare(
     page_size: Annotated[
         PageSize, typer.Option(help="Page size of the full page table that the walks go through.")
     ] = PageSize.SMALL,
+    vcpus: VcpusOption = None,
+    memory: MemoryOption = None,
     json: JsonOption = False,
     csv: CsvOption = False,
 ) -> None:
@@ -43,7 +48,8 @@ def compare(
     one_format(json=json, csv=csv)
     chosen = policies(policy)
     where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
-    found = list(rows(traces.named(files or []), chosen, where, page_size.level))
+    named = [(name, rescaled(each, vcpus, memory)) for name, each in traces.named(files or [])]
+    found = list(rows(named, chosen, where, page_size.level))
     if json:
         sys.stdout.write(text.as_json([row._asdict() for row in found]))
     elif csv:
@@ -56,11 +62,12 @@ def _print(found: list[Row], page_size: PageSize) -> None:
     names = {row.trace for row in found}
     clashing = {(row.guest, row.vcpus) for row in found}
     columns = ["guest", "vCPUs", "policy", "requests", "published", "ranges", "frames asked for"]
-    columns += ["entries zapped", "visits", "stale types"]
-    cells = [row[1:-1] for row in found]
+    columns += ["entries zapped", "visits", "stale types", "needed entries"]
+    columns += ["modelled Mcycles", "modelled longest wait", "modelled later"]
+    cells = [row[1:-2] for row in found]
     if len(clashing) < len(names):
         columns[0] = "trace"
-        cells = [(row.trace, *row[2:-1]) for row in found]
+        cells = [(row.trace, *row[2:-2]) for row in found]
     console = text.console()
     numbers = frozenset(columns) - {"guest", "trace", "policy", "stale types"}
     console.print(text.table(columns, cells, numbers=numbers, group_by=2))
@@ -76,6 +83,11 @@ def _print(found: list[Row], page_size: PageSize) -> None:
             f"{equal} of {len(compared)} published request counts come out equal. "
             "Requests, ranges and frames are counted from the trace; none is modelled."
         )
+    console.print(
+        f"Modelled figures are in millions of cycles and wrong by a factor of "
+        f"{cost_model.error_factor():.2f} (geometric error on cells that no fit has seen, "
+        "docs/validation.md). Needed entries: those whose type really changed, each zapped once."
+    )
     console.print(
         f"Entries and visits: if before each walk all memory were mapped with {page_size.value} "
         "pages where memslots allow it, on one root, uncontended. "

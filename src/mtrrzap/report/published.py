@@ -1,19 +1,31 @@
-"""The published request counts: cover letter of v4 of the series (14 July 2023), 16 GiB guests."""
+"""The published counts and cycles: cover letter of v4 (14 July 2023), guests with 16 GiB."""
 
 import csv
 from functools import cache
 from importlib.resources import files
 
+Cell = tuple[str, int, str]
+"""Guest, number of vCPUs, row."""
+
 
 @cache
-def _counts() -> dict[tuple[str, int, str], int]:
+def _cells() -> dict[Cell, tuple[int, float]]:
     text = files("mtrrzap").joinpath("data/published.csv").read_text(encoding="utf-8")
     return {
-        (row["guest"], int(row["vcpus"]), row["row"]): int(row["zap_requests"])
+        (row["guest"], int(row["vcpus"]), row["row"]): (
+            int(row["zap_requests"]),
+            float(row["zap_mcycles"]),
+        )
         for row in csv.DictReader(text.splitlines())
     }
 
 
 def requests(family: str, vcpus: int, policy: str) -> int | None:
     """Return the published number of zap requests for a guest and a row, or None."""
-    return _counts().get((family, vcpus, policy))
+    found = _cells().get((family, vcpus, policy))
+    return None if found is None else found[0]
+
+
+def mcycles(vcpus: int) -> dict[Cell, float]:
+    """Return the published cells for a number of vCPUs: millions of cycles in zap requests."""
+    return {cell: cycles for cell, (_, cycles) in _cells().items() if cell[1] == vcpus}

@@ -132,6 +132,14 @@ class NaiveTable:
 
         return self.walk(start, end, visit), len(cleared)
 
+    def mark(self, start: int, end: int) -> tuple[int, int]:
+        """Look at the root's entries in the range; count those that have a table below."""
+        if start >= min(end, self.top):
+            return 0, 0
+        size = SIZE[self.root_level]
+        indices = range(start // size, -(-min(end, self.top) // size))
+        return len(indices), sum(is_table(self.root.get(index)) for index in indices)
+
     def zap_subtrees(self, start: int, end: int) -> tuple[int, int]:
         """Return (visits, entries cleared). Clearing an entry drops everything below it."""
         cleared: list[tuple[int, int]] = []

@@ -67,6 +67,9 @@ class Brute:
 
     def stays(self, leaf: Leaf, r: Range) -> bool:
         first, end = leaf[0], leaf[0] + SIZE[leaf[1]]
+        if self.mask.policy.walk is Walk.MARK:
+            top = SIZE[4]
+            return not r.start // top <= first // top <= (r.end - 1) // top
         if self.mask.policy.walk is Walk.LEAFS:
             return end <= r.start or first >= r.end
         return not (r.start <= first and end <= r.end)

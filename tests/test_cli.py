@@ -53,7 +53,7 @@ def file(tmp_path: Path) -> Path:
 def test_compare_formats_agree(run: Run, file: Path) -> None:
     rows = json.loads(run("compare", str(file), "--json").out)
     from_csv = list(csv.DictReader(io.StringIO(run("compare", str(file), "--csv").out)))
-    assert len(rows) == len(from_csv) == 12
+    assert len(rows) == len(from_csv) == 14
     for left, right in zip(rows, from_csv, strict=True):
         assert {k: "" if v is None else str(v) for k, v in left.items()} == right
     assert (rows[0]["policy"], rows[0]["requests"]) == ("v6.1", 5)
@@ -115,7 +115,7 @@ def test_show_names_writes_that_kvm_refuses(run: Run, tmp_path: Path) -> None:
 
 
 def test_policies(run: Run) -> None:
-    assert len(json.loads(run("policies", "--json").out)) == 12
+    assert len(json.loads(run("policies", "--json").out)) == 14
     assert run("policies", "--markdown").out.startswith("# The zap policies\n")
     assert run("policies").status == 0
 

@@ -26,6 +26,8 @@ def test_names() -> None:
         "Base2+12",
         "Base2+9+10+12",
         "review",
+        "ticket",
+        "lazy",
     ]
 
 
@@ -42,7 +44,7 @@ def test_what_the_rows_of_the_series_change() -> None:
         "Base2+9+10+11+12",
     }
     assert {p.name for p in POLICIES if p.by_memslot} == {"Base2+9+10+11", "Base2+9+10+11+12"}
-    assert {p.protocol for p in POLICIES} == {"direct", "v4", "v4_patch10", "review"}
+    assert {p.protocol for p in POLICIES} == {"direct", "v4", "v4_patch10", "review", "ticket"}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_the_comparison(run: Run) -> None:
     (shown,) = [block for block in blocks() if "┃ guest" in block]
     printed = run("compare").out.splitlines()
     rows = [line for line in shown.splitlines() if not line.startswith("│ …")]
-    assert len([row for row in rows if row.startswith("│ OVMF")]) == 12
+    assert len([row for row in rows if row.startswith("│ OVMF")]) == 14
     assert [row for row in rows if row not in printed] == []
 
 

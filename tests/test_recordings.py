@@ -59,7 +59,7 @@ def test_the_counts_do_not_depend_on_the_split_or_the_lock(name: str) -> None:
     """Every later row has Base2's count; v6.1 and v6.7 have Base1's; v6.11 asks for nothing."""
     counts = {p.name: total(replay(RECORDINGS[name], p)).requests for p in POLICIES}
     like_base2 = {p.name for p in POLICIES if p.cd_toggle is Ask.ALWAYS}
-    assert len(like_base2) == 8
+    assert len(like_base2) == 10
     assert {counts[row] for row in like_base2} == {counts["Base2"]}
     assert counts["v6.1"] == counts["v6.7"] == counts["Base1"]
     assert counts["v6.11"] == 0

@@ -112,7 +112,7 @@ def test_tables_sort(browser: Browser, ovmf: Path) -> None:
     )
     found = browser.run(names)
     assert found[0] == "Base1"
-    assert len(found) == 12
+    assert len(found) == 14
 
 
 def test_light_and_dark(browser: Browser, ovmf: Path) -> None:

@@ -186,7 +186,11 @@ class Pair:
 
     def zap(self, r: Range, walk: Walk) -> None:
         leaves, pages = len(self.naive.leaves()), self.naive.pages()
-        zap = self.naive.zap_leafs if walk is Walk.LEAFS else self.naive.zap_subtrees
+        zap = {
+            Walk.LEAFS: self.naive.zap_leafs,
+            Walk.SUBTREES: self.naive.zap_subtrees,
+            Walk.MARK: self.naive.mark,
+        }[walk]
         visits, entries = zap(r.start, r.end)
         gone, freed = leaves - len(self.naive.leaves()), pages - self.naive.pages()
         flushes = entries if walk is Walk.SUBTREES else int(entries > 0)

@@ -13,6 +13,7 @@ from mtrrzap import __version__
 from mtrrzap.commands.audit import audit
 from mtrrzap.commands.check import check
 from mtrrzap.commands.compare import compare
+from mtrrzap.commands.explain import explain
 from mtrrzap.commands.export import export
 from mtrrzap.commands.import_ import import_
 from mtrrzap.commands.initrd import initrd
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 for _command in (
     compare,
+    explain,
     audit,
     check,
     show,
@@ -48,6 +50,12 @@ for _command in (
     record,
 ):
     app.command(_command.__name__.rstrip("_"))(_command)
+for _command in (compare, explain, audit, show, requests, policies, initrd):
+    app.command(_command.__name__)(_command)
+# Whatever follows -- is for QEMU.
+app.command("record", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    record
+)
 
 
 def _version(wanted: bool) -> None:

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from mtrrzap.engine.simulate.rescale import with_memory, with_vcpus
 from mtrrzap.errors import UserError
+from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
 from mtrrzap.kvm.replay import Host
 
@@ -34,6 +36,14 @@ QuirkOption = Annotated[
 EptOption = Annotated[bool, typer.Option("--ept/--npt", help="Intel EPT or AMD nested paging.")]
 NcdOption = Annotated[
     bool, typer.Option("--noncoherent-dma/--coherent-dma", help="A device that does not snoop.")
+]
+VcpusOption = Annotated[
+    int | None,
+    typer.Option(help="Rescale to so many vCPUs; refused where the trace does not tell.", min=1),
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(help="Rescale to so much memory, for example 64G; refused where unsound."),
 ]
 
 
@@ -66,6 +76,22 @@ def host(
         noncoherent_dma=noncoherent_dma,
         largest_page=largest_page.level,
     )
+
+
+def rescaled(trace: Trace, vcpus: int | None, memory: str | None) -> Trace:
+    """Return the trace of a guest with so many vCPUs and so much memory, if sound."""
+    if vcpus is not None:
+        trace = with_vcpus(trace, vcpus)
+    return trace if memory is None else with_memory(trace, size(memory))
+
+
+def size(text: str) -> int:
+    """Return a number of bytes: ``64G``, ``12T``. Raises ``UserError``."""
+    units = {"M": 20, "G": 30, "T": 40}
+    number, unit = text[:-1], text[-1:].upper()
+    if unit not in units or not number.isdecimal():
+        raise UserError(f"no size: {text!r}", place="--memory", mend="write 512M, 64G or 12T")
+    return int(number) << units[unit]
 
 
 def policies(names: list[str] | None) -> tuple[Policy, ...]:

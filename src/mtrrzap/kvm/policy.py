@@ -67,6 +67,7 @@ class Walk(Enum):
 
     LEAFS = "every leaf that overlaps the range; page-table pages stay"
     SUBTREES = "every entry of up to 1 GiB that lies fully inside the range (patch 12)"
+    MARK = "nothing: it marks the present top-level entries; later accesses recompute the types"
 
 
 _WB = EptType(MemType.WB)
@@ -209,6 +210,21 @@ POLICIES: tuple[Policy, ...] = (
         fixed_range=FixedRange.AREA,
         protocol="review",
         source="review of patch 9 (25 August 2023), with patches 6-8 and 10",
+    ),
+    replace(
+        _P10,
+        name="ticket",
+        says="the review's array in numbered batches: nobody waits for strangers",
+        fixed_range=FixedRange.AREA,
+        protocol="ticket",
+        source="this project, with patches 6-8 and 10",
+    ),
+    replace(
+        _BASE2,
+        name="lazy",
+        says="Xen's answer: mark the top, recompute types on later accesses",
+        walk=Walk.MARK,
+        source="Xen, arch/x86/mm/p2m-ept.c (memory_type_changed, resolve_misconfig)",
     ),
 )
 

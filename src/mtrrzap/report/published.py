@@ -1,4 +1,4 @@
-"""The published request counts: cover letter of v4 of the series (14 July 2023), 16 GiB guests."""
+"""The published counts and cycles: cover letter of v4 (14 July 2023), guests with 16 GiB."""
 
 import csv
 from functools import cache
@@ -6,15 +6,20 @@ from importlib.resources import files
 
 from mtrrzap.guest.trace import Header
 
+Cell = tuple[str, int, str]
+"""Guest, number of vCPUs, row."""
+
 
 @cache
-def _counts() -> dict[tuple[str, int], dict[str, int]]:
+def _cells() -> dict[Cell, tuple[int, float]]:
     text = files("mtrrzap").joinpath("data/published.csv").read_text(encoding="utf-8")
-    found: dict[tuple[str, int], dict[str, int]] = {}
-    for row in csv.DictReader(text.splitlines()):
-        guest = found.setdefault((row["guest"], int(row["vcpus"])), {})
-        guest[row["row"]] = int(row["zap_requests"])
-    return found
+    return {
+        (row["guest"], int(row["vcpus"]), row["row"]): (
+            int(row["zap_requests"]),
+            float(row["zap_mcycles"]),
+        )
+        for row in csv.DictReader(text.splitlines())
+    }
 
 
 def requests(header: Header) -> dict[str, int]:
@@ -22,4 +27,10 @@ def requests(header: Header) -> dict[str, int]:
 
     The guest is told by its firmware's family and its number of vCPUs.
     """
-    return _counts().get((header.family, header.vcpus), {})
+    key = (header.family, header.vcpus)
+    return {cell[2]: count for cell, (count, _) in _cells().items() if cell[:2] == key}
+
+
+def mcycles(vcpus: int) -> dict[Cell, float]:
+    """Return the published cells for a number of vCPUs: millions of cycles in zap requests."""
+    return {cell: cycles for cell, (_, cycles) in _cells().items() if cell[1] == vcpus}

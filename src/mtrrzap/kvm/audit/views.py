@@ -21,6 +21,9 @@ from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.x86.ept import EptType
 from mtrrzap.x86.mtrr import Mtrrs
 
+TOP_LEVEL = 4
+"""The least level of a root; one of five levels has larger entries still."""
+
 Kind = tuple[EptType | None, int]
 """A leaf's type and level."""
 
@@ -52,6 +55,7 @@ class Views:
     ) -> None:
         """``states`` are all that occur, ``zapped`` all ranges of requests."""
         self._subtrees = mask.policy.walk is Walk.SUBTREES
+        self._marks = mask.policy.walk is Walk.MARK
         self._levels = range(1, mask.host.largest_page + 1) if self._subtrees else range(1, 2)
         # Of CR0 only CD matters.
         distinct = {(state.mtrrs, state.cd): state for state in states}
@@ -99,5 +103,10 @@ class Views:
         return found
 
     def _cut(self, r: Range, level: int) -> tuple[int, int]:
-        """Return the frames of a range whose leaves of a level lie inside it."""
+        """Return the frames of a range whose leaves of a level lie inside it.
+
+        Marks are set on top-level entries: all that these cover loses its types.
+        """
+        if self._marks:
+            return down(r.start, TOP_LEVEL), up(r.end, TOP_LEVEL)
         return up(r.start, level), down(r.end, level)

@@ -172,6 +172,8 @@ class PageTable:
         done = self.cost(r, walk)
         if start >= end:
             return done
+        if walk is Walk.MARK:
+            return done  # entries stay; their types are no longer believed
         if walk is Walk.LEAFS:
             for level, runs in self._leaves.items():
                 runs.clear(down(start, level), up(end, level))
@@ -191,7 +193,7 @@ class PageTable:
             return NOTHING
         if walk is Walk.LEAFS:
             return self._leaf_cost(start, end)
-        return self._subtree_cost(start, end)
+        return self._mark_cost(start, end) if walk is Walk.MARK else self._subtree_cost(start, end)
 
     def _leaf_cost(self, start: int, end: int) -> Zap:
         visits = _entries(start, end, self.root_level)
@@ -201,6 +203,13 @@ class PageTable:
             for level, runs in self._leaves.items()
         )
         return Zap(visits, leaves, leaves, 0, int(leaves > 0))
+
+    def _mark_cost(self, start: int, end: int) -> Zap:
+        """Count the root's entries in the range, and as entries those of them that are present."""
+        level = self.root_level
+        tables = self._tables[level - 1]
+        marked = tables.count(down(start, level), up(end, level)) // frames(level)
+        return Zap(_entries(start, end, level), marked, 0, 0, int(marked > 0))
 
     def _subtree_cost(self, start: int, end: int) -> Zap:
         visits = _entries(start, end, self.root_level)

@@ -1,0 +1,97 @@
+"""Compare the model with all published cells; writes docs/validation.md and the error factors.
+
+Run: python benchmarks/validation.py
+"""
+
+import itertools
+import math
+from pathlib import Path
+
+from calibrate import BOUNDS, FITTED_VCPUS, Cells, geometric, write
+from mtrrzap.engine.simulate import Costs
+from mtrrzap.report import cost_model, published
+
+DOC = Path(__file__).parent.parent / "docs/validation.md"
+TEXT = Path(__file__).parent / "validation-text.md"
+HELD_OUT = 16
+NOISE = 1.4
+
+Ratios = dict[published.Cell, float]
+
+
+def mean_error(ratios: Ratios) -> float:
+    logs = [abs(math.log(ratio)) for ratio in ratios.values()]
+    return math.exp(sum(logs) / len(logs))
+
+
+def null(constant: float) -> Ratios:
+    """The 8-vCPU figure times a constant, against the published 16."""
+    small = published.mcycles(FITTED_VCPUS)
+    return {
+        (guest, n, row): small[guest, FITTED_VCPUS, row] * constant / mcycles
+        for (guest, n, row), mcycles in published.mcycles(HELD_OUT).items()
+    }
+
+
+def swaps(ratios: Ratios) -> list[str]:
+    """Pairs of rows of a column in the wrong order, though further apart than the noise."""
+    cells = {**published.mcycles(FITTED_VCPUS), **published.mcycles(HELD_OUT)}
+    found = []
+    for a, b in itertools.combinations(ratios, 2):
+        if a[:2] != b[:2]:
+            continue
+        apart = cells[a] / cells[b]
+        modelled = ratios[a] * cells[a] / (ratios[b] * cells[b])
+        if max(apart, 1 / apart) > NOISE and (apart > 1) != (modelled > 1):
+            found.append(f"{a[0]} {a[1]}: {a[2]} and {b[2]} ({max(apart, 1 / apart):.2f}x apart)")
+    return found
+
+
+def table(ratios: Ratios) -> list[str]:
+    cells = {**published.mcycles(FITTED_VCPUS), **published.mcycles(HELD_OUT)}
+    lines = ["| guest | vCPUs | row | published | modelled | ratio |", "|" + " --- |" * 6]
+    for (guest, n, row), ratio in ratios.items():
+        mcycles = cells[guest, n, row]
+        lines.append(f"| {guest} | {n} | {row} | {mcycles} | {mcycles * ratio:.4g} | {ratio:.2f} |")
+    return lines
+
+
+def parameters() -> list[str]:
+    lines = ["| parameter | meaning | value | unit | bounds |", "|" + " --- |" * 5]
+    for name in Costs.names():
+        says, unit = Costs.about(name)
+        low, high = BOUNDS[name]
+        value = getattr(cost_model.costs(), name)
+        lines.append(f"| `{name}` | {says} | {value:.4g} | {unit} | {low:g} to {high:g} |")
+    return lines
+
+
+def main() -> None:
+    costs = cost_model.costs()
+    fitted, held = Cells(FITTED_VCPUS).ratios(costs), Cells(HELD_OUT).ratios(costs)
+    write(costs, geometric(fitted), geometric(held))
+    ones = null(1.0)
+    best = math.exp(-sum(math.log(r) for r in ones.values()) / len(ones))
+    nulls = {"2 (twice the vCPUs)": 2.0, "4 (their square)": 4.0, f"{best:.3g} (best)": best}
+    lines = ["| what | root mean square | mean |", "| --- | --- | --- |"]
+    lines.append(f"| fitted, 8 vCPUs | x{geometric(fitted):.2f} | x{mean_error(fitted):.2f} |")
+    lines.append(f"| held out, 16 vCPUs | x{geometric(held):.2f} | x{mean_error(held):.2f} |")
+    lines += [
+        f"| null: 8 vCPUs times {name} | x{geometric(null(c)):.2f} | x{mean_error(null(c)):.2f} |"
+        for name, c in nulls.items()
+    ]
+    wrong = [f"- {each}" for each in swaps({**fitted, **held})] or ["- none"]
+    text = TEXT.read_text(encoding="utf-8")
+    for mark, part in {
+        "ERRORS": lines,
+        "CELLS": table({**fitted, **held}),
+        "ORDER": wrong,
+        "PARAMETERS": parameters(),
+    }.items():
+        text = text.replace(f"<!-- {mark} -->", "\n".join(part))
+    DOC.write_text(text, encoding="utf-8")
+    print("\n".join(lines + wrong))
+
+
+if __name__ == "__main__":
+    main()

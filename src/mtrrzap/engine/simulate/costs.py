@@ -1,0 +1,47 @@
+"""What things cost: the parameters of the model, each with a physical meaning and a unit.
+
+Their values are fitted by ``benchmarks/calibrate.py`` and live in ``data/cost-model.toml``.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def _is(says: str, unit: str) -> Any:
+    return field(metadata={"says": says, "unit": unit})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """One host and the habits of its guests."""
+
+    visit: float = _is("look at one page-table entry, nobody queueing", "cycles")
+    handoff: float = _is("pass mmu_lock, or any contended cache line, to the next vCPU", "cycles")
+    retry: float = _is(
+        "a page fault: from one attempt at mmu_lock to the next, or to a vCPU that goes on",
+        "cycles",
+    )
+    flush: float = _is("a remote TLB flush, for each vCPU that runs", "cycles")
+    free: float = _is("free one page-table page, 512 entries, with a subtree (patch 12)", "cycles")
+    leave: float = _is("one exit of the guest: a write to an MSR or CR0 without its zap", "cycles")
+    stagger: float = _is("between the arrivals of vCPUs that are woken together", "cycles")
+    again: float = _is("blocks of 2 MiB of RAM that running vCPUs use between zaps", "blocks")
+    unpaged_blocks: float = _is(
+        "blocks of 2 MiB of RAM that firmware has touched that runs without paging", "blocks"
+    )
+    firmware_blocks: float = _is(
+        "blocks of 2 MiB of RAM that firmware has touched that has paging on", "blocks"
+    )
+    kernel_blocks: float = _is("blocks of 2 MiB that a kernel has touched, per GiB", "blocks/GiB")
+    mmio_blocks: float = _is("blocks of 2 MiB with emulated devices below 4 GiB", "blocks")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the parameters in order."""
+        return tuple(f.name for f in fields(cls))
+
+    @classmethod
+    def about(cls, name: str) -> tuple[str, str]:
+        """Return what a parameter means, and its unit."""
+        found = next(f for f in fields(cls) if f.name == name)
+        return found.metadata["says"], found.metadata["unit"]

@@ -1,0 +1,108 @@
+"""``mmu_lock``, queue-fair, and the walks under it: a fluid model, exact between changes of rate.
+
+Held for write, a walk that finds somebody queueing yields after each side step (domain of
+``tdp_mmu_iter_cond_resched``): it flushes what it has cleared, passes the lock on, queues again and
+goes down from the root. So k walks that contend advance in turns, one entry each, and walks get
+through at the same rate: what one of them has left is a number of visits, and a common clock of
+visits says when it is done. The rate changes only when a walk or a faulting vCPU comes or goes.
+
+Page faults that find an invalidation in progress are retried until none is; each attempt queues for
+``mmu_lock`` as a reader. With m vCPUs at it, one attempt comes every ``retry / m`` cycles.
+"""
+
+import heapq
+from dataclasses import dataclass
+
+from mtrrzap.engine.simulate.costs import Costs
+
+
+def step(costs: Costs, walks: int, faulting: float, levels: int) -> float:
+    """Return the cycles in which each of ``walks`` contending walks visits one entry.
+
+    Alone against m faulting vCPUs, in a visit's time t come m t / retry attempts, each of which
+    makes it yield: t = visit + (m t / retry) * yield. The yield passes the lock twice and goes down
+    the levels again. At worst it yields at every entry and waits for all who queue.
+    """
+    down = levels * costs.visit
+    worst = costs.visit + down + costs.handoff * (walks + faulting)
+    if walks > 1:
+        worst += (walks - 1) * (costs.visit + down)
+        return worst
+    if not faulting:
+        return costs.visit
+    share = faulting * (2 * costs.handoff + down) / costs.retry
+    return min(worst, costs.visit / (1 - share)) if share < 1 else worst
+
+
+@dataclass(slots=True)
+class Walker:
+    """One walk under way."""
+
+    vcpu: int
+    end: float
+    """Where on the common clock of visits it is done."""
+    began: float
+
+
+class Walks:
+    """The walks that hold or want ``mmu_lock`` for write."""
+
+    def __init__(self, costs: Costs) -> None:
+        """Nobody walks."""
+        self._costs = costs
+        self._clock = 0.0  # visits that each walk has made
+        self._at = 0.0
+        self._rate = costs.visit  # cycles a visit
+        self._queue: list[tuple[float, int, Walker]] = []
+        self._number = 0
+        self._odds = 0.0
+        self._faulting = 0
+        self._levels = 4
+
+    def __len__(self) -> int:
+        """Return how many walk."""
+        return len(self._queue)
+
+    @property
+    def contended(self) -> bool:
+        """Tell if the walks under way yield, so that running vCPUs have been flushed."""
+        return len(self._queue) > 1 or self._odds > 0.5
+
+    def begin(self, now: float, vcpu: int, visits: int, levels: int, odds: float) -> None:
+        """Begin a walk; ``odds``: the chance that somebody already queues or faults."""
+        self._advance(now)
+        self._odds = 1.0 if self._queue else odds
+        self._levels = levels
+        self._number += 1
+        walker = Walker(vcpu, self._clock + visits, now)
+        heapq.heappush(self._queue, (walker.end, self._number, walker))
+        self._set_rate()
+
+    def faulting(self, now: float, vcpus: int) -> None:
+        """Say how many vCPUs would fault if their entries were gone."""
+        self._advance(now)
+        self._faulting = vcpus
+        self._set_rate()
+
+    def next_end(self) -> float:
+        """Return when the next walk will be done if nothing changes; there must be one."""
+        return self._at + (self._queue[0][0] - self._clock) * self._rate
+
+    def end(self, now: float) -> tuple[Walker, float]:
+        """Take the walk off that is done now, and return it with its odds of contention."""
+        self._advance(now)
+        _, _, walker = heapq.heappop(self._queue)
+        odds = self._odds
+        self._set_rate()
+        return walker, odds
+
+    def _advance(self, now: float) -> None:
+        if self._queue:
+            self._clock += (now - self._at) / self._rate
+        self._at = now
+
+    def _set_rate(self) -> None:
+        contended = step(self._costs, len(self._queue), self._faulting, self._levels)
+        if len(self._queue) < 2:
+            contended = self._odds * contended + (1 - self._odds) * self._costs.visit
+        self._rate = contended

@@ -1,0 +1,63 @@
+"""The timeline of one policy on one trace: who asked, who zapped, who waited for whom."""
+
+from collections.abc import Iterator
+
+from mtrrzap.engine.simulate import Result, Served
+from mtrrzap.report.compare import millions
+
+COLUMNS = (
+    *("event", "vcpu", "why", "begin", "end", "walks", "waited for"),
+    *("waiting", "walking", "yielding", "flushing", "operating"),
+)
+"""Times and cycles are modelled, in millions."""
+
+
+def lines(result: Result) -> Iterator[tuple[object, ...]]:
+    """Yield the requests in the order in which they began."""
+    for s in sorted(result.served, key=lambda s: (s.begin, s.vcpu)):
+        yield (
+            *(s.event, s.vcpu, str(s.why), f"{s.begin / 1e6:.3f}", f"{s.end / 1e6:.3f}"),
+            *(s.zaps, _whom(s), *(f"{part / 1e6:.3f}" for part in s.spent)),
+        )
+
+
+def _whom(served: Served) -> str:
+    return "-" if served.waited_for is None else f"vCPU {served.waited_for}"
+
+
+def phases(result: Result) -> Iterator[tuple[object, ...]]:
+    """Yield what each phase cost."""
+    for p in result.phases:
+        yield (
+            *(p.first, p.stage.name.lower().replace("_", " "), p.vcpus, p.running),
+            *(millions(p.spent.total), *(millions(part) for part in p.spent), millions(p.later)),
+        )
+
+
+PHASES = (
+    *("from event", "stage", "vCPUs that ask", "vCPUs that run", "cycles"),
+    *("waiting", "walking", "yielding", "flushing", "operating", "later"),
+)
+
+
+def as_data(result: Result) -> dict[str, object]:
+    """Return everything as plain data; cycles are not rounded to millions."""
+    return {
+        "modelled": True,
+        "cycles": round(result.cycles),
+        "later": round(result.later),
+        "longest_wait": round(result.longest),
+        "requests": [
+            s._asdict() | {"why": str(s.why), "spent": _rounded(s.spent._asdict())}
+            for s in result.served
+        ],
+        "phases": [
+            p._asdict() | {"stage": p.stage.name, "spent": _rounded(p.spent._asdict())}
+            for p in result.phases
+        ],
+        "vcpus": {v: _rounded(spent._asdict()) for v, spent in sorted(result.by_vcpu().items())},
+    }
+
+
+def _rounded(parts: dict[str, float]) -> dict[str, int]:
+    return {name: round(cycles) for name, cycles in parts.items()}

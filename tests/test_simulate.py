@@ -1,0 +1,107 @@
+"""Whole simulations: sums by hand, and what holds for any parameters and any guest."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtrrzap.commands.traces import shipped
+from mtrrzap.engine.simulate import Costs, Guest, Result, Spent, simulate
+from mtrrzap.guest.event import Event
+from mtrrzap.guest.trace import Trace
+from mtrrzap.kvm.policy import POLICIES, by_name
+from mtrrzap.kvm.replay import Host, replay
+from test_replay import CD, CLEAR, cr0, wrmsr
+from test_simulate_mmu_lock import COSTS
+from test_trace import HEADER
+
+RECORDINGS = dict(shipped())
+
+
+def run(trace: Trace, policy: str, costs: Costs = COSTS) -> Result:
+    guest = Guest.of(trace, Host(), 1, costs)
+    return simulate(guest, by_name(policy), replay(trace, by_name(policy)))
+
+
+def boot(*more: Event) -> Trace:
+    """One vCPU without memslots: 1 MiB at 0."""
+    header = replace(HEADER, vcpus=1, memslots=(), memory=1 << 20)
+    return Trace(header, (cr0(CLEAR), wrmsr(0x2FF, 0xC06), *more))
+
+
+def test_one_zap_by_hand() -> None:
+    """The vCPU faults its page in, its toggle walks the root, and one table a level below."""
+    found = run(boot(), "Base2")
+    toggle, write = found.served
+    visits = 128 + 512 + 512 + 512
+    assert toggle.spent == Spent(walking=10 * visits, flushing=20, operating=100)
+    assert write.spent == toggle.spent
+    assert toggle.begin == 1000  # its own faults
+    assert write.begin == toggle.end + 1000
+    assert found.cycles == 2 * (10 * visits + 120)
+    assert found.longest == 0
+
+
+def test_a_policy_that_asks_for_nothing_costs_nothing() -> None:
+    found = run(boot(), "v6.11")
+    assert (found.cycles, found.later, found.served) == (0, 0, ())
+
+
+def test_lazy_marks_the_root_and_pays_later() -> None:
+    found = run(boot(), "lazy")
+    assert found.served[0].spent == Spent(walking=10 * 128, flushing=20, operating=100)
+    # One block, four page-table pages of 512 entries each: after each zap, and at the end.
+    once = 50 + 4 * 512 * 10
+    assert found.last == once
+    assert found.later >= 2 * once
+
+
+def test_subtrees_are_cleared_from_the_top() -> None:
+    found = run(boot(cr0(CD)), "Base2+12")
+    # 128 of the root, 512 below; one entry of 1 GiB with its two page-table pages; two holds.
+    expected = Spent(walking=6400, flushing=20 + 2 * 500, operating=200)
+    assert found.served[0].spent == expected
+
+
+@pytest.mark.parametrize("policy", ["Base2", "+9", "+9+10", "review", "ticket", "Base2+12", "lazy"])
+@pytest.mark.parametrize("name", ["seabios-8", "ovmf-8"])
+def test_every_request_is_served_and_its_parts_add_up(name: str, policy: str) -> None:
+    trace = RECORDINGS[name]
+    found = run(trace, policy)
+    asked = list(replay(trace, by_name(policy)))
+    assert sorted(s.event for s in found.served) == [r.event for r in asked]
+    for s in found.served:
+        assert s.end >= s.begin
+        assert min(s.spent) >= 0
+        assert s.spent.total == pytest.approx(s.end - s.begin)
+    assert found.cycles == pytest.approx(sum(p.spent.total for p in found.phases))
+    assert found.cycles == pytest.approx(sum(part.total for part in found.by_vcpu().values()))
+
+
+def test_serialised_zaps_are_walked_less_often() -> None:
+    walks = {
+        policy: sum(s.zaps for s in run(RECORDINGS["ovmf-8"], policy).served)
+        for policy in ("Base2", "+9")
+    }
+    assert walks["Base2"] == 74
+    assert walks["+9"] < 74
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    policy=st.sampled_from([p.name for p in POLICIES]),
+    visit=st.floats(1, 500),
+    handoff=st.floats(1, 5000),
+    retry=st.floats(100, 20_000),
+    stagger=st.floats(0, 1e6),
+)
+def test_any_parameters_give_the_same_answer_twice(
+    policy: str, visit: float, handoff: float, retry: float, stagger: float
+) -> None:
+    costs = replace(COSTS, visit=visit, handoff=handoff, retry=retry, stagger=stagger)
+    trace = RECORDINGS["seabios-8"]
+    first, second = run(trace, policy, costs), run(trace, policy, costs)
+    assert first == second
+    assert len(first.served) == len(list(replay(trace, by_name(policy))))
+    assert first.longest <= first.cycles

@@ -58,6 +58,8 @@ class ZapArray(SharedObject):
 
     entries: int
     purges: bool
+    verbs = {"add": 2, "take": 0}  # noqa: RUF012
+    of_ranges = True
 
     def __init__(self, guard: Spinlock, entries: int = ENTRIES, *, purges: bool = True) -> None:
         """Start empty. ``purges=False`` drops what does not fit: for tests of *capacity* only."""

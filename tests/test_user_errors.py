@@ -46,6 +46,7 @@ def refused(file: Path, *options: str) -> str:
         ("Operation(vm.flag, 'frob', (1,))", "flag.frob with 1 arguments is no operation"),
         ("Operation(vm.flag, 'store', 1)", "an operation made by hand"),
         ("vm.turn.reached(None)", "turn.reached(None, 0): TypeError"),
+        ("exit(0)", "the file ends the program (SystemExit)"),
     ],
 )
 def test_a_wrong_step_names_its_yield(step: str, says: str, tmp_path: Path) -> None:

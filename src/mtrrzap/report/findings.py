@@ -35,6 +35,8 @@ def findings() -> str:
     verdicts = {}
     for name, row in PROTOCOLS.items():
         verdicts[name] = check(scenario(row, 2, 1, alloc_fails=row.allocates))
+        if verdicts[name][-1].interrupted:
+            raise KeyboardInterrupt
     parts.append(_summary(verdicts))
     parts.append(_without_failure())
     parts.append(_work())
@@ -96,6 +98,8 @@ def _work() -> str:
         cells = []
         for vcpus, requests in _SIZES:
             found = work.measure(scenario(row, vcpus, requests))
+            if found.cut:
+                raise KeyboardInterrupt  # there is no other reason
             cells.append(f"zaps {found.zaps}, waiting {found.waiting}")
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

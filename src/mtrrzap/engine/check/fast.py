@@ -13,7 +13,7 @@ from mtrrzap.engine.check import kernel
 from mtrrzap.engine.check.explore import Progress, schedule
 from mtrrzap.engine.check.model import Entry, Model, State
 from mtrrzap.engine.check.properties import deadlock
-from mtrrzap.engine.check.result import Choice, Exploration, Found, Limits
+from mtrrzap.engine.check.result import INTERRUPTED, Choice, Exploration, Found, Limits
 from mtrrzap.engine.check.stepper import Stepper
 
 _WORD = 63
@@ -224,16 +224,16 @@ class FastSearch:
                     break
                 result.cut = self._after(status, started)
         except KeyboardInterrupt:
-            result.cut = "interrupted"
+            result.cut = INTERRUPTED
         except OverflowError as error:
             result.cut = str(error)
         return self._finish(result, time.perf_counter() - started)
 
     def _begin(self) -> None:
-        room = _FIRST_ROOM
+        room = min(_FIRST_ROOM, self._most())
         self._states = np.empty(room * self.words, np.int64)
         self._parents = np.empty(room, np.uint32)
-        self._hash(2 * room)
+        self._hash(2 * _FIRST_ROOM)
         first = self._stepper.canonical(self._model.initial)
         self._fit_layout()
         for field, number in enumerate(first):
@@ -245,6 +245,13 @@ class FastSearch:
         self._control[kernel.LEVEL_END] = 1
         self._control[kernel.PAUSE_AT] = 0
         kernel.rebuild(self._states, 1, self._table, self._slots, self.words)
+
+    def _most(self) -> int:
+        """Return the room that the limit of states leaves: a batch more, all that it overshoots."""
+        states = self._limits.states
+        if states is None:
+            return 1 << 32
+        return states + kernel.BATCH * self._model.vcpus * self._tables.option_field.shape[1]
 
     def _hash(self, slots: int) -> None:
         self._slots = slots
@@ -273,8 +280,8 @@ class FastSearch:
         elif status == kernel.FOUND:
             return "every violation asked for was found"
         else:
-            return self._pause(time.perf_counter() - started)
-        return None
+            return self._pause(time.perf_counter() - started) or self._limits.late(started)
+        return self._limits.late(started)
 
     def _pause(self, seconds: float) -> str | None:
         count, at = int(self._control[kernel.COUNT]), int(self._control[kernel.AT])
@@ -284,8 +291,6 @@ class FastSearch:
         limits = self._limits
         if limits.states is not None and count >= limits.states:
             return f"limit of {limits.states:,} states"
-        if limits.seconds is not None and seconds > limits.seconds:
-            return f"limit of {limits.seconds:g} s"
         return None
 
     def _grow(self) -> str | None:
@@ -293,10 +298,11 @@ class FastSearch:
         limits = self._limits
         if limits.states is not None and count >= limits.states:
             return f"limit of {limits.states:,} states"
-        if limits.bytes is not None and 3 * self._bytes() > limits.bytes:
-            return f"limit of {limits.bytes / 1e9:.1f} GB of memory"
+        big = limits.big(3 * self._bytes())
+        if big:
+            return big
         try:
-            room = 2 * len(self._parents)
+            room = min(2 * len(self._parents), self._most())
             if room >= 1 << 32:
                 return "4 billion states"
             self._states = np.resize(self._states, room * self.words)

@@ -115,3 +115,29 @@ def test_a_frozen_local_that_holds_a_list_is_no_error(tmp_path: Path) -> None:
     done = CliRunner().invoke(APP, [f"{file}:f", "-p", "lost zap"])
     assert done.exit_code == 0
     assert done.stdout.splitlines()[3].split()[:3] == ["lost", "zap", "holds"]
+
+
+def test_a_drawing_that_fails_names_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "f.py"
+    file.write_text(
+        HEAD + "class Mine(Atomic):\n"
+        "    def draw(self, value):\n"
+        "        return 1 / 0\n"
+        "class W(V):\n"
+        "    mine = Mine(0)\n"
+        "def f(vm: W, ranges):\n"
+        "    yield vm.mine.load()\n"
+    )
+    error = CliRunner().invoke(APP, [f"{file}:f", "-p", "lost zap"]).exception
+    assert str(error) == f"{file}:{FIRST + 2}: ZeroDivisionError: division by zero"
+
+
+def test_a_replayed_protocol_that_exits_is_an_error(tmp_path: Path) -> None:
+    file, schedule = tmp_path / "f.py", tmp_path / "f.schedule"
+    file.write_text(f"{HEAD}def f(vm: V, ranges):\n    yield vm.flag.load()\n    exit(0)\n")
+    schedule.write_text(
+        f"# mtrrzap schedule 1\nprotocol: {file}:f\nshows: lost zap\nalloc-fails: no\n"
+        "memory: sc\nforever: no\nvcpu 0: 0x0-0x100\n\n0 flag.load() = 0\n"
+    )
+    error = CliRunner().invoke(APP, ["--replay", str(schedule)]).exception
+    assert str(error) == f"{schedule}: its protocol ends the program (SystemExit)"

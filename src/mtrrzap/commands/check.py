@@ -162,11 +162,15 @@ def _results(worlds: list[tuple[str, Scenario]], options: Options) -> Results:
         if stopped:
             verdicts = undecided(world, [p for p in PROPERTIES if p in options.properties])
         else:
-            with blamed(Path(name.rpartition(":")[0])):
+            with blamed(_file(name)):
                 verdicts = put(world, options)
         results.append((name, verdicts))
         stopped = any(each.interrupted for each in verdicts)
     return results
+
+
+def _file(name: str) -> Path:
+    return Path(name.rpartition(":")[0])
 
 
 def again(path: Path) -> None:
@@ -181,7 +185,10 @@ def again(path: Path) -> None:
         raise UserError(
             f"cannot be read: {error.strerror}", place=str(path), mend="name a schedule file"
         ) from error
-    shown = replay(text, str(path), load)
+    try:
+        shown = replay(text, str(path), load)
+    except SystemExit as error:
+        raise UserError("its protocol ends the program (SystemExit)", place=str(path)) from error
     sys.stdout.write(drawn(shown, shown.scenario.protocol.name))
     raise typer.Exit(1)
 
@@ -226,7 +233,9 @@ def _print(results: Results, *, json_: bool, brief: bool) -> None:
     for name, verdicts in results:
         for verdict in verdicts:
             if verdict.counterexample and not brief:
-                sys.stdout.write("\n" + drawn(verdict.counterexample, name))
+                with blamed(_file(name)):
+                    text = drawn(verdict.counterexample, name)
+                sys.stdout.write("\n" + text)
 
 
 def _write(results: Results, into: Path) -> None:

@@ -1,8 +1,11 @@
 import pytest
 
 from mtrrzap.commands.protocols import load
-from mtrrzap.engine.check.check import check
+from mtrrzap.engine.check.check import Counterexample, Options, check
+from mtrrzap.engine.check.result import Choice
 from mtrrzap.engine.check.scenario import scenario
+from mtrrzap.engine.check.strategies.replay import model_for
+from mtrrzap.engine.check.trace import Line, trace
 from mtrrzap.protocol import EVERYTHING, PROTOCOLS
 from mtrrzap.report.counterexample import WIDTH, drawn
 
@@ -58,3 +61,47 @@ def test_nothing_is_wider_than_a_mail(name: str, vcpus: int) -> None:
             lines = drawn(verdict.counterexample, name).splitlines()
             assert max(map(len, lines)) <= WIDTH
             assert all(line == line.rstrip() for line in lines)
+
+
+def many(vcpus: int) -> list[str]:
+    """Every vCPU allocates, one after the other."""
+    world = scenario(load("v4"), vcpus, 1)
+    steps = tuple(Choice(vcpu, 0) for vcpu in range(vcpus))
+    return drawn(Counterexample(world, "lost zap", steps), "v4").splitlines()
+
+
+def test_many_vcpus_share_one_column() -> None:
+    assert many(12)[2:10] == [
+        "vCPU                  | lock:free",
+        "                      | list:empty",
+        "                      | zapping=0",
+        "---- ---------------- | ------------",
+        "   0 asks for [0,~0)  |",
+        "   0 kmalloc() = True |",
+        "   1 asks for [0,~0)  |",
+        "   1 kmalloc() = True |",
+    ]
+    assert many(12)[-3:-1] == ["  11 asks for [0,~0)  |", "  11 kmalloc() = True |"]
+
+
+def test_few_vcpus_have_a_column_each() -> None:
+    assert many(5)[2].startswith("vCPU 0           vCPU 1           vCPU 2 ")
+    assert many(6)[2].startswith("vCPU   ")
+
+
+def test_vcpus_are_numbered_as_the_user_gave_their_ranges() -> None:
+    one, other = ((0x1000, 0x2000),), ((0x100, 0x200),)
+    world = scenario(load("v4"), 3, 1, ranges=(one, other))
+    assert world.requests == ((one,), (other,), (one,))
+    found = check(world, Options(properties=("lost zap",)))[0].counterexample
+    assert found is not None
+    assert found.scenario.requests == world.requests
+    text = drawn(found, "v4")
+    asked = {line.vcpu: line.calls for line in _lines(found) if line.calls}
+    assert asked == {v: ("[0x1000,0x2000)", "[0x100,0x200)")[v % 2] for v in asked}
+    assert "and no zap that started after it asked has finished" in text
+
+
+def _lines(found: Counterexample) -> tuple[Line, ...]:
+    model, stepper = model_for(found.scenario, found.prop)
+    return trace(model, found.schedule, stepper=stepper).lines

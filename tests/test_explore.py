@@ -245,7 +245,9 @@ def test_ctrl_c_says_how_far_it_got() -> None:
 
 def test_symmetry_needs_equal_requests() -> None:
     world = scenario(load("review"), 3, 1, ranges=(((0, 0x100),), ((0x100, 0x200),)))
-    assert world.groups() == (0, 0, 1)
+    assert world.groups() == (0, 1, 0)
+    world, order = world.together()
+    assert (world.groups(), order) == ((0, 0, 1), (0, 2, 1))
     assert replace(world, forever=True).groups() == (0, 1, 2)
     assert world.watching(0).groups() == (0, 1, 2)
     assert scenario(load("review"), 3, 1, ranges=((EVERYTHING,),)).groups() == (0, 0, 0)

@@ -3,6 +3,7 @@ import pytest
 import broken_protocols
 from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check.properties.work import Span, measure
+from mtrrzap.engine.check.result import Limits
 from mtrrzap.engine.check.scenario import scenario
 from mtrrzap.protocol.registry import protocol
 
@@ -64,6 +65,6 @@ def test_a_loop_that_zaps_has_no_worst_case() -> None:
 
 
 def test_a_search_that_was_cut_measures_nothing() -> None:
-    found = measure(scenario(load("review"), 3, 1), limit=10)
+    found = measure(scenario(load("review"), 3, 1), limit=Limits(states=10))
     assert found.cut == "limit of 10 states"
     assert found.waiting is None

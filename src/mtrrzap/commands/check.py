@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mtrrzap.commands.protocols import load
-from mtrrzap.engine.check.check import PROPERTIES, Options, Verdict, exit_status
+from mtrrzap.commands.protocols import blamed, load
+from mtrrzap.engine.check.check import PROPERTIES, Options, Verdict, exit_status, undecided
 from mtrrzap.engine.check.check import check as put
 from mtrrzap.engine.check.explore import Progress
 from mtrrzap.engine.check.result import Limits
-from mtrrzap.engine.check.scenario import Request, scenario
+from mtrrzap.engine.check.scenario import Request, Scenario, scenario
 from mtrrzap.engine.check.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.engine.check.strategies.replay import parse_range, replay, written
 from mtrrzap.errors import UserError
@@ -22,6 +26,8 @@ from mtrrzap.protocol import EVERYTHING, PROTOCOLS
 from mtrrzap.report.counterexample import drawn
 from mtrrzap.report.findings import findings
 from mtrrzap.report.verdicts import as_json, table
+
+Results = list[tuple[str, list[Verdict]]]
 
 Names = Annotated[
     list[str] | None,
@@ -50,9 +56,9 @@ StrategyName = Annotated[
 ]
 Runs = Annotated[int, typer.Option(help="Executions of random and pct.")]
 Seed = Annotated[int, typer.Option(help="Seed of random and pct.")]
-MaxStates = Annotated[int | None, typer.Option(help="Stop after so many states.")]
-MaxSeconds = Annotated[float | None, typer.Option(help="Stop each search after so long.")]
-MaxGb = Annotated[float, typer.Option(help="Stop when the states take so many gigabytes.")]
+MaxStates = Annotated[int | None, typer.Option(help="Stop each search after so many states.")]
+MaxSeconds = Annotated[float | None, typer.Option(help="Stop each search after so many seconds.")]
+MaxGb = Annotated[float, typer.Option(help="Stop a search whose states take so many gigabytes.")]
 First = Annotated[
     bool, typer.Option("--first", help="Stop as soon as all that was asked for is violated.")
 ]
@@ -95,7 +101,7 @@ def check(
     """Explore every interleaving of the vCPUs, and say which properties hold.
 
     Exit status: 0 everything asked for holds; 1 something is violated, or a search was cut short
-    and so proves nothing; 2 bad usage.
+    and so proves nothing; 2 bad usage; 130 Ctrl-C, with what was seen until then.
     """
     if findings_:
         sys.stdout.write(findings())
@@ -104,31 +110,67 @@ def check(
         again(replay_)
     if engine not in ("auto", "python", "numba"):
         raise UserError(f"no engine is called {engine!r}", mend="use auto, python or numba")
+    if runs < 1:
+        raise UserError(f"--runs {runs}", mend="ask for at least one")
     options = Options(
         properties=tuple(properties or PROPERTIES),
         symmetry=symmetry,
         engine=engine,
-        limits=Limits(states=max_states, seconds=max_seconds, bytes=int(max_gb * 1e9)),
+        limits=_limits(max_states, max_seconds, max_gb),
         strategy=_strategy(strategy, seed),
         runs=runs,
         progress=progress_line() if sys.stderr.isatty() else None,
         first=first,
     )
-    results = []
-    for name in protocols or PROTOCOLS:
-        world = scenario(
-            load(name),
-            vcpus,
-            requests,
-            ranges=_ranges(ranges),
-            alloc_fails=alloc_fails,
-            memory=memory,
+    worlds = [
+        (
+            name,
+            scenario(
+                load(name),
+                vcpus,
+                requests,
+                ranges=_ranges(ranges),
+                alloc_fails=alloc_fails,
+                memory=memory,
+            ),
         )
-        results.append((name, put(world, options)))
+        for name in protocols or PROTOCOLS
+    ]
+    if schedules is not None:
+        _make(schedules)
+    results = _results(worlds, options)
     _print(results, json_=json_, brief=brief)
     if schedules is not None:
         _write(results, schedules)
     raise typer.Exit(exit_status([each for _, verdicts in results for each in verdicts]))
+
+
+def _limits(states: int | None, seconds: float | None, gigabytes: float) -> Limits:
+    if states is not None and states < 1:
+        raise UserError(f"--max-states {states}", mend="ask for at least one, or leave it out")
+    for option, value in (("--max-seconds", seconds), ("--max-gb", gigabytes)):
+        if value is not None and not 0 <= value < math.inf:
+            raise UserError(f"{option} {value}", mend="give a number, 0 or more")
+    return Limits(states=states, seconds=seconds, bytes=int(gigabytes * 1e9))
+
+
+def _results(worlds: list[tuple[str, Scenario]], options: Options) -> Results:
+    """Put every protocol to the properties; after Ctrl-C, none of the rest."""
+    results: Results = []
+    stopped = False
+    for name, world in worlds:
+        if stopped:
+            verdicts = undecided(world, [p for p in PROPERTIES if p in options.properties])
+        else:
+            with blamed(_file(name)):
+                verdicts = put(world, options)
+        results.append((name, verdicts))
+        stopped = any(each.interrupted for each in verdicts)
+    return results
+
+
+def _file(name: str) -> Path:
+    return Path(name.rpartition(":")[0])
 
 
 def again(path: Path) -> None:
@@ -143,7 +185,10 @@ def again(path: Path) -> None:
         raise UserError(
             f"cannot be read: {error.strerror}", place=str(path), mend="name a schedule file"
         ) from error
-    shown = replay(text, str(path), load)
+    try:
+        shown = replay(text, str(path), load)
+    except SystemExit as error:
+        raise UserError("its protocol ends the program (SystemExit)", place=str(path)) from error
     sys.stdout.write(drawn(shown, shown.scenario.protocol.name))
     raise typer.Exit(1)
 
@@ -178,7 +223,7 @@ def progress_line() -> Progress:
     return show
 
 
-def _print(results: list[tuple[str, list[Verdict]]], *, json_: bool, brief: bool) -> None:
+def _print(results: Results, *, json_: bool, brief: bool) -> None:
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
     if json_:
@@ -188,15 +233,36 @@ def _print(results: list[tuple[str, list[Verdict]]], *, json_: bool, brief: bool
     for name, verdicts in results:
         for verdict in verdicts:
             if verdict.counterexample and not brief:
-                sys.stdout.write("\n" + drawn(verdict.counterexample, name))
+                with blamed(_file(name)):
+                    text = drawn(verdict.counterexample, name)
+                sys.stdout.write("\n" + text)
 
 
-def _write(results: list[tuple[str, list[Verdict]]], into: Path) -> None:
-    into.mkdir(parents=True, exist_ok=True)
+def _write(results: Results, into: Path) -> None:
     for name, verdicts in results:
         for verdict in verdicts:
             if verdict.counterexample:
                 stem = Path(name.rpartition(":")[0]).stem if name.endswith(".py") else name
                 stem = stem.replace("/", "_").replace(":", "_")
                 file = into / f"{stem}.{verdict.prop.replace(' ', '-')}.schedule"
-                file.write_text(written(verdict.counterexample, name), encoding="utf-8")
+                text = written(verdict.counterexample, name)
+                with _refused(file):
+                    file.write_text(text, encoding="utf-8")
+
+
+def _make(directory: Path) -> None:
+    """Make the directory of the schedules before the search, so that none is in vain."""
+    with _refused(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+
+
+@contextmanager
+def _refused(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot be written: {error.strerror}", place=str(place), mend="name a directory"
+        ) from error

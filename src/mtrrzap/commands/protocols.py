@@ -3,6 +3,8 @@
 import importlib.util
 import inspect
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -31,7 +33,8 @@ def load(name: str) -> Protocol:
         raise UserError(f"there is no function {function!r}", place=path)
     if not inspect.isfunction(call):
         raise UserError(f"{function!r} is no function", place=path)
-    return protocol(call, path)
+    with blamed(Path(path)):
+        return protocol(call, path)
 
 
 def _module(path: Path) -> ModuleType:
@@ -40,22 +43,42 @@ def _module(path: Path) -> ModuleType:
         raise UserError("no such file", place=str(path))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # so that annotations of the file's own classes resolve
-    try:
+    with blamed(path, loading=True):
         spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:
-        line = _line(error, path)
-        raise UserError(f"{type(error).__name__}: {error}", place=f"{path}:{line}") from error
     return module
 
 
-def _line(error: Exception, path: Path) -> int:
-    if isinstance(error, SyntaxError):
-        return error.lineno or 0
-    line, trace = 0, error.__traceback__
+@contextmanager
+def blamed(path: Path, *, loading: bool = False) -> Iterator[None]:
+    """Turn what a user's file raises, or its exit, into one line that names the file's line.
+
+    An error that did not come through the file passes, unless the file is ``loading``.
+
+    Raises:
+        UserError: naming the file and the line.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        line = _line(error, path)
+        if line is None and not loading:
+            raise
+        what = f"{type(error).__name__}: {error}"
+        if isinstance(error, SystemExit):
+            what = "the file ends the program (SystemExit)"
+        raise UserError(what, place=f"{path}:{line or 1}") from error
+
+
+def _line(error: BaseException, path: Path) -> int | None:
+    """Return the line of the file at which an error came up, or None if it did not."""
+    names = (str(path), str(path.absolute()))
+    if isinstance(error, SyntaxError) and error.filename in names:
+        return error.lineno or 1
+    line, trace = None, error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
+        if trace.tb_frame.f_code.co_filename in names:
             line = trace.tb_lineno
         trace = trace.tb_next
     return line

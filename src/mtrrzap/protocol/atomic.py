@@ -13,6 +13,7 @@ class Atomic(SharedObject):
     """``atomic_t``, or a flag that is read with ``READ_ONCE()`` outside its lock."""
 
     start: Hashable
+    verbs = {"load": 0, "store": 1, "cmpxchg": 2, "wait_until": 1}  # noqa: RUF012
 
     def __init__(self, initial: Hashable = 0) -> None:
         """Start with ``initial``."""
@@ -74,6 +75,7 @@ class Sequence(SharedObject):
     """A counter that only grows (``unsigned long``, compared as ``time_after_eq()`` compares)."""
 
     first: int
+    verbs = {"load": 0, "advance": 0, "post": 1, "reached": 2, "wait_reached": 2}  # noqa: RUF012
 
     def __init__(self, initial: int, guard: Spinlock | None = None) -> None:
         """Start at ``initial``; with ``guard`` it is a plain variable, without it is an atomic."""

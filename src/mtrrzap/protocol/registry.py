@@ -44,19 +44,52 @@ def protocol(call: Call, source: str, *, allocates: bool = True) -> Protocol:
     place = f"{inspect.getsourcefile(call)}:{call.__code__.co_firstlineno}"
     if not inspect.isgeneratorfunction(call):
         raise UserError(f"{name} is no generator function", place=place, mend="yield operations")
-    parameters = list(inspect.signature(call).parameters)
+    parameters = list(inspect.signature(call).parameters.values())
+    by_place = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     if len(parameters) != 2:
         raise UserError(
             f"{name} takes {len(parameters)} parameters", place=place, mend="take (vm, ranges)"
         )
-    vm = typing.get_type_hints(call).get(parameters[0])
+    if not {each.kind for each in parameters} <= by_place:
+        raise UserError(f"{name} cannot be called", place=place, mend="take (vm, ranges)")
+    vm = _annotated(call, parameters[0].name, place)
     if not (isinstance(vm, type) and issubclass(vm, SharedState)):
         raise UserError(
             f"{name} does not say which VM it works on",
             place=place,
-            mend=f"annotate it: {parameters[0]}: Vm, a class of mtrrzap.protocol.Vm",
+            mend=f"annotate it: {parameters[0].name}: Vm, a class of mtrrzap.protocol.Vm",
         )
+    for each in vm.objects():
+        if not _hashable(each.initial):
+            raise UserError(
+                f"{vm.__name__}.{each.name} starts with {each.initial!r}, which can change",
+                place=place,
+                mend="an object's value must be immutable and hashable",
+            )
     return Protocol(name=name, call=call, vm=vm, allocates=allocates, source=source)
+
+
+def _annotated(call: Call, parameter: str, place: str) -> Any:
+    """Return what a parameter's annotation means; the other annotations are not looked at."""
+    annotation = call.__annotations__.get(parameter)
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return typing.get_type_hints(call)[parameter]
+    except Exception as error:
+        raise UserError(
+            f"an annotation of {call.__name__} means nothing: {error}",
+            place=place,
+            mend="import the class that it names, or define it before",
+        ) from error
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except Exception:
+        return False
+    return True
 
 
 PROTOCOLS: dict[str, Protocol] = {

@@ -1,8 +1,9 @@
-"""``review``: what the review of 25 August 2023 asks for, to the letter.
+"""``review``: what the review of 25 August 2023 asks for.
 
 A static array of 16 entries of 8 bytes instead of an allocated list (see ``zap_array``): sorted by
 start, merged when drained, one entry for all fixed MTRRs; when the other 15 fill up the array is
 purged and everything is queued, through the same mechanism, so that other vCPUs see it and wait.
+One thing is added: a range that an entry covers already is not queued again (see ``zap_array``).
 *Add* has one exit. The review says nothing about ``zapping``; this takes the bool under the lock of
 the same reviewer's sketch, because with v4's flag the array would lose zaps as v4's list does.
 """

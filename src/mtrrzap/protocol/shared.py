@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Mapping
+from typing import Any, ClassVar
 
 from mtrrzap.errors import UserError
-from mtrrzap.protocol.operation import RELAXED, Operation, Order, Outcome
+from mtrrzap.protocol.operation import EVERYTHING, RELAXED, Operation, Order, Outcome
 
 
 class SharedObject:
@@ -19,6 +19,10 @@ class SharedObject:
 
     name: str = "?"
     guard: Spinlock | None = None
+    verbs: ClassVar[Mapping[str, int]] = {}
+    """What a protocol may yield, with the number of arguments; a class without takes anything."""
+    of_ranges: ClassVar[bool] = False
+    """Whether two arguments are always a range of gfns."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Take the name that the VM's class gives to this object."""
@@ -53,6 +57,25 @@ class SharedObject:
         """Return the largest number of outcomes that ``operation`` has on any value."""
         return 1
 
+    def refuses(self, operation: Operation) -> str | None:
+        """Say what is wrong with an operation as a protocol yields it, if something is."""
+        verb, args = operation.verb, operation.args
+        if not isinstance(args, tuple) or not isinstance(operation.order, Order):
+            return "an operation made by hand: use the methods of its object"
+        try:
+            hash(args)
+        except TypeError:
+            return f"{self.name}.{verb} is given {args!r}, which can change and cannot be hashed"
+        owner = next(each for each in type(self).__mro__ if "effect" in vars(each))
+        verbs: Mapping[str, int] = vars(owner).get("verbs", {})
+        if verbs and verbs.get(verb) != len(args):
+            known = ", ".join(verbs)
+            return f"{self.name}.{verb} with {len(args)} arguments is no operation: {known} are"
+        if self.of_ranges and len(args) == 2 and not is_range(*args):
+            shown = " to ".join(map(repr, args))
+            return f"{self.name}.{verb} of {shown}: no range of gfns, 0 <= start < end <= 2^52"
+        return None
+
     def problem(self, value: Any, operation: Operation, after: Any) -> str | None:  # noqa: ARG002
         """Say what this step loses that it must not lose (see *capacity*), if it does."""
         return None
@@ -77,6 +100,8 @@ class Spinlock(SharedObject):
     The kernel's spinlock queues its waiters. An engine for which that matters (starvation, time)
     lets a vCPU ``join`` first: then the value is the queue, whose head may take the lock.
     """
+
+    verbs = {"lock": 0, "unlock": 0}  # noqa: RUF012
 
     @property
     def initial(self) -> Hashable:
@@ -140,6 +165,12 @@ def _argument(argument: Hashable) -> str:
     if isinstance(argument, int) and not isinstance(argument, bool) and argument > 9:
         return "~0" if argument == 1 << 52 else f"{argument:#x}"
     return str(argument)
+
+
+def is_range(start: Any, end: Any) -> bool:
+    """Say whether ``[start, end)`` is a range of gfns with at least one frame in it."""
+    numbers = isinstance(start, int) and isinstance(end, int)
+    return numbers and 0 <= start < end <= EVERYTHING[1]
 
 
 def show_range(start: int, end: int) -> str:

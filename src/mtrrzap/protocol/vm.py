@@ -16,6 +16,9 @@ class Mmu(SharedObject):
     ``zap_end``, because what other vCPUs do in between is what it is about.
     """
 
+    verbs = {"zap": 2}  # noqa: RUF012
+    of_ranges = True
+
     @property
     def initial(self) -> Hashable:
         """The MMU has no value here: which zap began when is the business of a property."""
@@ -37,6 +40,8 @@ class Mmu(SharedObject):
 
 class Allocator(SharedObject):
     """``kmalloc()`` of one list entry: the result says whether it worked."""
+
+    verbs = {"alloc": 0}  # noqa: RUF012
 
     @property
     def initial(self) -> Hashable:

@@ -16,6 +16,9 @@ class ZapList(SharedObject):
     already, with the same start and end, is dropped.
     """
 
+    verbs = {"add": 2, "pop_first": 0, "clear": 0}  # noqa: RUF012
+    of_ranges = True
+
     def __init__(self, guard: Spinlock) -> None:
         """Start empty; ``guard`` is the list's spinlock."""
         self._init(guard=guard)

@@ -1,6 +1,8 @@
 """A counterexample as the kernel list draws it: one column a vCPU, time downwards.
 
-The shared state stands at the right margin, and only what a step changed. At most 100 columns.
+The shared state stands at the right margin, and only what a step changed. At most 100 columns:
+where they would leave a vCPU less than 14, all share one, and every line begins with its vCPU's
+number.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from mtrrzap.engine.check.trace import Line, Trace, trace
 WIDTH = 100
 _MARGIN = 24
 _NARROW = 14
+_NUMBER = "vCPU "
 
 
 def drawn(shown: Counterexample, protocol: str) -> str:
@@ -47,17 +50,26 @@ class _Table:
         widest = max((len(text) for line in run.lines for text in _texts(line)), default=8)
         columns = max(1, len(self._vcpus))
         room = (WIDTH - self._margin - 2) // columns - 1
-        self._column = max(_NARROW, min(room, widest)) if room >= _NARROW else room
-        self.width = min(WIDTH, columns * (self._column + 1) + 2 + self._margin)
+        self._one = room < _NARROW
+        """Whether the vCPUs share one column, with their numbers before it."""
+        if self._one:
+            columns, room = 1, WIDTH - self._margin - 2 - len(_NUMBER) - 1
+        self._column = max(_NARROW, min(room, widest))
+        before = len(_NUMBER) if self._one else 0
+        self.width = min(WIDTH, before + columns * (self._column + 1) + 2 + self._margin)
 
     def head(self) -> list[str]:
         """Return the names of the columns, and the shared state at the start."""
-        names = "".join(f"vCPU {vcpu}".ljust(self._column + 1) for vcpu in self._vcpus)
+        vcpus = self._vcpus[:1] if self._one else self._vcpus
+        names = "".join(f"vCPU {vcpu}".ljust(self._column + 1) for vcpu in vcpus)
+        rule = "".join("-" * self._column + " " for _ in vcpus)
+        if self._one:
+            names = _NUMBER + " " * (self._column + 1)
+            rule = "-" * (len(_NUMBER) - 1) + " " + rule
         state = [text for each in self._run.before for text in self._wrapped(each, self._margin)]
-        rule = "".join("-" * self._column + " " for _ in self._vcpus) + "| " + "-" * self._margin
         first = names + "| " + (state[0] if state else "")
         blank = " " * len(names)
-        return [first, *(f"{blank}| {text}" for text in state[1:]), rule]
+        return [first, *(f"{blank}| {text}" for text in state[1:]), f"{rule}| {'-' * self._margin}"]
 
     def rows(self, line: Line) -> list[str]:
         """Return the lines of one step."""
@@ -69,10 +81,16 @@ class _Table:
         margin = [""] * max(0, min(first, len(inside) - len(margin))) + margin
         for i in range(max(len(inside), len(margin))):
             text = inside[i] if i < len(inside) else ""
-            cells = [" " * (self._column + 1)] * len(self._vcpus)
-            cells[at] = text.ljust(self._column + 1)
-            rows.append("".join(cells) + "| " + (margin[i] if i < len(margin) else ""))
+            rows.append(self._cells(at, text) + "| " + (margin[i] if i < len(margin) else ""))
         return rows
+
+    def _cells(self, at: int, text: str) -> str:
+        cell = text.ljust(self._column + 1)
+        if self._one:
+            return f"{self._vcpus[at]:>{len(_NUMBER) - 1}} {cell}"
+        cells = [" " * (self._column + 1)] * len(self._vcpus)
+        cells[at] = cell
+        return "".join(cells)
 
     def _wrapped(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)

@@ -2,45 +2,70 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
-from mtrrzap.engine.check.check import MEASURED, Verdict
+from mtrrzap.engine.check.check import Verdict
 from mtrrzap.engine.check.strategies.replay import written
 
+WIDTH = 100
+_NAME = 24
+_BELOW = " " * 4
+_NARROW = 24
 _HEADS = ("protocol", "property", "verdict", "states", "transitions", "time", "")
 
 
 def table(results: list[tuple[str, list[Verdict]]]) -> str:
-    """Render one line for each protocol and property."""
+    """Render one row for each protocol and property, in at most 100 columns.
+
+    A name too long for its column has a line of its own. A row's world is that of the row above,
+    unless it names another.
+    """
     rows: list[tuple[str, ...]] = [_HEADS]
     for name, verdicts in results:
+        world = ""
         for verdict in verdicts:
-            rows.append(_row(name, verdict))
-            name = ""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADS))]
+            rows.append(_row(name, verdict, named=verdict.world != world))
+            name, world = "", verdict.world
+    short = [each if len(each) <= _NAME else "" for each, *_ in rows]
+    widths = [max(map(len, short))]
+    widths += [max(len(row[i]) for row in rows) for i in range(1, len(_HEADS) - 1)]
     lines = []
-    for number, row in enumerate(rows):
+    for number, (name, row) in enumerate(zip(short, rows, strict=True)):
+        if row[0] != name:
+            lines += textwrap.wrap(row[0], WIDTH)
         cells = [
             cell.rjust(width) if 3 <= i <= 5 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            for i, (cell, width) in enumerate(zip((name, *row[1:-1]), widths, strict=True))
         ]
-        lines.append("  ".join(cells).rstrip())
+        lines += _with_detail("  ".join(cells), row[-1])
         if number == 0:
-            lines.append("  ".join("-" * width for width in widths[:-1]))
-    return "\n".join(lines) + "\n"
+            lines.append("  ".join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _row(name: str, verdict: Verdict) -> tuple[str, ...]:
-    said = "" if verdict.verdict == MEASURED else verdict.verdict
+def _with_detail(row: str, detail: str) -> list[str]:
+    """Put the detail into the last column; below the row, if that column is too narrow."""
+    if not detail:
+        return [row]
+    if WIDTH - len(row) - 2 < _NARROW:
+        return [row, *textwrap.wrap(detail, WIDTH, initial_indent=_BELOW, subsequent_indent=_BELOW)]
+    first, *more = textwrap.wrap(detail, WIDTH - len(row) - 2)
+    return [f"{row}  {first}", *(" " * (len(row) + 2) + line for line in more)]
+
+
+def _row(name: str, verdict: Verdict, *, named: bool) -> tuple[str, ...]:
+    """Return the cells; the world only where it is not that of the row above."""
+    world = verdict.world if named else ""
     detail = verdict.detail
     return (
         name,
         verdict.prop,
-        said or MEASURED,
+        verdict.verdict,
         f"{verdict.states:,}",
         f"{verdict.transitions:,}",
         f"{verdict.seconds:.2f} s",
-        f"{detail} ({verdict.world})" if detail else verdict.world,
+        f"{detail} ({world})" if detail and world else detail or world,
     )
 
 

@@ -124,6 +124,9 @@ class Automaton:
                 place=where(steps),
                 mend="make the object a class attribute of the VM",
             )
+        wrong = operation.target.refuses(operation)
+        if wrong:
+            raise UserError(wrong, place=where(steps))
         return operation
 
 
@@ -194,7 +197,13 @@ def freeze(value: Any) -> Hashable:
 
 def _compares_by_value(value: Any) -> bool:
     hashing: Any = type(value).__hash__
-    return hashing is not None and hashing is not object.__hash__
+    if hashing is None or hashing is object.__hash__:
+        return False
+    try:
+        hash(value)  # a frozen dataclass may hold what cannot be hashed
+    except TypeError:
+        return False
+    return True
 
 
 def _probe() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mtrrzap.engine.check import solo
@@ -21,7 +21,7 @@ from mtrrzap.engine.check.properties import (
 )
 from mtrrzap.engine.check.properties.lost_zap import LostZap
 from mtrrzap.engine.check.properties.ordering import Ordering
-from mtrrzap.engine.check.result import Exploration, Limits, Schedule
+from mtrrzap.engine.check.result import INTERRUPTED, Exploration, Limits, Schedule, by_ctrl_c
 from mtrrzap.engine.check.sample import sample
 from mtrrzap.engine.check.scenario import Scenario
 from mtrrzap.engine.check.strategies import Strategy
@@ -36,6 +36,8 @@ SAFETY = {
 """Properties that one search decides together."""
 
 PROPERTIES = (*SAFETY, ordering.NAME, starvation.NAME, work.NAME)
+
+NOT_STARTED = "not started"
 
 HOLDS, VIOLATED, UNKNOWN, MEASURED = "holds", "VIOLATED", "unknown", "measured"
 
@@ -93,33 +95,74 @@ class Verdict:
     engine: str = "python"
     counterexample: Counterexample | None = None
     measured: work.Work | None = None
+    interrupted: bool = False
+    """Whether Ctrl-C stopped it, or kept it from starting."""
+
+
+Judge = Callable[[Scenario, Options, tuple[str, ...]], list[Verdict]]
+"""Decides the properties named, which are among those that it can decide."""
 
 
 def check(scenario: Scenario, options: Options | None = None) -> list[Verdict]:
-    """Return one verdict for each property asked for.
+    """Return one verdict for each property asked for. After Ctrl-C the rest is not started.
 
     Raises:
         UserError: if the protocol is not one, or an option makes no sense.
     """
     options = options or Options()
+    _refuse_nonsense(options)
+    stopped = False
+    try:
+        solo.run(scenario)
+    except KeyboardInterrupt:
+        stopped = True
+    verdicts: list[Verdict] = []
+    for names, judge in _JUDGES.items():
+        asked = tuple(name for name in names if name in options.properties)
+        if not asked:
+            continue
+        if stopped:
+            verdicts += undecided(scenario, asked, NOT_STARTED)
+        elif options.strategy and names != tuple(SAFETY):
+            verdicts += undecided(scenario, asked, "not sampled: it needs --strategy bfs")
+        else:
+            verdicts += _uninterrupted(judge, scenario, options, asked)
+            stopped = verdicts[-1].interrupted
+    return verdicts
+
+
+def _refuse_nonsense(options: Options) -> None:
     for name in options.properties:
         if name not in PROPERTIES:
             mend = f"there are {', '.join(PROPERTIES)}"
             raise UserError(f"no property is called {name!r}", mend=mend)
-    solo.run(scenario)
-    verdicts: list[Verdict] = []
-    safety = {name: flag for name, flag in SAFETY.items() if name in options.properties}
-    if safety:
-        verdicts += _safety(scenario, options, safety)
-    rest: dict[str, Callable[[Scenario, Options], list[Verdict]]] = {
-        ordering.NAME: _ordering,
-        starvation.NAME: _starvation,
-        work.NAME: _work,
-    }
-    for name, judge in rest.items():
-        if name in options.properties and options.strategy is None:
-            verdicts += judge(_watched(scenario), options)
-    return verdicts
+    wrong = [name for name in options.properties if name not in SAFETY]
+    if options.strategy and wrong and set(options.properties) != set(PROPERTIES):
+        raise UserError(
+            f"{options.strategy.name} cannot decide {', '.join(wrong)}",
+            mend=f"use --strategy bfs, or ask for {', '.join(SAFETY)}",
+        )
+
+
+def undecided(
+    scenario: Scenario, names: Iterable[str], why: str = NOT_STARTED, seconds: float = 0.0
+) -> list[Verdict]:
+    """Return *unknown* for properties that nothing was found out about, because ``why``."""
+    stopped = why in (NOT_STARTED, INTERRUPTED)
+    return [
+        Verdict(name, UNKNOWN, why, scenario.title(), 0, 0, seconds, interrupted=stopped)
+        for name in names
+    ]
+
+
+def _uninterrupted(
+    judge: Judge, scenario: Scenario, options: Options, names: tuple[str, ...]
+) -> list[Verdict]:
+    started = time.perf_counter()
+    try:
+        return judge(scenario, options, names)
+    except KeyboardInterrupt:  # between the searches: they keep what they have seen
+        return undecided(scenario, names, INTERRUPTED, time.perf_counter() - started)
 
 
 def search(model: Model, options: Options, wanted: int) -> Exploration:
@@ -128,28 +171,51 @@ def search(model: Model, options: Options, wanted: int) -> Exploration:
     Raises:
         UserError: if the compiled engine is asked for and numba is missing.
     """
-    arguments = {
-        "symmetry": options.symmetry,
-        "wanted": wanted if options.first else 0,
-        "progress": options.progress,
-    }
     limits = options.limits
+    if options.engine != "auto":
+        return _searched(model, options, wanted, options.engine)
     small = min(limits.states or SMALL, SMALL)
-    if options.engine == "auto":
-        first = Search(model, limits=replace(limits, states=small), **arguments)  # type: ignore[arg-type]
-        found = first.run()
-        if not first.full or small == limits.states:
-            return found
-    if options.engine == "python" or (options.engine == "auto" and not numba_works()):
-        return Search(model, limits=limits, **arguments).run()  # type: ignore[arg-type]
+    first = _plain(model, options, wanted, replace(limits, states=small))
+    found = first.run()
+    if not first.full or small == limits.states:
+        return found
+    try:
+        more = _searched(model, options, wanted, "numba" if numba_works() else "python")
+    except KeyboardInterrupt:
+        more = Exploration(cut=INTERRUPTED)
+    if more.states >= found.states:
+        return more
+    found.cut = more.cut  # it was stopped before it had come as far
+    return found
+
+
+def _plain(model: Model, options: Options, wanted: int, limits: Limits) -> Search:
+    return Search(
+        model,
+        symmetry=options.symmetry,
+        wanted=wanted if options.first else 0,
+        limits=limits,
+        progress=options.progress,
+    )
+
+
+def _searched(model: Model, options: Options, wanted: int, engine: str) -> Exploration:
+    if engine == "python":
+        return _plain(model, options, wanted, options.limits).run()
     if not numba_works():
         raise UserError("the compiled search needs numba", mend="pip install 'mtrrzap[check]'")
     from mtrrzap.engine.check.fast import FastSearch
 
     try:
-        return FastSearch(model, limits=limits, **arguments).run()  # type: ignore[arg-type]
+        return FastSearch(
+            model,
+            symmetry=options.symmetry,
+            wanted=wanted if options.first else 0,
+            limits=options.limits,
+            progress=options.progress,
+        ).run()
     except OverflowError:  # a state of more than 126 bits: slower, but no less right
-        return Search(model, limits=limits, **arguments).run()  # type: ignore[arg-type]
+        return _plain(model, options, wanted, options.limits).run()
 
 
 def numba_works() -> bool:
@@ -162,9 +228,16 @@ def numba_works() -> bool:
 
 
 def judged(
-    found: Exploration, scenario: Scenario, flags: dict[str, int], seconds: float
+    found: Exploration,
+    scenario: Scenario,
+    flags: dict[str, int],
+    seconds: float,
+    order: tuple[int, ...],
 ) -> list[Verdict]:
-    """Turn what a search found into verdicts: *holds* only if it saw every state."""
+    """Turn what a search found into verdicts: *holds* only if it saw every state.
+
+    ``order[i]`` is the ``scenario``'s vCPU that was number ``i`` in the search.
+    """
     verdicts = []
     for name, flag in flags.items():
         violation = found.violations.get(flag)
@@ -172,7 +245,8 @@ def judged(
         shown = None
         if violation:
             verdict, detail = VIOLATED, f"{len(violation.schedule)} steps"
-            shown = Counterexample(scenario, name, violation.schedule)
+            steps = tuple(each._replace(vcpu=order[each.vcpu]) for each in violation.schedule)
+            shown = Counterexample(scenario, name, steps)
         elif found.cut:
             verdict = UNKNOWN
             detail = f"{found.cut}: not seen in {found.states:,} states, to depth {found.depth}"
@@ -190,17 +264,28 @@ def judged(
                 search_seconds=found.seconds,
                 engine=found.engine,
                 counterexample=shown,
+                interrupted=by_ctrl_c(found.cut),
             )
         )
     return verdicts
 
 
+def _as_met(scenario: Scenario, model: Model) -> Scenario:
+    """Return the scenario; no allocation may fail in it if the model never met one."""
+    met = any(
+        option.operation.verb == "alloc" for options in model.alternatives for option in options
+    )
+    return replace(scenario, alloc_fails=scenario.alloc_fails and met)
+
+
 def _explored(
-    scenario: Scenario, options: Options, ghost: Ghost, flags: dict[str, int]
+    scenario: Scenario, options: Options, ghost: Callable[[Scenario], Ghost], flags: dict[str, int]
 ) -> list[Verdict]:
     started = time.perf_counter()
-    model = Model(scenario, ghost)
+    sorted_, order = scenario.together()
+    model = Model(sorted_, ghost(sorted_))
     wanted = sum(flags.values())
+    options = replace(options, limits=replace(options.limits, began=started))
     if options.strategy:
         found = sample(
             model,
@@ -212,41 +297,48 @@ def _explored(
         )
     else:
         found = search(model, options, wanted)
-    return judged(found, scenario, flags, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return judged(found, _as_met(scenario, model), flags, seconds, order)
 
 
-def _safety(scenario: Scenario, options: Options, flags: dict[str, int]) -> list[Verdict]:
-    return _explored(scenario, options, LostZap(scenario), flags)
+def _safety(scenario: Scenario, options: Options, names: tuple[str, ...]) -> list[Verdict]:
+    return _explored(scenario, options, LostZap, {name: SAFETY[name] for name in names})
 
 
-def _ordering(scenario: Scenario, options: Options) -> list[Verdict]:
-    ghost = Ordering(scenario, scenario.protocol.vm.objects())
-    return _explored(scenario, options, ghost, {ordering.NAME: ordering.FLAG})
+def _ordering(scenario: Scenario, options: Options, names: tuple[str, ...]) -> list[Verdict]:
+    def ghost(world: Scenario) -> Ghost:
+        return Ordering(world, world.protocol.vm.objects())
+
+    return _explored(_watched(scenario), options, ghost, dict.fromkeys(names, ordering.FLAG))
 
 
 def _watched(scenario: Scenario) -> Scenario:
     return replace(scenario, requests=scenario.requests[:WATCHED], memory="sc")
 
 
-def _graph_limit(options: Options) -> int:
-    return min(options.limits.states or GRAPH, GRAPH)
+def _graph_limit(options: Options, started: float) -> Limits:
+    limits = options.limits
+    return replace(limits, states=min(limits.states or GRAPH, GRAPH), began=started)
 
 
-def _starvation(scenario: Scenario, options: Options) -> list[Verdict]:
+def _starvation(scenario: Scenario, options: Options, names: tuple[str, ...]) -> list[Verdict]:
     started = time.perf_counter()
-    endless = replace(scenario, forever=True)
+    endless = replace(_watched(scenario), forever=True)
     model = Model(endless, NoGhost())
-    answer = starvation.check(model, limit=_graph_limit(options), progress=options.progress)
+    limit = _graph_limit(options, started)
+    answer = starvation.check(model, limit=limit, progress=options.progress)
+    endless = _as_met(endless, model)
     verdict, detail, shown = HOLDS, "", None
     if answer.starved:
         stem, loop = answer.starved.stem, answer.starved.loop
         verdict, detail = VIOLATED, f"{len(stem)} steps, then {len(loop)} for ever"
         shown = Counterexample(endless, starvation.NAME, stem, loop, answer.starved.vcpu)
     elif answer.cut:
-        verdict, detail = UNKNOWN, f"{answer.cut}: no cycle looked for"
+        verdict = UNKNOWN
+        detail = f"{answer.cut}: {answer.states:,} states seen, no cycle looked for"
     return [
         Verdict(
-            prop=starvation.NAME,
+            prop=name,
             verdict=verdict,
             detail=detail,
             world=endless.title(),
@@ -254,21 +346,26 @@ def _starvation(scenario: Scenario, options: Options) -> list[Verdict]:
             transitions=answer.transitions,
             seconds=time.perf_counter() - started,
             counterexample=shown,
+            interrupted=by_ctrl_c(answer.cut),
         )
+        for name in names
     ]
 
 
-def _work(scenario: Scenario, options: Options) -> list[Verdict]:
+def _work(scenario: Scenario, options: Options, names: tuple[str, ...]) -> list[Verdict]:
     started = time.perf_counter()
-    quiet = replace(scenario, alloc_fails=False)
-    found = work.measure(quiet, limit=_graph_limit(options), progress=options.progress)
-    detail = found.cut or (
+    quiet = replace(_watched(scenario), alloc_fails=False).together()[0]
+    limit = _graph_limit(options, started)
+    found = work.measure(quiet, limit=limit, progress=options.progress)
+    detail = (
         f"zaps {found.zaps} (needed {found.needed_zaps}), a call sits through "
         f"{'any number' if found.waiting is None else found.waiting}"
     )
+    if found.cut:
+        detail = f"{found.cut}: {found.states:,} states seen, nothing measured"
     return [
         Verdict(
-            prop=work.NAME,
+            prop=name,
             verdict=UNKNOWN if found.cut else MEASURED,
             detail=detail,
             world=quiet.title(),
@@ -276,10 +373,24 @@ def _work(scenario: Scenario, options: Options) -> list[Verdict]:
             transitions=found.transitions,
             seconds=time.perf_counter() - started,
             measured=None if found.cut else found,
+            interrupted=by_ctrl_c(found.cut),
         )
+        for name in names
     ]
 
 
+_JUDGES: dict[tuple[str, ...], Judge] = {
+    tuple(SAFETY): _safety,
+    (ordering.NAME,): _ordering,
+    (starvation.NAME,): _starvation,
+    (work.NAME,): _work,
+}
+"""What decides which properties, in the order of their table."""
+
+
 def exit_status(verdicts: Sequence[Verdict]) -> int:
-    """Return 0 if everything holds; 1 if something is violated, or was not decided."""
-    return int(any(verdict.verdict in (VIOLATED, UNKNOWN) for verdict in verdicts))
+    """Return 0 if everything holds; 1 if something is violated or was not decided; 130: Ctrl-C."""
+    if any(verdict.interrupted for verdict in verdicts):
+        return 130
+    bad = any(verdict.verdict in (VIOLATED, UNKNOWN) for verdict in verdicts)
+    return int(bad or not verdicts)

@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 from mtrrzap.engine.check.model import Model, State
 from mtrrzap.engine.check.properties import deadlock
-from mtrrzap.engine.check.result import Choice, Exploration, Found, Limits, Schedule
+from mtrrzap.engine.check.result import INTERRUPTED, Choice, Exploration, Found, Limits, Schedule
 from mtrrzap.engine.check.stepper import Stepper
 
 Progress = Callable[[int, float, int], None]
 """Called now and then with states seen, seconds gone, and states waiting to be expanded."""
 
 _EVERY = 4096
+_CLOCK = 64
+"""States between two looks at the clock."""
 
 
 class Search:
@@ -53,7 +55,7 @@ class Search:
                 self._expand(at)
                 at += 1
         except KeyboardInterrupt:
-            self.result.cut = "interrupted"
+            self.result.cut = INTERRUPTED
         return self._finish(at, time.perf_counter() - started)
 
     def _visit(self, state: State, parent: int) -> None:
@@ -92,18 +94,12 @@ class Search:
             self.result.cut = f"limit of {self._limits.states:,} states"
             self.full = True
             return True
-        if at % _EVERY == 0:
-            seconds = time.perf_counter() - started
-            if self._progress:
-                self._progress(states, seconds, states - at)
-            limit = self._limits.bytes
-            if limit is not None and states * self._per_state() > limit:
-                self.result.cut = f"limit of {limit / 1e9:.1f} GB of memory"
-                return True
-            if self._limits.seconds is not None and seconds > self._limits.seconds:
-                self.result.cut = f"limit of {self._limits.seconds:g} s"
-                return True
-        return False
+        if at % _EVERY == 0 and self._progress:
+            self._progress(states, time.perf_counter() - started, states - at)
+        if at % _CLOCK == 0:
+            limits = self._limits
+            self.result.cut = limits.late(started) or limits.big(states * self._per_state())
+        return self.result.cut is not None
 
     def _per_state(self) -> int:
         """Return roughly the bytes of one state: its tuple, its dict entry, its list entries."""

@@ -16,7 +16,7 @@ from mtrrzap.engine.check import kernel, plain
 from mtrrzap.engine.check.explore import Progress, schedule
 from mtrrzap.engine.check.model import Entry, Model, State
 from mtrrzap.engine.check.properties import deadlock
-from mtrrzap.engine.check.result import Choice, Exploration, Found, Limits
+from mtrrzap.engine.check.result import INTERRUPTED, Choice, Exploration, Found, Limits
 from mtrrzap.engine.check.stepper import Stepper
 
 _WORD = 63
@@ -272,14 +272,14 @@ class FastSearch:
                     break
                 result.cut = self._after(status, started)
         except KeyboardInterrupt:
-            result.cut = "interrupted"
+            result.cut = INTERRUPTED
         except OverflowError as error:
             result.cut = str(error)
         return self._finish(result, time.perf_counter() - started)
 
     def _begin(self) -> None:
         self._states = _reserved(1, np.int64)
-        self._parents = _reserved(1, np.uint32)
+        self._parents = _reserved(1, np.uint32)[: self._most()]
         self._table = _reserved(_FIRST_SLOTS * self.words, np.int64)
         self._control[kernel.SLOTS] = _FIRST_SLOTS
         first = self._stepper.canonical(self._model.initial)
@@ -300,6 +300,13 @@ class FastSearch:
         kernel.double(np.zeros(4, np.int64), 2, 1)
         states, fields, words = self._states, self._fields, self.words
         kernel.repack(states, 0, words, fields, states, words, fields)
+
+    def _most(self) -> int:
+        """Return the room that the limit of states leaves: a batch more, all that it overshoots."""
+        states = self._limits.states
+        if states is None:
+            return 1 << 32
+        return states + kernel.BATCH * self._model.vcpus * self._tables.option_field.shape[1]
 
     def _advance(self) -> int:
         tables = self._tables
@@ -342,8 +349,8 @@ class FastSearch:
         elif status == kernel.FOUND:
             return "every violation asked for was found"
         else:
-            return self._pause(time.perf_counter() - started)
-        return None
+            return self._pause(time.perf_counter() - started) or self._limits.late(started)
+        return self._limits.late(started)
 
     def _pause(self, seconds: float) -> str | None:
         count, at = int(self._control[kernel.COUNT]), int(self._control[kernel.AT])
@@ -353,8 +360,6 @@ class FastSearch:
         limits = self._limits
         if limits.states is not None and count >= limits.states:
             return f"limit of {limits.states:,} states"
-        if limits.seconds is not None and seconds > limits.seconds:
-            return f"limit of {limits.seconds:g} s"
         return None
 
     def _grow(self) -> str | None:
@@ -363,8 +368,8 @@ class FastSearch:
         if limits.states is not None and count >= limits.states:
             return f"limit of {limits.states:,} states"
         slots = int(self._control[kernel.SLOTS])
-        if limits.bytes is not None and self._bytes() + 8 * self.words * slots > limits.bytes:
-            return f"limit of {limits.bytes / 1e9:.1f} GB of memory"
+        if (big := limits.big(self._bytes() + 8 * self.words * slots)) is not None:
+            return big
         if slots >= 1 << 32:
             return "more states than the hash table may have"
         if 2 * slots * self.words > len(self._table) or count * 2 > self._capacity():

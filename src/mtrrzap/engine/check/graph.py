@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mtrrzap.engine.check.explore import Progress
 from mtrrzap.engine.check.model import State
-from mtrrzap.engine.check.result import Choice
+from mtrrzap.engine.check.result import INTERRUPTED, Choice, Limits
 from mtrrzap.engine.check.stepper import Stepper
 
 _EVERY = 4096
+
+_STATE, _EDGE = 350, 72
+"""Roughly the bytes of a state beside its tuple (dict entry, parent, list), and of an edge."""
 
 
 class Edge(NamedTuple):
@@ -45,26 +50,33 @@ class Graph:
         return sum(len(edges) for edges in self.edges)
 
 
-def build(stepper: Stepper, *, limit: int | None = None, progress: Progress | None = None) -> Graph:
-    """Explore everything, and keep every edge.
+def build(
+    stepper: Stepper, *, limit: Limits | None = None, progress: Progress | None = None
+) -> Graph:
+    """Explore everything, and keep every edge, unless a limit is reached (see ``Graph.cut``).
 
     With symmetry an edge leads to the canonical form of where it goes.
     """
     first = stepper.canonical(stepper.model.initial)
     graph = Graph(states=[first], parents=[(0, Choice(-1, -1))])
     seen = {first: 0}
+    started, edges = time.perf_counter(), 0
+    size = sys.getsizeof(first) + _STATE
     try:
         for at in range(1 << 62):
             if at == len(graph.states):
                 break
-            if limit is not None and len(graph.states) > limit:
-                graph.cut = f"limit of {limit:,} states"
-                break
             if progress and at % _EVERY == 0:
                 progress(len(graph.states), 0.0, len(graph.states) - at)
+            if limit is not None:
+                taken = size * len(graph.states) + _EDGE * edges
+                graph.cut = limit.over(len(graph.states), started, taken)
+                if graph.cut:
+                    break
             graph.edges.append(_edges(stepper, graph, seen, at))
+            edges += len(graph.edges[-1])
     except KeyboardInterrupt:
-        graph.cut = "interrupted"
+        graph.cut = INTERRUPTED
     return graph
 
 

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from mtrrzap.engine.check.automaton import Automaton, Place
+from mtrrzap.engine.check.effects import outcomes
 from mtrrzap.engine.check.ghost import Ghost, Step
 from mtrrzap.engine.check.local import Alternative, Local
 from mtrrzap.engine.check.memory_model import Memory, is_buffered
@@ -151,10 +152,10 @@ class Model:
         if self.scenario.memory == "tso" and is_buffered(operation):
             return self._moved(at, option, value, None, buffer=(*at.buffer, operation))
         seen = option.seen[0] if option.seen else before
-        outcomes = operation.target.effect(seen, operation, vcpu)
-        if option.choice >= len(outcomes):
+        found = outcomes(seen, operation, vcpu, at.place.where if at.place else "")
+        if option.choice >= len(found):
             return None
-        after, result = outcomes[option.choice]
+        after, result = found[option.choice]
         flags = 0
         if operation.target.problem(seen, operation, after) is not None:
             flags |= capacity.FLAG

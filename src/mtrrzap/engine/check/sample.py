@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mtrrzap.engine.check.explore import Progress
 from mtrrzap.engine.check.model import Model, State
 from mtrrzap.engine.check.properties import deadlock
-from mtrrzap.engine.check.result import Choice, Exploration, Found, Limits
+from mtrrzap.engine.check.result import INTERRUPTED, Choice, Exploration, Found, Limits
 from mtrrzap.engine.check.stepper import Move, Stepper
 from mtrrzap.engine.check.strategies import Strategy
 
@@ -44,19 +44,19 @@ def sample(
     why = f"{runs:,} executions ({strategy.name})"
     try:
         for done in range(runs):
+            late = limits and limits.late(started)
+            if late:
+                why = f"{late} after {done:,} executions"
+                break
             strategy.begin(done, model.vcpus)
             _execution(stepper, strategy, tally)
-            seconds = time.perf_counter() - started
             if progress and done % 64 == 0:
-                progress(len(tally.seen), seconds, runs - done)
-            if limits and limits.seconds is not None and seconds > limits.seconds:
-                why = f"limit of {limits.seconds:g} s after {done + 1:,} executions"
-                break
+                progress(len(tally.seen), time.perf_counter() - started, runs - done)
             if wanted and wanted & ~sum(tally.found) == 0:
                 why = f"found after {done + 1:,} executions ({strategy.name})"
                 break
     except KeyboardInterrupt:
-        why = f"interrupted after {done:,} executions"
+        why = f"{INTERRUPTED} after {done:,} executions"
     return Exploration(
         states=len(tally.seen),
         transitions=tally.steps,

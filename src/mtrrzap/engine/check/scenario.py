@@ -13,11 +13,12 @@ Request = tuple[Range, ...]
 
 MEMORY_MODELS = ("sc", "tso")
 MAX_VCPUS = 12
+MAX_REQUESTS = 1000
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One bounded world. vCPUs with equal request lists are interchangeable, and stand together.
+    """One bounded world. vCPUs with equal request lists are interchangeable.
 
     ``requests`` has one entry per vCPU: the requests it makes, one after the other. With
     ``forever`` it starts again after the last. ``apart`` are vCPUs that a property watches, which
@@ -51,6 +52,17 @@ class Scenario:
         """Return the same world with ``vcpu`` set apart."""
         return replace(self, apart=self.apart | {vcpu})
 
+    def together(self) -> tuple[Scenario, tuple[int, ...]]:
+        """Return the world with interchangeable vCPUs side by side, and who each of them is here.
+
+        Only neighbours can be exchanged, so this is the world to search.
+        """
+        groups = self.groups()
+        order = tuple(sorted(range(self.vcpus), key=groups.__getitem__))
+        requests = tuple(self.requests[vcpu] for vcpu in order)
+        apart = frozenset(i for i, vcpu in enumerate(order) if vcpu in self.apart)
+        return replace(self, requests=requests, apart=apart), order
+
     def title(self) -> str:
         """Describe the world in a few words."""
         if self.forever:
@@ -82,18 +94,18 @@ def scenario(
     """
     if not 1 <= vcpus <= MAX_VCPUS:
         raise UserError(f"{vcpus} vCPUs", mend=f"ask for 1 to {MAX_VCPUS}")
-    if requests < 1:
-        raise UserError(f"{requests} requests each", mend="ask for at least one")
+    if not 1 <= requests <= MAX_REQUESTS:
+        raise UserError(f"{requests} requests each", mend=f"ask for 1 to {MAX_REQUESTS:,}")
     if memory not in MEMORY_MODELS:
         raise UserError(f"no memory model is called {memory!r}", mend="use sc or tso")
     for request in ranges:
         for start, end in request:
             if not 0 <= start < end <= EVERYTHING[1]:
                 raise UserError(f"[{start:#x}, {end:#x}) is no range of gfns")
-    each = sorted(tuple([ranges[i % len(ranges)]] * requests) for i in range(vcpus))
+    each = tuple((ranges[i % len(ranges)],) * requests for i in range(vcpus))
     return Scenario(
         protocol=protocol,
-        requests=tuple(each),
+        requests=each,
         alloc_fails=alloc_fails and protocol.allocates,
         memory=memory,
     )

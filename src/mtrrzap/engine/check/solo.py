@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mtrrzap.engine.check.automaton import Automaton, Place
+from mtrrzap.engine.check.effects import outcomes
 from mtrrzap.engine.check.scenario import Scenario
 from mtrrzap.errors import UserError
 
@@ -39,10 +40,10 @@ def _run(automaton: Automaton, request: tuple[tuple[int, int], ...]) -> None:
             break
         seen.add(here)
         target = place.operation.target
-        outcomes = target.effect(values[id(target)], place.operation, 0)
-        if not outcomes:
+        found = outcomes(values[id(target)], place.operation, 0, place.where)
+        if not found:
             return
-        values[id(target)], result = outcomes[0]
+        values[id(target)], result = found[0]
         place = automaton.after(request, place, result)
     _endless(place)
 

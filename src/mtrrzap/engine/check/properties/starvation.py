@@ -21,7 +21,7 @@ from mtrrzap.engine.check.forever import ForeverStepper
 from mtrrzap.engine.check.graph import Edge, Graph, build, components
 from mtrrzap.engine.check.local import Local
 from mtrrzap.engine.check.model import Model
-from mtrrzap.engine.check.result import Choice, Schedule
+from mtrrzap.engine.check.result import Choice, Limits, Schedule
 
 NAME = "starvation"
 
@@ -43,7 +43,7 @@ class Answer(NamedTuple):
     cut: str | None
 
 
-def check(model: Model, *, limit: int | None = None, progress: Progress | None = None) -> Answer:
+def check(model: Model, *, limit: Limits | None = None, progress: Progress | None = None) -> Answer:
     """Look for a fair cycle; ``model`` must be one of a scenario that goes on for ever."""
     graph = build(ForeverStepper(model), limit=limit, progress=progress)
     if graph.cut:

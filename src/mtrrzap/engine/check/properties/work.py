@@ -22,6 +22,7 @@ from mtrrzap.engine.check.explore import Progress
 from mtrrzap.engine.check.ghost import NoGhost
 from mtrrzap.engine.check.graph import Edge, Graph, build, components
 from mtrrzap.engine.check.model import Model, State
+from mtrrzap.engine.check.result import Limits
 from mtrrzap.engine.check.scenario import Scenario
 from mtrrzap.engine.check.stepper import Stepper
 from mtrrzap.protocol import Range
@@ -59,7 +60,7 @@ class Work:
 
 
 def measure(
-    scenario: Scenario, *, limit: int | None = None, progress: Progress | None = None
+    scenario: Scenario, *, limit: Limits | None = None, progress: Progress | None = None
 ) -> Work:
     """Explore a scenario and measure it; a search that was cut measures nothing (see ``cut``)."""
     needed = _union([entry for each in scenario.requests for request in each for entry in request])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import broken_protocols
+import unsound_protocols
 from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check import check as orchestrator
 from mtrrzap.engine.check.check import Options, check
@@ -249,3 +250,10 @@ def test_symmetry_needs_equal_requests() -> None:
     assert replace(world, forever=True).groups() == (0, 1, 2)
     assert world.watching(0).groups() == (0, 1, 2)
     assert scenario(load("review"), 3, 1, ranges=((EVERYTHING,),)).groups() == (0, 0, 0)
+
+
+def test_a_loop_back_to_the_first_step_does_not_ask_again() -> None:
+    ranges = ((0, 0x100),), ((0x100, 0x200),)
+    world = scenario(protocol(unsound_protocols.polls, "test"), 2, 1, ranges=ranges)
+    found = explored(world)
+    assert (found.cut, found.violations) == (None, {})

@@ -3,15 +3,21 @@ from dataclasses import replace
 import pytest
 
 import broken_protocols
+import unsound_protocols
 from mtrrzap.commands.protocols import load
-from mtrrzap.engine.check.forever import rebased
+from mtrrzap.engine.check.check import Options, check
+from mtrrzap.engine.check.forever import ForeverStepper, rebased
 from mtrrzap.engine.check.ghost import NoGhost
 from mtrrzap.engine.check.graph import components
 from mtrrzap.engine.check.model import Model
 from mtrrzap.engine.check.properties import starvation
 from mtrrzap.engine.check.scenario import Scenario, scenario
+from mtrrzap.engine.check.strategies.replay import replay, written
+from mtrrzap.engine.check.trace import trace
+from mtrrzap.errors import UserError
 from mtrrzap.protocol import EVERYTHING, Number, Protocol, Steps, Vm
 from mtrrzap.protocol.registry import protocol
+from mtrrzap.report.counterexample import drawn
 
 
 def endless(row: Protocol, vcpus: int) -> Scenario:
@@ -87,3 +93,36 @@ def test_components_come_after_what_they_lead_to() -> None:
 def test_vm_has_what_every_vm_has() -> None:
     assert [each.name for each in Vm.objects()] == ["mmu", "memory"]
     assert EVERYTHING == (0, 1 << 52)
+
+
+@pytest.mark.parametrize(
+    ("name", "vcpus", "stem"),
+    [("leak", 1, 5), ("leak", 2, 6), ("budget", 1, 21), ("budget", 2, 18)],
+)
+def test_a_dead_end_starves_everybody(name: str, vcpus: int, stem: int) -> None:
+    starved = answer(protocol(getattr(unsound_protocols, name), "test"), vcpus).starved
+    assert starved is not None
+    assert (starved.vcpu, len(starved.stem), starved.loop) == (None, stem, ())
+
+
+def test_a_dead_end_is_drawn_and_replays() -> None:
+    name = f"{unsound_protocols.__file__}:leak"
+    verdict = check(scenario(load(name), 1, 1), Options(properties=("starvation",)))[0]
+    assert (verdict.verdict, verdict.detail) == ("VIOLATED", "5 steps, then nobody can make a step")
+    shown = verdict.counterexample
+    assert shown is not None
+    assert "Deadlock: nobody can go on. vCPU 0 at lock.lock()." in drawn(shown, "leak")
+    text = written(shown, name)
+    assert replay(text, "leak", load).schedule == shown.schedule
+    with pytest.raises(UserError, match="shows no starvation"):
+        replay("\n".join(text.splitlines()[:-1]), "leak", load)
+
+
+def test_a_loop_back_to_the_first_step_is_no_new_call() -> None:
+    found = answer(protocol(unsound_protocols.retry, "test"), 2)
+    assert found.starved is not None
+    model = Model(endless(protocol(unsound_protocols.retry, "test"), 2), NoGhost())
+    run = trace(model, found.starved.stem + found.starved.loop, stepper=ForeverStepper(model))
+    loop = run.lines[len(found.starved.stem) :]
+    assert "lock.unlock()" in [line.text for line in loop if line.vcpu == found.starved.vcpu]
+    assert found.starved.vcpu not in {line.vcpu for line in loop if line.returns or line.calls}

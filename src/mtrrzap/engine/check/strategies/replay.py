@@ -112,8 +112,8 @@ def shows(shown: Counterexample) -> bool:
     """Say whether a counterexample, run step by step, ends in what it is said to show."""
     model, stepper = model_for(shown.scenario, shown.prop)
     run = trace(model, shown.schedule + shown.loop, stepper=stepper)
-    if shown.prop == deadlock.NAME:
-        return bool(run.stuck)
+    if shown.prop == deadlock.NAME or (shown.prop == starvation.NAME and shown.starves is None):
+        return bool(run.stuck) and not shown.loop
     if shown.prop != starvation.NAME:
         return bool(run.lines and run.lines[-1].flags & (SAFETY | _ORDERING)[shown.prop])
     stem = trace(model, shown.schedule, stepper=stepper)

@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import broken_protocols
+import unsound_protocols
 from mtrrzap.commands.protocols import load
-from mtrrzap.engine.check.automaton import Automaton, UnfreezableError, freeze
+from mtrrzap.engine.check.automaton import Automaton
 from mtrrzap.engine.check.check import check
+from mtrrzap.engine.check.freeze import Freezer, UnfreezableError, freeze
 from mtrrzap.engine.check.scenario import scenario
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import EVERYTHING, Steps, Vm
@@ -76,18 +78,59 @@ def test_equal_places_reached_differently_are_one() -> None:
     )
 
 
-def test_a_mutable_local_falls_back_on_the_results() -> None:
-    def collects(vm: Vm, ranges: Any) -> Steps:
-        done = []
-        while len(done) < 2:
-            done.append((yield vm.memory.alloc()))
-        yield vm.mmu.zap(*ranges[0])
+def collects(vm: Vm, ranges: Any) -> Steps:
+    done = []
+    while len(done) < 2:
+        done.append((yield vm.memory.alloc()))
+    yield vm.mmu.zap(*ranges[0])
 
+
+def test_a_list_is_compared_by_what_it_holds() -> None:
     automaton = Automaton(protocol(collects, "test"), Vm())
+    keys = {
+        automaton.replay((EVERYTHING,), results).key
+        for results in ((True, False), (True, False), (False, True))
+    }
+    assert len(keys) == 2
+
+
+def test_what_cannot_be_compared_falls_back_on_the_results() -> None:
+    def opaque(vm: Vm, ranges: Any) -> Steps:
+        hidden = object()
+        yield vm.memory.alloc()
+        yield vm.memory.alloc()
+        yield vm.mmu.zap(*ranges[0])
+        del hidden
+
+    automaton = Automaton(protocol(opaque, "test"), Vm())
     one = automaton.replay((EVERYTHING,), (True, False))
     other = automaton.replay((EVERYTHING,), (False, True))
     assert one.key != other.key
     assert one.operation == other.operation
+    assert automaton.replay((EVERYTHING,), (True, False)).key == one.key
+    assert automaton.replay((EVERYTHING,), (1, 0)).key != one.key
+
+
+@pytest.mark.parametrize("name", ["delegates_to_a_list", "delegates_to_an_iterator"])
+def test_the_position_in_any_iterator_is_part_of_the_place(name: str) -> None:
+    world = scenario(protocol(getattr(unsound_protocols, name), "test"))
+    found = {verdict.prop: verdict.verdict for verdict in check(world)}
+    assert found["lost zap"] == "VIOLATED"
+
+
+@pytest.mark.parametrize("name", ["with_a_list", "with_a_lambda", "with_an_inner_generator"])
+def test_locals_made_anew_in_every_replay_are_the_same(name: str) -> None:
+    world = scenario(protocol(getattr(unsound_protocols, name), "test"))
+    found = {verdict.prop: verdict.verdict for verdict in check(world)}
+    assert found["lost zap"] == found["deadlock"] == found["ordering"] == "holds"
+
+
+def test_one_list_twice_is_not_two_lists() -> None:
+    one = [1]
+    assert freeze((one, one)) != freeze(([1], [1]))
+    assert freeze((one, one)) == freeze((one, one))
+    freezer = Freezer()
+    assert freezer.freeze(one) != freezer.freeze(one)
 
 
 values = st.recursive(
@@ -99,18 +142,22 @@ values = st.recursive(
 
 @given(values, values)
 def test_frozen_values_are_equal_only_if_values_and_types_are(one: Any, other: Any) -> None:
-    same = repr(one) == repr(other)
-    assert (freeze(one) == freeze(other)) == same or one == other
+    assert (freeze(one) == freeze(other)) == (repr(one) == repr(other))
 
 
-@pytest.mark.parametrize("value", [[1], {1: 2}, {1}, object(), (1, [2])])
-def test_what_may_change_cannot_be_frozen(value: Any) -> None:
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, True), (0, False), (1, 1.0), (0.0, -0.0), ((1,), (True,)), ("1", b"1"), ([], ())],
+)
+def test_what_python_calls_equal_may_behave_differently(one: Any, other: Any) -> None:
+    assert freeze(one) != freeze(other)
+    assert freeze((one, [one])) != freeze((other, [other]))
+
+
+@pytest.mark.parametrize("value", [object(), (1, [object()]), (1 for _ in ()), {1: object()}])
+def test_what_cannot_be_compared_cannot_be_frozen(value: Any) -> None:
     with pytest.raises(UnfreezableError):
         freeze(value)
-
-
-def test_one_is_not_true() -> None:
-    assert freeze(1) != freeze(True)
 
 
 def test_an_iterator_is_frozen_by_what_is_left() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mtrrzap.protocol import (
     ACQUIRE,
     RELEASE,
     Atomic,
+    Operation,
     Range,
     Spinlock,
     Steps,
@@ -65,5 +68,71 @@ def polls(vm: GateVm, ranges: Ranges) -> Steps:
         yield vm.mmu.zap(0, 0x200)
         yield vm.state.store(2, RELEASE)
         return
-    while (yield vm.state.cmpxchg(0, 1, ACQUIRE)) != 2:
-        pass
+    while True:
+        if (yield vm.state.cmpxchg(0, 1, ACQUIRE)) == 2:
+            return
+
+
+def delegates_to_a_list(vm: GateVm, ranges: Ranges) -> Steps:
+    """The loser leaves without a zap, after two equal steps out of a list."""
+    if (yield vm.state.cmpxchg(0, 1)) == 0:
+        yield vm.mmu.zap(*ranges[0])
+        return
+    yield from [vm.gate.store(1), vm.gate.store(1)]
+
+
+class Loads:
+    """Three operations, by hand."""
+
+    def __init__(self, vm: GateVm) -> None:
+        self.vm, self.left = vm, 3
+
+    def __iter__(self) -> Loads:
+        return self
+
+    def __next__(self) -> Operation:
+        self.left -= 1
+        if self.left < 0:
+            raise StopIteration
+        return self.vm.gate.load()
+
+    def send(self, _: object) -> Operation:
+        return next(self)
+
+
+def delegates_to_an_iterator(vm: GateVm, ranges: Ranges) -> Any:
+    """The loser leaves without a zap, after three equal steps of an iterator."""
+    if (yield vm.state.cmpxchg(0, 1)) == 0:
+        yield vm.mmu.zap(*ranges[0])
+        return
+    yield from Loads(vm)
+
+
+def with_a_list(vm: GateVm, ranges: Ranges) -> Steps:
+    done = []
+    while (yield vm.state.cmpxchg(0, 1, ACQUIRE)) != 0:
+        yield vm.state.wait_until(0)
+    for each in ranges:
+        yield vm.mmu.zap(*each)
+        done.append(each)
+    yield vm.state.store(0, RELEASE)
+
+
+def with_a_lambda(vm: GateVm, ranges: Ranges) -> Steps:
+    key = lambda each: each[1] - each[0]  # noqa: E731
+    while (yield vm.state.cmpxchg(0, 1, ACQUIRE)) != 0:
+        yield vm.state.wait_until(0)
+    for each in sorted(ranges, key=key):
+        yield vm.mmu.zap(*each)
+    yield vm.state.store(0, RELEASE)
+
+
+def with_an_inner_generator(vm: GateVm, ranges: Ranges) -> Steps:
+    def take() -> Steps:
+        while (yield vm.state.cmpxchg(0, 1, ACQUIRE)) != 0:
+            yield vm.state.wait_until(0)
+
+    yield from take()
+    for each in ranges:
+        yield vm.mmu.zap(*each)
+    yield vm.state.store(0, RELEASE)

@@ -8,22 +8,18 @@ results sent so far stand in for it, which is always right and only merges less.
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, GeneratorType, ModuleType
+from types import FrameType
 from typing import Any
 
+from mtrrzap.engine.check.freeze import UnfreezableError, chain, standing
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import Operation, Protocol, Range, SharedObject, SharedState, Steps
 
 LINES = 100_000
 """How many lines a protocol may run between two operations before it counts as endless."""
-
-
-class UnfreezableError(Exception):
-    """Something in a frame cannot be compared by value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,85 +126,18 @@ class Automaton:
 def where(steps: Steps | None) -> str:
     """Return ``file:line`` of the yield at which a generator stands, innermost frame."""
     place = ""
-    for generator in _chain(steps):
+    for generator in chain(steps):
         frame = generator.gi_frame
         if frame is not None:
             place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     return place
 
 
-def _chain(steps: Any) -> Iterator[Any]:
-    while isinstance(steps, GeneratorType):
-        yield steps
-        steps = steps.gi_yieldfrom
-
-
 def _key(steps: Steps, results: tuple[Any, ...]) -> Hashable:
-    if not _STACK_IS_VISIBLE:
-        return ("results", results)
     try:
-        return tuple(_frame_key(generator) for generator in _chain(steps))
+        return standing(steps)
     except UnfreezableError:
-        return ("results", results)
-
-
-def _frame_key(generator: Any) -> Hashable:
-    frame: FrameType = generator.gi_frame
-    names = frame.f_locals
-    inner = generator.gi_yieldfrom
-    held = gc.get_referents(generator)  # locals and temporaries, for instance a loop's iterator
-    values = tuple(freeze(value) for value in held if value is not inner and value is not names)
-    return (frame.f_code, frame.f_lasti, tuple(names), values)
-
-
-_BY_IDENTITY = (
-    FunctionType,
-    BuiltinFunctionType,
-    CodeType,
-    ModuleType,
-    SharedObject,
-    SharedState,
-    type,
-)
-_ITERATORS = (type(iter(())), type(iter(range(0))), type(iter("")), enumerate, zip, reversed)
-
-
-def freeze(value: Any) -> Hashable:
-    """Return something hashable that is equal for equal values, and never for different ones.
-
-    Raises:
-        UnfreezableError: if ``value`` can change, or cannot be compared by what it holds.
-    """
-    if value is None or isinstance(value, FrameType):
-        return None
-    if isinstance(value, _BY_IDENTITY):
-        return value
-    if isinstance(value, tuple):
-        return (type(value), tuple(freeze(item) for item in value))
-    if isinstance(value, _ITERATORS):
-        return (type(value), freeze(value.__reduce__()[1:]))
-    if isinstance(value, list | dict | set | GeneratorType) or not _compares_by_value(value):
-        raise UnfreezableError
-    return (type(value), value)
-
-
-def _compares_by_value(value: Any) -> bool:
-    hashing: Any = type(value).__hash__
-    return hashing is not None and hashing is not object.__hash__
-
-
-def _probe() -> bool:
-    """Say whether this Python shows the temporaries of a suspended generator."""
-
-    def twice() -> Iterator[int]:
-        for _ in (1, 1):
-            yield 1
-
-    keys = set()
-    steps = twice()
-    for _ in steps:
-        keys.add(_frame_key(steps))
-    return len(keys) == 2
+        return ("results", tuple((type(result), result) for result in results))
 
 
 def _raised_at(error: Exception) -> str:
@@ -246,6 +175,3 @@ class _LineBudget:
                 mend="every loop must yield",
             )
         return self._trace
-
-
-_STACK_IS_VISIBLE = _probe()

@@ -6,10 +6,13 @@ from typing import Any
 
 from mtrrzap.protocol import (
     ACQUIRE,
+    RELAXED,
     RELEASE,
     Atomic,
     Operation,
+    Outcome,
     Range,
+    SharedObject,
     Spinlock,
     Steps,
     Variable,
@@ -136,3 +139,82 @@ def with_an_inner_generator(vm: GateVm, ranges: Ranges) -> Steps:
     for each in ranges:
         yield vm.mmu.zap(*each)
     yield vm.state.store(0, RELEASE)
+
+
+class Owner(SharedObject):
+    """Who came last; ``wait`` until that is somebody else."""
+
+    @property
+    def initial(self) -> None:
+        return None
+
+    def mark(self) -> Operation:
+        return self._operation("mark")
+
+    def wait(self) -> Operation:
+        return self._operation("wait")
+
+    def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:
+        if operation.verb == "mark":
+            return ((vcpu, None),)
+        return ((value, None),) if value != vcpu else ()
+
+
+class Statistics(SharedObject):
+    """Has the verbs of others, and nothing to do with them."""
+
+    @property
+    def initial(self) -> tuple[()]:
+        return ()
+
+    def zap(self, start: int, end: int) -> Operation:
+        return self._operation("zap", start, end)
+
+    def unlock(self) -> Operation:
+        return self._operation("unlock")
+
+    def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
+        return ((value, None),)
+
+
+class OwnVm(Vm):
+    owner = Owner()
+    statistics = Statistics()
+
+
+def last_one_waits(vm: OwnVm, ranges: Ranges) -> Steps:
+    """Whoever comes last waits for ever, and nobody else."""
+    yield vm.owner.mark()
+    yield vm.mmu.zap(*ranges[0])
+    yield vm.owner.wait()
+
+
+def counts_as_nothing(vm: OwnVm, ranges: Ranges) -> Steps:
+    yield vm.statistics.zap(*ranges[0])
+    yield vm.statistics.unlock()
+
+
+def full_barriers(vm: GateVm, ranges: Ranges) -> Steps:
+    """A bare exchange that succeeds releases and acquires."""
+    if (yield vm.state.cmpxchg(0, 1)) == 0:
+        yield vm.gate.wait_until(2)
+        yield vm.mmu.zap(*ranges[0])
+        yield vm.state.cmpxchg(1, 2)
+        return
+    yield vm.gate.store(2)
+    while True:
+        if (yield vm.state.cmpxchg(2, 3)) == 2:
+            return
+
+
+def no_barriers(vm: GateVm, ranges: Ranges) -> Steps:
+    """The same with relaxed exchanges."""
+    if (yield vm.state.cmpxchg(0, 1, RELAXED)) == 0:
+        yield vm.gate.wait_until(2)
+        yield vm.mmu.zap(*ranges[0])
+        yield vm.state.cmpxchg(1, 2, RELAXED)
+        return
+    yield vm.gate.store(2)
+    while True:
+        if (yield vm.state.cmpxchg(2, 3, RELAXED)) == 2:
+            return

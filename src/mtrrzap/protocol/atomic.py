@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from mtrrzap.protocol.operation import ACQUIRE, RELAXED, RELEASE, Operation, Order, Outcome
+from mtrrzap.protocol.operation import ACQUIRE, FULL, RELAXED, RELEASE, Operation, Order, Outcome
 from mtrrzap.protocol.shared import SharedObject, Spinlock
 
 
 class Atomic(SharedObject):
     """``atomic_t``, or a flag that is read with ``READ_ONCE()`` outside its lock."""
 
+    symmetric = True
     start: Hashable
 
     def __init__(self, initial: Hashable = 0) -> None:
@@ -31,13 +32,23 @@ class Atomic(SharedObject):
         """``atomic_set()``, or ``atomic_set_release()``."""
         return self._operation("store", value, order=order)
 
-    def cmpxchg(self, old: Hashable, new: Hashable, order: Order = RELAXED) -> Operation:
-        """``atomic_cmpxchg()``: sends back what was there; stores ``new`` if that was ``old``."""
+    def cmpxchg(self, old: Hashable, new: Hashable, order: Order = FULL) -> Operation:
+        """``atomic_cmpxchg()``: sends back what was there; stores ``new`` if that was ``old``.
+
+        As in the kernel, without a suffix it is fully ordered if it stores, and not if it fails;
+        ``RELAXED`` is ``atomic_cmpxchg_relaxed()``.
+        """
         return self._operation("cmpxchg", old, new, order=order)
 
     def wait_until(self, value: Hashable, order: Order = RELAXED) -> Operation:
         """``while (atomic_read(…) != value) cpu_relax();``: blocked until it reads ``value``."""
         return self._operation("wait_until", value, order=order)
+
+    def describe(self, operation: Operation) -> str:
+        """Render as in C, where it is the relaxed exchange that has a suffix."""
+        if operation.verb != "cmpxchg":
+            return super().describe(operation)
+        return self.described(operation, plain=FULL)
 
     def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
         """Load, store, exchange; a wait is blocked until the value is the one awaited."""
@@ -73,6 +84,7 @@ class Number(int):
 class Sequence(SharedObject):
     """A counter that only grows (``unsigned long``, compared as ``time_after_eq()`` compares)."""
 
+    symmetric = True
     first: int
 
     def __init__(self, initial: int, guard: Spinlock | None = None) -> None:

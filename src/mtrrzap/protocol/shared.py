@@ -19,6 +19,21 @@ class SharedObject:
 
     name: str = "?"
     guard: Spinlock | None = None
+    symmetric: bool = False
+    """Whether ``effect`` never looks at ``vcpu``: then vCPUs that ask for the same are alike.
+
+    It speaks for the ``effect`` of the class that says it, not for one that a subclass defines.
+    """
+
+    @classmethod
+    def is_symmetric(cls) -> bool:
+        """Say whether this class's ``effect`` treats all vCPUs alike."""
+        for owner in cls.__mro__:
+            if "symmetric" in vars(owner):
+                return bool(vars(owner)["symmetric"])
+            if "effect" in vars(owner):
+                return False
+        return False
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Take the name that the VM's class gives to this object."""
@@ -63,8 +78,12 @@ class SharedObject:
 
     def describe(self, operation: Operation) -> str:
         """Render ``operation``, with its order where that says something."""
+        return self.described(operation)
+
+    def described(self, operation: Operation, plain: Order = RELAXED) -> str:
+        """Render ``operation``, where ``plain`` is the order that goes without saying."""
         inside = ", ".join(_argument(argument) for argument in operation.args)
-        order = "" if operation.order is RELAXED else f"_{operation.order.value}"
+        order = "" if operation.order is plain else f"_{operation.order.value}"
         return f"{self.name}.{operation.verb}{order}({inside})"
 
     def _operation(self, verb: str, *args: Hashable, order: Order = RELAXED) -> Operation:
@@ -77,6 +96,8 @@ class Spinlock(SharedObject):
     The kernel's spinlock queues its waiters. An engine for which that matters (starvation, time)
     lets a vCPU ``join`` first: then the value is the queue, whose head may take the lock.
     """
+
+    symmetric = True  # while nobody joins
 
     @property
     def initial(self) -> Hashable:

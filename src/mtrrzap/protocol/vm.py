@@ -16,6 +16,8 @@ class Mmu(SharedObject):
     ``zap_end``, because what other vCPUs do in between is what it is about.
     """
 
+    symmetric = True
+
     @property
     def initial(self) -> Hashable:
         """The MMU has no value here: which zap began when is the business of a property."""
@@ -37,6 +39,8 @@ class Mmu(SharedObject):
 
 class Allocator(SharedObject):
     """``kmalloc()`` of one list entry: the result says whether it worked."""
+
+    symmetric = True
 
     @property
     def initial(self) -> Hashable:

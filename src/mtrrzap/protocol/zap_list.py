@@ -16,6 +16,8 @@ class ZapList(SharedObject):
     already, with the same start and end, is dropped.
     """
 
+    symmetric = True
+
     def __init__(self, guard: Spinlock) -> None:
         """Start empty; ``guard`` is the list's spinlock."""
         self._init(guard=guard)

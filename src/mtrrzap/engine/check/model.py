@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from mtrrzap.engine.check.automaton import Automaton, Place
 from mtrrzap.engine.check.ghost import Ghost, Step
 from mtrrzap.engine.check.local import Alternative, Local
-from mtrrzap.engine.check.memory_model import Memory, is_buffered
+from mtrrzap.engine.check.meaning import is_buffered, is_lock, is_zap
+from mtrrzap.engine.check.memory_model import Memory
 from mtrrzap.engine.check.properties import capacity, unlocked
 from mtrrzap.engine.check.scenario import Scenario
 from mtrrzap.errors import UserError
@@ -127,12 +128,16 @@ class Model:
         operation = None if local.place is None else local.place.operation
         if operation is None:
             return None
-        if operation.verb == "zap":
+        if is_zap(operation):
             verb = "zap_end" if local.phase else "zap_begin"
             return Operation(operation.target, verb, operation.args)
-        if operation.verb == "lock" and self.scenario.forever and local.phase == 0:
+        if is_lock(operation) and self.scenario.forever and local.phase == 0:
             return Operation(operation.target, "join")
         return operation
+
+    def name(self, local: Local) -> int:
+        """Return the vCPU in a local state, or -1 where it stands for any of its group."""
+        return local.group if self.scenario.named else -1
 
     def finished(self, local: int) -> bool:
         """Say whether a vCPU in this local state has made all its requests."""
@@ -147,11 +152,10 @@ class Model:
             return self._flush(at, option, value)
         operation = option.operation
         before = self.values[option.target].items[value]
-        vcpu = at.group if self.scenario.forever else -1
         if self.scenario.memory == "tso" and is_buffered(operation):
             return self._moved(at, option, value, None, buffer=(*at.buffer, operation))
         seen = option.seen[0] if option.seen else before
-        outcomes = operation.target.effect(seen, operation, vcpu)
+        outcomes = operation.target.effect(seen, operation, self.name(at))
         if option.choice >= len(outcomes):
             return None
         after, result = outcomes[option.choice]
@@ -164,7 +168,7 @@ class Model:
 
     def _flush(self, at: Local, option: Alternative, value: int) -> Entry:
         before = self.values[option.target].items[value]
-        after = option.operation.target.effect(before, option.operation, -1)[0][0]
+        after = option.operation.target.effect(before, option.operation, self.name(at))[0][0]
         number = self.values[option.target].number((type(after), after), after)
         return Entry(self.local(at._replace(buffer=at.buffer[1:])), number, -1, 0)
 
@@ -195,12 +199,12 @@ class Model:
         return Entry(self.local(after), value, number, flags)
 
     def _advance(self, at: Local, operation: Operation, result: Any) -> tuple[Local, bool]:
-        if operation.verb in ("zap_begin", "join"):
+        if is_zap(operation, "zap_begin") or is_lock(operation, "join"):
             return at._replace(phase=1), False
         held = at.held
-        if operation.verb == "lock":
+        if is_lock(operation):
             held |= {operation.target}
-        elif operation.verb == "unlock":
+        elif is_lock(operation, "unlock"):
             held -= {operation.target}
         assert at.place is not None
         ranges = self._requests(at.group)[at.request]

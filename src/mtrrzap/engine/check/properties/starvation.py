@@ -53,7 +53,8 @@ def check(model: Model, *, limit: int | None = None, progress: Progress | None =
         return Answer(None, len(graph.states), graph.transitions, graph.cut)
     watched = {model.scenario.requests[vcpu]: vcpu for vcpu in reversed(range(model.vcpus))}
     starved = _dead_end(graph)
-    for vcpu in sorted(watched.values()):
+    every = range(model.vcpus)
+    for vcpu in sorted(watched.values()) if model.scenario.symmetric else every:
         if starved:
             break
         starved = _Watch(model, graph, vcpu).search()

@@ -15,7 +15,7 @@ from mtrrzap.engine.check.scenario import Scenario, scenario
 from mtrrzap.engine.check.strategies.replay import replay, written
 from mtrrzap.engine.check.trace import trace
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, Number, Protocol, Steps, Vm
+from mtrrzap.protocol import EVERYTHING, Number, Protocol, Sequence, Steps, Vm
 from mtrrzap.protocol.registry import protocol
 from mtrrzap.report.counterexample import drawn
 
@@ -81,8 +81,7 @@ def test_the_loop_is_fair_and_never_returns() -> None:
 
 def test_numbers_are_counted_from_the_lowest_in_use() -> None:
     results = (Number(3), True, None, Number(5), Number(7), 7)
-    assert rebased(results, 6) == (-2, True, None, -1, 1, 7)
-    assert [type(each) for each in rebased(results, 6)][::3] == [Number, Number]
+    assert rebased(results, 6) == (Number(-2), True, None, Number(-1), Number(1), 7)
 
 
 def test_components_come_after_what_they_lead_to() -> None:
@@ -126,3 +125,30 @@ def test_a_loop_back_to_the_first_step_is_no_new_call() -> None:
     loop = run.lines[len(found.starved.stem) :]
     assert "lock.unlock()" in [line.text for line in loop if line.vcpu == found.starved.vcpu]
     assert found.starved.vcpu not in {line.vcpu for line in loop if line.returns or line.calls}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("stores_a_number", "stored_number.store(0) takes a Sequence's number"),
+        ("adds_to_a_number", "unsupported operand type(s) for +: 'Number' and 'int'"),
+        ("compares_with_a_constant", "a Sequence's number meets 3, which is none"),
+        ("tests_a_number", "a Sequence's number is neither true nor false"),
+        ("looks_inside_a_number", "a number is used for more than comparing"),
+        ("hands_over_a_constant", "a Sequence's number meets 0, which is none"),
+    ],
+)
+def test_a_number_that_leaves_its_sequence_is_an_error(name: str, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        check(scenario(protocol(getattr(unsound_protocols, name), "test")))
+    assert says in error.value.problem
+    assert error.value.place is not None
+    assert error.value.place.startswith(f"{unsound_protocols.__file__}:")
+
+
+def test_numbers_are_compared_with_numbers() -> None:
+    assert Number(1) != Number(2)
+    assert Number(1) != None  # noqa: E711
+    assert Number(1) < Number(2) >= Number(2) > Number(1) <= Number(1)
+    with pytest.raises(UserError, match="a lag of -1"):
+        Sequence(0).reached(Number(0), lag=-1)

@@ -12,6 +12,7 @@ from mtrrzap.protocol import (
     Operation,
     Outcome,
     Range,
+    Sequence,
     SharedObject,
     Spinlock,
     Steps,
@@ -218,3 +219,56 @@ def no_barriers(vm: GateVm, ranges: Ranges) -> Steps:
     while True:
         if (yield vm.state.cmpxchg(2, 3, RELAXED)) == 2:
             return
+
+
+class NumberVm(Vm):
+    lock = Spinlock()
+    next = Sequence(0, guard=lock)
+    done = Sequence(0)
+    stored_number = Atomic(0)
+
+
+def take(vm: NumberVm) -> Any:
+    yield vm.lock.lock()
+    number = yield vm.next.load()
+    yield vm.next.advance()
+    yield vm.lock.unlock()
+    return number
+
+
+def stores_a_number(vm: NumberVm, ranges: Ranges) -> Steps:
+    number = yield from take(vm)
+    yield vm.mmu.zap(*ranges[0])
+    yield vm.stored_number.store(number)
+
+
+def adds_to_a_number(vm: NumberVm, ranges: Ranges) -> Steps:
+    number = yield from take(vm)
+    yield vm.mmu.zap(*ranges[0])
+    yield vm.done.post(number + 1)
+
+
+def compares_with_a_constant(vm: NumberVm, ranges: Ranges) -> Steps:
+    number = yield from take(vm)
+    if number >= 3:
+        yield vm.stored_number.wait_until(7)
+    yield vm.mmu.zap(*ranges[0])
+
+
+def tests_a_number(vm: NumberVm, ranges: Ranges) -> Steps:
+    number = yield from take(vm)
+    if number:
+        yield vm.mmu.zap(*ranges[0])
+
+
+def looks_inside_a_number(vm: NumberVm, ranges: Ranges) -> Steps:
+    number = yield from take(vm)
+    odd = number.position % 2
+    yield vm.done.post(number)
+    yield vm.stored_number.store(odd)
+    yield vm.mmu.zap(*ranges[0])
+
+
+def hands_over_a_constant(vm: NumberVm, ranges: Ranges) -> Steps:
+    yield vm.done.wait_reached(0)  # type: ignore[arg-type]
+    yield vm.mmu.zap(*ranges[0])

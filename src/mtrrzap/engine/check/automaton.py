@@ -16,7 +16,17 @@ from typing import Any
 
 from mtrrzap.engine.check.freeze import UnfreezableError, chain, standing
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import Operation, Protocol, Range, SharedObject, SharedState, Steps
+from mtrrzap.protocol import (
+    Number,
+    Operation,
+    Protocol,
+    Range,
+    Sequence,
+    SharedObject,
+    SharedState,
+    Steps,
+    atomic,
+)
 
 LINES = 100_000
 """How many lines a protocol may run between two operations before it counts as endless."""
@@ -104,7 +114,9 @@ class Automaton:
                 operation = steps.send(value)
         except StopIteration:
             return None
-        except UserError:
+        except UserError as error:
+            if error.place is None:
+                raise UserError(error.problem, place=_raised_at(error), mend=error.mend) from error
             raise
         except Exception as error:
             raise UserError(
@@ -120,7 +132,19 @@ class Automaton:
                 place=where(steps),
                 mend="make the object a class attribute of the VM",
             )
+        if not isinstance(operation.target, Sequence) and _holds_number(operation.args):
+            raise UserError(
+                f"{operation} takes a Sequence's number, which means nothing elsewhere",
+                place=where(steps),
+                mend="hand it back to a Sequence",
+            )
         return operation
+
+
+def _holds_number(value: Any) -> bool:
+    if isinstance(value, tuple | frozenset):
+        return any(_holds_number(each) for each in value)
+    return isinstance(value, Number)
 
 
 def where(steps: Steps | None) -> str:
@@ -144,7 +168,7 @@ def _raised_at(error: Exception) -> str:
     trace, place = error.__traceback__, ""
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
-        if name != __file__:
+        if name not in (__file__, atomic.__file__):
             place = f"{name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place

@@ -1,3 +1,6 @@
+import gc
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import broken_protocols
+import hidden_state
 import unsound_protocols
 from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check.automaton import Automaton
-from mtrrzap.engine.check.check import check
+from mtrrzap.engine.check.check import SAFETY, check
 from mtrrzap.engine.check.freeze import Freezer, UnfreezableError, freeze
 from mtrrzap.engine.check.scenario import scenario
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, Steps, Vm
+from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Steps, Vm
 from mtrrzap.protocol.registry import protocol
 
 SOURCE = Path(broken_protocols.__file__)
@@ -45,9 +49,57 @@ def test_a_broken_protocol_is_an_error_that_names_the_line(name: str, says: str)
     assert error.value.place in {f"{SOURCE}:{line}" for line in near}
 
 
-def test_state_outside_the_vm_is_noticed() -> None:
+def test_what_does_not_do_the_same_twice_is_noticed() -> None:
+    random.seed(0)
     with pytest.raises(UserError, match="though everything it was told is the same"):
-        check(scenario(protocol(broken_protocols.remembers, "test")))
+        check(scenario(protocol(broken_protocols.throws_dice, "test")))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("writes_a_global_list", "the protocol changes SCRATCH, which all vCPUs share"),
+        ("writes_a_global_number", "the protocol changes COUNT, which all vCPUs share"),
+        ("writes_a_class", "a protocol sets ScratchVm.current itself"),
+        ("writes_a_list_of_the_vm", "the protocol changes ScratchVm.todo, which"),
+        ("writes_another_class", "the protocol changes Scratch.items, which all vCPUs share"),
+        ("writes_an_instance", "the protocol changes NOTES, which all vCPUs share"),
+        ("writes_a_default", "the protocol changes writes_a_default.__kwdefaults__, which"),
+        ("writes_itself", "the protocol changes writes_itself.__dict__, which all vCPUs"),
+        ("sets_and_clears", "the protocol changes BUSY, which all vCPUs share"),
+    ],
+)
+def test_state_outside_the_vm_is_noticed(name: str, says: str) -> None:
+    row = PROTOCOLS["direct"]
+    call = getattr(hidden_state, name)
+    vm = hidden_state.ScratchVm
+    with pytest.raises(UserError) as error:
+        check(scenario(replace(row, call=call, vm=vm)))
+    assert says in error.value.problem
+    assert error.value.place is not None
+    assert error.value.place.startswith(f"{hidden_state.__file__}:")
+
+
+def test_a_closure_that_all_vcpus_share_is_noticed() -> None:
+    with pytest.raises(UserError, match="changes shared of closed_over"):
+        check(scenario(protocol(hidden_state.closed(), "test")))
+    check(scenario(protocol(broken_protocols.mutex, "test")))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("swallows", "never ends"), ("swallows_all", "never"), ("exits", "SystemExit: 3")],
+)
+def test_no_except_hides_an_error(name: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        check(scenario(protocol(getattr(unsound_protocols, name), "test")))
+
+
+def test_a_finally_that_yields_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    verdicts = check(scenario(protocol(unsound_protocols.unlocks_finally, "test")))
+    assert {each.verdict for each in verdicts if each.prop in SAFETY} == {"holds"}
+    gc.collect()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_call_without_operations_is_an_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from mtrrzap.protocol import (
@@ -272,3 +273,36 @@ def looks_inside_a_number(vm: NumberVm, ranges: Ranges) -> Steps:
 def hands_over_a_constant(vm: NumberVm, ranges: Ranges) -> Steps:
     yield vm.done.wait_reached(0)  # type: ignore[arg-type]
     yield vm.mmu.zap(*ranges[0])
+
+
+def swallows(vm: GateVm, ranges: Ranges) -> Steps:
+    yield vm.mmu.zap(*ranges[0])
+    n = 0
+    while True:
+        try:
+            n += 1
+        except Exception:
+            n = 0
+
+
+def swallows_all(vm: GateVm, ranges: Ranges) -> Steps:
+    yield vm.mmu.zap(*ranges[0])
+    n = 0
+    while True:
+        try:
+            n += 1
+        except:  # noqa: E722
+            n = 0
+
+
+def exits(vm: GateVm, ranges: Ranges) -> Steps:
+    yield vm.mmu.zap(*ranges[0])
+    sys.exit(3)
+
+
+def unlocks_finally(vm: GateVm, ranges: Ranges) -> Steps:
+    yield vm.lock.lock()
+    try:
+        yield vm.mmu.zap(*ranges[0])
+    finally:
+        yield vm.lock.unlock()

@@ -130,7 +130,19 @@ class Spinlock(SharedObject):
         return f"{self.name}:{'held' if held else 'free'}{waiting}"
 
 
-class SharedState:
+class _Sealed(type):
+    """The class of a VM's class, which is shared by all vCPUs like the VM itself."""
+
+    def __setattr__(cls, attribute: str, value: Any) -> None:
+        """Refuse, as the VM does.
+
+        Raises:
+            UserError: always, naming the file and line of the assignment.
+        """
+        _refuse(f"{cls.__name__}.{attribute}")
+
+
+class SharedState(metaclass=_Sealed):
     """Base class of a protocol's VM: its class attributes are the shared objects.
 
     >>> class Vm(SharedState):

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from mtrrzap.engine.check.freeze import UnfreezableError, chain, standing
+from mtrrzap.engine.check.hidden import Hidden
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import (
     Number,
@@ -54,6 +55,7 @@ class Automaton:
         self._protocol = protocol
         self._vm = vm
         self.objects: tuple[SharedObject, ...] = vm.objects()
+        self._hidden = Hidden(protocol)
         self._started: dict[tuple[Range, ...], Place] = {}
 
     def start(self, ranges: tuple[Range, ...]) -> Place:
@@ -79,11 +81,25 @@ class Automaton:
     ) -> Place:
         """Run a new generator and send it ``results``; check the ``expected`` operations."""
         steps = self._protocol.call(self._vm, ranges)
+        try:
+            return self._replayed(steps, results, expected)
+        finally:
+            with _LineBudget(self._home(), active=True):
+                _discard(steps)
+
+    def _replayed(
+        self,
+        steps: Steps,
+        results: tuple[Any, ...],
+        expected: tuple[Operation, ...] | None,
+    ) -> Place:
         operations: list[Operation] = []
         send: Any = None
         for i in range(len(results) + 1):
             last = i == len(results)
             operation = self._send(steps, send, watched=last)
+            if last:
+                self._check_hidden(steps)
             if expected is not None and not last and operation != expected[i]:
                 raise UserError(
                     f"{self._protocol.name} did {expected[i]} here before, and now {operation}, "
@@ -104,6 +120,15 @@ class Automaton:
             where=where(steps),
         )
 
+    def _check_hidden(self, steps: Steps) -> None:
+        name = self._hidden.changed()
+        if name is not None:
+            raise UserError(
+                f"the protocol changes {name}, which all vCPUs share, behind the engine's back",
+                place=where(steps) or self._home(),
+                mend="keep state in shared objects only",
+            )
+
     def _home(self) -> str:
         code = self._protocol.call.__code__
         return f"{code.co_filename}:{code.co_firstlineno}"
@@ -118,7 +143,15 @@ class Automaton:
             if error.place is None:
                 raise UserError(error.problem, place=_raised_at(error), mend=error.mend) from error
             raise
-        except Exception as error:
+        except EndlessError as error:
+            raise UserError(
+                f"the protocol never ends: {LINES:,} lines and no operation",
+                place=error.place,
+                mend="every loop must yield",
+            ) from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise UserError(
                 f"{type(error).__name__}: {error}", place=_raised_at(error) or self._home()
             ) from error
@@ -164,7 +197,7 @@ def _key(steps: Steps, results: tuple[Any, ...]) -> Hashable:
         return ("results", tuple((type(result), result) for result in results))
 
 
-def _raised_at(error: Exception) -> str:
+def _raised_at(error: BaseException) -> str:
     trace, place = error.__traceback__, ""
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
@@ -174,28 +207,61 @@ def _raised_at(error: Exception) -> str:
     return place
 
 
+class EndlessError(BaseException):
+    """A protocol loops without yielding. No Exception, lest the protocol catches it.
+
+    Python stops tracing when a tracer raises. Should a bare ``except`` drop this error even so,
+    its end starts the tracing again: sooner or later it is raised outside of any ``try``.
+    """
+
+    def __init__(self, place: str, frame: FrameType, trace: Any) -> None:
+        """Remember where it happened, and what to trace with."""
+        super().__init__(place)
+        self.place = place
+        self._frame: FrameType | None = frame
+        self._trace = trace
+
+    def __del__(self) -> None:
+        """Trace on, unless the budget is no longer in force."""
+        if self._trace.__self__.active:
+            frame, self._frame = self._frame, None
+            while frame is not None and frame.f_code.co_filename != __file__:
+                frame.f_trace = self._trace
+                frame = frame.f_back
+            sys.settrace(self._trace)
+
+
+def _discard(steps: Steps) -> None:
+    """Close a generator, also one that yields on its way out: Python would say so on stderr."""
+    for _ in range(LINES):
+        try:
+            steps.close()
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # whatever its ``finally`` does is no step of the protocol
+            continue
+        return
+
+
 class _LineBudget:
     """Stop a protocol that loops without yielding. Leaves a debugger's own trace alone."""
 
     def __init__(self, home: str, *, active: bool) -> None:
         self._left = LINES
         self._home = home
-        self._active = active and sys.gettrace() is None
+        self.active = active and sys.gettrace() is None
 
     def __enter__(self) -> None:
-        if self._active:
+        if self.active:
             sys.settrace(self._trace)
 
     def __exit__(self, *error: object) -> None:
-        if self._active:
+        if self.active:
+            self.active = False
             sys.settrace(None)
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ARG002
         self._left -= 1
-        if self._left < 0:
-            raise UserError(
-                f"the protocol never ends: {LINES:,} lines and no operation",
-                place=f"{frame.f_code.co_filename}:{frame.f_lineno}",
-                mend="every loop must yield",
-            )
+        if self._left < 0 and self.active:
+            raise EndlessError(f"{frame.f_code.co_filename}:{frame.f_lineno}", frame, self._trace)
         return self._trace

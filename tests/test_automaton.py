@@ -12,6 +12,7 @@ import broken_protocols
 import hidden_state
 import unsound_protocols
 from mtrrzap.commands.protocols import load
+from mtrrzap.engine.check import solo
 from mtrrzap.engine.check.automaton import Automaton
 from mtrrzap.engine.check.check import SAFETY, check
 from mtrrzap.engine.check.freeze import Freezer, UnfreezableError, freeze
@@ -31,7 +32,6 @@ def line_of(marker: str) -> int:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("spins", "never ends: alone in the VM, it is still at flag.load()"),
         ("counts", "never ends: alone in the VM, it is still at flag.store"),
         ("hangs", "never ends: 100,000 lines and no operation"),
         ("rubbish", "a protocol yields operations, and this is 42"),
@@ -47,6 +47,22 @@ def test_a_broken_protocol_is_an_error_that_names_the_line(name: str, says: str)
     assert says in str(error.value)
     near = {line_of(name), line_of(name) - 1} if name == "hangs" else {line_of(name)}
     assert error.value.place in {f"{SOURCE}:{line}" for line in near}
+
+
+def test_a_call_that_polls_alone_waits() -> None:
+    found = {
+        each.prop: each.verdict
+        for each in check(scenario(protocol(broken_protocols.spins, "test")))
+    }
+    assert (found["deadlock"], found["starvation"]) == ("holds", "VIOLATED")
+
+
+def test_a_call_of_many_ranges_may_take_as_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solo, "STEPS", 3)
+    many = tuple((2 * i, 2 * i + 1) for i in range(8))
+    solo.run(scenario(load("direct"), 1, 1, ranges=(many,)))
+    with pytest.raises(UserError, match="never ends"):
+        solo.run(scenario(protocol(broken_protocols.counts, "test"), 1, 1))
 
 
 def test_what_does_not_do_the_same_twice_is_noticed() -> None:

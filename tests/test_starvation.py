@@ -8,7 +8,7 @@ from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check.check import Options, check
 from mtrrzap.engine.check.forever import ForeverStepper, rebased
 from mtrrzap.engine.check.ghost import NoGhost
-from mtrrzap.engine.check.graph import components
+from mtrrzap.engine.check.graph import build, components
 from mtrrzap.engine.check.model import Model
 from mtrrzap.engine.check.properties import starvation
 from mtrrzap.engine.check.scenario import Scenario, scenario
@@ -75,8 +75,26 @@ def test_the_loop_is_fair_and_never_returns() -> None:
     model = Model(endless(load("v4"), 3), NoGhost())
     starved = starvation.check(model).starved
     assert starved is not None
+    stepper = ForeverStepper(model)
+    state = trace(model, starved.stem, stepper=stepper).state
+    start, idle = state, set[int]()
+    for step in starved.loop:
+        moves = list(stepper.moves(state))
+        idle |= {0, 1, 2} - {move.vcpu for move in moves}
+        state = stepper.canonical(next(m.after for m in moves if (m.vcpu, m.choice) == step))
+    assert state == start
     moved = {step.vcpu for step in starved.loop}
     assert starved.vcpu not in moved
+    assert moved | idle == {0, 1, 2}
+
+
+def test_a_loop_that_leaves_out_who_could_go_on_is_no_starvation() -> None:
+    """Without fairness vCPU 1 could zap for ever while vCPU 0 stands still."""
+    model = Model(endless(load("direct"), 2), NoGhost())
+    graph = build(ForeverStepper(model))
+    found = components(len(graph.states), lambda at: (edge.to for edge in graph.edges[at]))
+    assert any(len(each) > 1 for each in found)
+    assert starvation.check(model).starved is None
 
 
 def test_numbers_are_counted_from_the_lowest_in_use() -> None:

@@ -23,7 +23,7 @@ LOCALS = 1 << 16
 """How many local states a protocol may have before it counts as endless."""
 
 LONGEST = 2000
-"""How many operations a call may make on the shortest way to a place, likewise."""
+"""How many operations for each range a call may make on the way to a place, likewise."""
 
 State = tuple[int, ...]
 
@@ -76,6 +76,7 @@ class Model:
         self.events = Interned()
         self.ghosts = Interned()
         self.alternatives: list[tuple[Alternative, ...]] = []
+        self._ranges = max(len(each) for requests in scenario.requests for each in requests)
         self.initial = self._initial()
 
     def _initial(self) -> State:
@@ -112,9 +113,9 @@ class Model:
         """
         number = self.locals.number(local.key(), local)
         if number == len(self.alternatives):
-            if local.place is not None and len(local.place.results) > LONGEST:
+            if local.place is not None and len(local.place.results) > LONGEST * self._ranges:
                 raise UserError(
-                    f"the protocol never ends: {LONGEST:,} operations in one call",
+                    f"the protocol never ends: {len(local.place.results):,} operations in one call",
                     place=local.place.where,
                 )
             if number == LOCALS:

@@ -1,3 +1,6 @@
+import gc
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,12 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import broken_protocols
+import hidden_state
+import unsound_protocols
 from mtrrzap.commands.protocols import load
-from mtrrzap.engine.check.automaton import Automaton, UnfreezableError, freeze
-from mtrrzap.engine.check.check import check
+from mtrrzap.engine.check import solo
+from mtrrzap.engine.check.automaton import Automaton
+from mtrrzap.engine.check.check import SAFETY, check
+from mtrrzap.engine.check.freeze import Freezer, UnfreezableError, freeze
 from mtrrzap.engine.check.scenario import scenario
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, Steps, Vm
+from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Steps, Vm
 from mtrrzap.protocol.registry import protocol
 
 SOURCE = Path(broken_protocols.__file__)
@@ -25,7 +32,6 @@ def line_of(marker: str) -> int:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("spins", "never ends: alone in the VM, it is still at flag.load()"),
         ("counts", "never ends: alone in the VM, it is still at flag.store"),
         ("hangs", "never ends: 100,000 lines and no operation"),
         ("rubbish", "a protocol yields operations, and this is 42"),
@@ -43,9 +49,73 @@ def test_a_broken_protocol_is_an_error_that_names_the_line(name: str, says: str)
     assert error.value.place in {f"{SOURCE}:{line}" for line in near}
 
 
-def test_state_outside_the_vm_is_noticed() -> None:
+def test_a_call_that_polls_alone_waits() -> None:
+    found = {
+        each.prop: each.verdict
+        for each in check(scenario(protocol(broken_protocols.spins, "test")))
+    }
+    assert (found["deadlock"], found["starvation"]) == ("holds", "VIOLATED")
+
+
+def test_a_call_of_many_ranges_may_take_as_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solo, "STEPS", 3)
+    many = tuple((2 * i, 2 * i + 1) for i in range(8))
+    solo.run(scenario(load("direct"), 1, 1, ranges=(many,)))
+    with pytest.raises(UserError, match="never ends"):
+        solo.run(scenario(protocol(broken_protocols.counts, "test"), 1, 1))
+
+
+def test_what_does_not_do_the_same_twice_is_noticed() -> None:
+    random.seed(0)
     with pytest.raises(UserError, match="though everything it was told is the same"):
-        check(scenario(protocol(broken_protocols.remembers, "test")))
+        check(scenario(protocol(broken_protocols.throws_dice, "test")))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("writes_a_global_list", "the protocol changes SCRATCH, which all vCPUs share"),
+        ("writes_a_global_number", "the protocol changes COUNT, which all vCPUs share"),
+        ("writes_a_class", "a protocol sets ScratchVm.current itself"),
+        ("writes_a_list_of_the_vm", "the protocol changes ScratchVm.todo, which"),
+        ("writes_another_class", "the protocol changes Scratch.items, which all vCPUs share"),
+        ("writes_an_instance", "the protocol changes NOTES, which all vCPUs share"),
+        ("writes_a_default", "the protocol changes writes_a_default.__kwdefaults__, which"),
+        ("writes_itself", "the protocol changes writes_itself.__dict__, which all vCPUs"),
+        ("sets_and_clears", "the protocol changes BUSY, which all vCPUs share"),
+    ],
+)
+def test_state_outside_the_vm_is_noticed(name: str, says: str) -> None:
+    row = PROTOCOLS["direct"]
+    call = getattr(hidden_state, name)
+    vm = hidden_state.ScratchVm
+    with pytest.raises(UserError) as error:
+        check(scenario(replace(row, call=call, vm=vm)))
+    assert says in error.value.problem
+    assert error.value.place is not None
+    assert error.value.place.startswith(f"{hidden_state.__file__}:")
+
+
+def test_a_closure_that_all_vcpus_share_is_noticed() -> None:
+    with pytest.raises(UserError, match="changes shared of closed_over"):
+        check(scenario(protocol(hidden_state.closed(), "test")))
+    check(scenario(protocol(broken_protocols.mutex, "test")))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("swallows", "never ends"), ("swallows_all", "never"), ("exits", "ends the program")],
+)
+def test_no_except_hides_an_error(name: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        check(scenario(protocol(getattr(unsound_protocols, name), "test")))
+
+
+def test_a_finally_that_yields_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    verdicts = check(scenario(protocol(unsound_protocols.unlocks_finally, "test")))
+    assert {each.verdict for each in verdicts if each.prop in SAFETY} == {"holds"}
+    gc.collect()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_call_without_operations_is_an_error() -> None:
@@ -76,18 +146,59 @@ def test_equal_places_reached_differently_are_one() -> None:
     )
 
 
-def test_a_mutable_local_falls_back_on_the_results() -> None:
-    def collects(vm: Vm, ranges: Any) -> Steps:
-        done = []
-        while len(done) < 2:
-            done.append((yield vm.memory.alloc()))
-        yield vm.mmu.zap(*ranges[0])
+def collects(vm: Vm, ranges: Any) -> Steps:
+    done = []
+    while len(done) < 2:
+        done.append((yield vm.memory.alloc()))
+    yield vm.mmu.zap(*ranges[0])
 
+
+def test_a_list_is_compared_by_what_it_holds() -> None:
     automaton = Automaton(protocol(collects, "test"), Vm())
+    keys = {
+        automaton.replay((EVERYTHING,), results).key
+        for results in ((True, False), (True, False), (False, True))
+    }
+    assert len(keys) == 2
+
+
+def test_what_cannot_be_compared_falls_back_on_the_results() -> None:
+    def opaque(vm: Vm, ranges: Any) -> Steps:
+        hidden = object()
+        yield vm.memory.alloc()
+        yield vm.memory.alloc()
+        yield vm.mmu.zap(*ranges[0])
+        del hidden
+
+    automaton = Automaton(protocol(opaque, "test"), Vm())
     one = automaton.replay((EVERYTHING,), (True, False))
     other = automaton.replay((EVERYTHING,), (False, True))
     assert one.key != other.key
     assert one.operation == other.operation
+    assert automaton.replay((EVERYTHING,), (True, False)).key == one.key
+    assert automaton.replay((EVERYTHING,), (1, 0)).key != one.key
+
+
+@pytest.mark.parametrize("name", ["delegates_to_a_list", "delegates_to_an_iterator"])
+def test_the_position_in_any_iterator_is_part_of_the_place(name: str) -> None:
+    world = scenario(protocol(getattr(unsound_protocols, name), "test"))
+    found = {verdict.prop: verdict.verdict for verdict in check(world)}
+    assert found["lost zap"] == "VIOLATED"
+
+
+@pytest.mark.parametrize("name", ["with_a_list", "with_a_lambda", "with_an_inner_generator"])
+def test_locals_made_anew_in_every_replay_are_the_same(name: str) -> None:
+    world = scenario(protocol(getattr(unsound_protocols, name), "test"))
+    found = {verdict.prop: verdict.verdict for verdict in check(world)}
+    assert found["lost zap"] == found["deadlock"] == found["ordering"] == "holds"
+
+
+def test_one_list_twice_is_not_two_lists() -> None:
+    one = [1]
+    assert freeze((one, one)) != freeze(([1], [1]))
+    assert freeze((one, one)) == freeze((one, one))
+    freezer = Freezer()
+    assert freezer.freeze(one) != freezer.freeze(one)
 
 
 values = st.recursive(
@@ -99,18 +210,22 @@ values = st.recursive(
 
 @given(values, values)
 def test_frozen_values_are_equal_only_if_values_and_types_are(one: Any, other: Any) -> None:
-    same = repr(one) == repr(other)
-    assert (freeze(one) == freeze(other)) == same or one == other
+    assert (freeze(one) == freeze(other)) == (repr(one) == repr(other))
 
 
-@pytest.mark.parametrize("value", [[1], {1: 2}, {1}, object(), (1, [2])])
-def test_what_may_change_cannot_be_frozen(value: Any) -> None:
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, True), (0, False), (1, 1.0), (0.0, -0.0), ((1,), (True,)), ("1", b"1"), ([], ())],
+)
+def test_what_python_calls_equal_may_behave_differently(one: Any, other: Any) -> None:
+    assert freeze(one) != freeze(other)
+    assert freeze((one, [one])) != freeze((other, [other]))
+
+
+@pytest.mark.parametrize("value", [object(), (1, [object()]), (1 for _ in ()), {1: object()}])
+def test_what_cannot_be_compared_cannot_be_frozen(value: Any) -> None:
     with pytest.raises(UnfreezableError):
         freeze(value)
-
-
-def test_one_is_not_true() -> None:
-    assert freeze(1) != freeze(True)
 
 
 def test_an_iterator_is_frozen_by_what_is_left() -> None:

@@ -98,3 +98,41 @@ def test_what_is_no_schedule_is_an_error(text: str, says: str, tmp_path: Path) -
     with pytest.raises(UserError) as error:
         replay(file.read_text(encoding="utf-8"), str(file), load)
     assert says in str(error.value)
+
+
+def starving(name: str) -> list[str]:
+    found = check(scenario(load(name), 2, 1), Options(properties=("starvation",)))
+    assert found[0].counterexample is not None
+    return written(found[0].counterexample, name).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("starves: 1", "starves: 7", "no vCPU is called '7'"),
+        ("starves: 1", "starves: abc", "no vCPU is called 'abc'"),
+        ("starves: 1", "starves: \u00b2", "no vCPU is called"),
+        ("shows: starvation", "shows: work", "no schedule shows 'work'"),
+        ("shows: starvation", "shows: foo", "no schedule shows 'foo'"),
+        ("memory: sc", "memory: foo", "no memory model is called 'foo'"),
+        ("0 lock.join()", "\u00b2 lock.join()", "is no step"),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_an_error(old: str, new: str, says: str) -> None:
+    lines = [each.replace("starves: 0", "starves: 1") for each in starving("review")]
+    at = lines.index(old)
+    lines[at] = new
+    with pytest.raises(UserError) as error:
+        replay("\n".join(lines), "file", load)
+    assert says in error.value.problem
+    assert error.value.place == f"file:{at + 1}"
+
+
+def test_a_loop_that_is_unfair_shows_nothing() -> None:
+    text = [
+        "# mtrrzap schedule 1", "protocol: direct", "shows: starvation", "alloc-fails: no",
+        "memory: sc", "forever: yes", "starves: 0", "vcpu 0: 0x0-0x10", "vcpu 1: 0x0-0x10", "",
+        "0 zap begin [0,0x10)", "for ever:", "1 zap begin [0,0x10)", "1 zap end [0,0x10)",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="shows no starvation"):
+        replay("\n".join(text), "file", load)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import broken_protocols
+import unsound_protocols
 from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check import check as orchestrator
 from mtrrzap.engine.check.check import Options, check
@@ -15,10 +16,11 @@ from mtrrzap.engine.check.explore import Search
 from mtrrzap.engine.check.model import Model
 from mtrrzap.engine.check.properties import capacity, deadlock, lost_zap, unlocked
 from mtrrzap.engine.check.properties.lost_zap import LostZap
+from mtrrzap.engine.check.properties.work import measure
 from mtrrzap.engine.check.result import Exploration, Limits
 from mtrrzap.engine.check.scenario import Scenario, scenario
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS
+from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Atomic
 from mtrrzap.protocol.registry import protocol
 
 
@@ -251,3 +253,38 @@ def test_symmetry_needs_equal_requests() -> None:
     assert replace(world, forever=True).groups() == (0, 1, 2)
     assert world.watching(0).groups() == (0, 1, 2)
     assert scenario(load("review"), 3, 1, ranges=((EVERYTHING,),)).groups() == (0, 0, 0)
+
+
+def test_a_loop_back_to_the_first_step_does_not_ask_again() -> None:
+    ranges = ((0, 0x100),), ((0x100, 0x200),)
+    world = scenario(protocol(unsound_protocols.polls, "test"), 2, 1, ranges=ranges)
+    found = explored(world)
+    assert (found.cut, found.violations) == (None, {})
+
+
+def test_an_object_of_ones_own_is_told_which_vcpu_uses_it() -> None:
+    world = scenario(protocol(unsound_protocols.last_one_waits, "test"), 2, 1)
+    assert (world.symmetric, world.groups()) == (False, (0, 1))
+    assert set(explored(world).violations) == {deadlock.FLAG}
+    assert scenario(load("ticket"), 2, 1).symmetric
+
+
+def test_a_subclass_with_an_effect_of_its_own_is_not_taken_for_symmetric() -> None:
+    class Named(Atomic):
+        def effect(self, value: Any, operation: Any, vcpu: int) -> Any:
+            return ((vcpu, value),) if operation.verb == "store" else ((value, value),)
+
+    class Plain(Atomic):
+        pass
+
+    assert not Named.is_symmetric()
+    assert Plain.is_symmetric()
+
+
+@pytest.mark.parametrize("memory", ["sc", "tso"])
+def test_a_verb_means_something_on_its_own_object_only(memory: str) -> None:
+    row = protocol(unsound_protocols.counts_as_nothing, "test")
+    world = scenario(row, 2, 1, memory=memory)
+    assert set(explored(world).violations) == {lost_zap.FLAG}
+    measured = measure(world)
+    assert (measured.zaps.worst, measured.waiting) == (0, 0)

@@ -1,6 +1,7 @@
 import pytest
 
 import broken_protocols
+import unsound_protocols
 from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check.explore import Search
 from mtrrzap.engine.check.model import Model
@@ -8,7 +9,7 @@ from mtrrzap.engine.check.properties import ordering
 from mtrrzap.engine.check.properties.ordering import Ordering
 from mtrrzap.engine.check.result import Exploration
 from mtrrzap.engine.check.scenario import scenario
-from mtrrzap.protocol import Protocol
+from mtrrzap.protocol import RELAXED, Protocol
 from mtrrzap.protocol.registry import protocol
 
 
@@ -46,3 +47,12 @@ def test_symmetry_changes_no_verdict(name: str) -> None:
     merged, whole = explored(load(name), 3), explored(load(name), 3, symmetry=False)
     assert set(merged.violations) == set(whole.violations)
     assert merged.states < whole.states <= 6 * merged.states
+
+
+@pytest.mark.parametrize(("name", "ordered"), [("full_barriers", True), ("no_barriers", False)])
+def test_a_bare_exchange_that_succeeds_is_fully_ordered(name: str, ordered: bool) -> None:
+    found = explored(protocol(getattr(unsound_protocols, name), "test"))
+    assert (ordering.FLAG not in found.violations) is ordered
+    vm = unsound_protocols.GateVm()
+    assert str(vm.state.cmpxchg(0, 1)) == "state.cmpxchg(0, 1)"
+    assert str(vm.state.cmpxchg(0, 1, RELAXED)) == "state.cmpxchg_relaxed(0, 1)"

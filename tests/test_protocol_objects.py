@@ -134,9 +134,9 @@ def test_an_exchange_stores_only_over_the_old_value() -> None:
 
 def test_a_number_once_reached_stays_reached() -> None:
     done = Sequence(0)
-    assert done.effect(Number(3), done.wait_reached(4), 0) == ()
-    assert done.effect(Number(3), done.wait_reached(4, lag=1), 0) == ((3, None),)
-    assert done.effect(Number(9), done.reached(4), 0) == ((9, True),)
+    assert done.effect(Number(3), done.wait_reached(Number(4)), 0) == ()
+    assert done.effect(Number(3), done.wait_reached(Number(4), lag=1), 0) == ((Number(3), None),)
+    assert done.effect(Number(9), done.reached(Number(4)), 0) == ((Number(9), True),)
 
 
 def test_operations_read_like_the_c() -> None:

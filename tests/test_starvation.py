@@ -3,15 +3,21 @@ from dataclasses import replace
 import pytest
 
 import broken_protocols
+import unsound_protocols
 from mtrrzap.commands.protocols import load
-from mtrrzap.engine.check.forever import rebased
+from mtrrzap.engine.check.check import Options, check
+from mtrrzap.engine.check.forever import ForeverStepper, rebased
 from mtrrzap.engine.check.ghost import NoGhost
-from mtrrzap.engine.check.graph import components
+from mtrrzap.engine.check.graph import build, components
 from mtrrzap.engine.check.model import Model
 from mtrrzap.engine.check.properties import starvation
 from mtrrzap.engine.check.scenario import Scenario, scenario
-from mtrrzap.protocol import EVERYTHING, Number, Protocol, Steps, Vm
+from mtrrzap.engine.check.strategies.replay import replay, written
+from mtrrzap.engine.check.trace import trace
+from mtrrzap.errors import UserError
+from mtrrzap.protocol import EVERYTHING, Number, Protocol, Sequence, Steps, Vm
 from mtrrzap.protocol.registry import protocol
+from mtrrzap.report.counterexample import drawn
 
 
 def endless(row: Protocol, vcpus: int) -> Scenario:
@@ -69,14 +75,31 @@ def test_the_loop_is_fair_and_never_returns() -> None:
     model = Model(endless(load("v4"), 3), NoGhost())
     starved = starvation.check(model).starved
     assert starved is not None
+    stepper = ForeverStepper(model)
+    state = trace(model, starved.stem, stepper=stepper).state
+    start, idle = state, set[int]()
+    for step in starved.loop:
+        moves = list(stepper.moves(state))
+        idle |= {0, 1, 2} - {move.vcpu for move in moves}
+        state = stepper.canonical(next(m.after for m in moves if (m.vcpu, m.choice) == step))
+    assert state == start
     moved = {step.vcpu for step in starved.loop}
     assert starved.vcpu not in moved
+    assert moved | idle == {0, 1, 2}
+
+
+def test_a_loop_that_leaves_out_who_could_go_on_is_no_starvation() -> None:
+    """Without fairness vCPU 1 could zap for ever while vCPU 0 stands still."""
+    model = Model(endless(load("direct"), 2), NoGhost())
+    graph = build(ForeverStepper(model))
+    found = components(len(graph.states), lambda at: (edge.to for edge in graph.edges[at]))
+    assert any(len(each) > 1 for each in found)
+    assert starvation.check(model).starved is None
 
 
 def test_numbers_are_counted_from_the_lowest_in_use() -> None:
     results = (Number(3), True, None, Number(5), Number(7), 7)
-    assert rebased(results, 6) == (-2, True, None, -1, 1, 7)
-    assert [type(each) for each in rebased(results, 6)][::3] == [Number, Number]
+    assert rebased(results, 6) == (Number(-2), True, None, Number(-1), Number(1), 7)
 
 
 def test_components_come_after_what_they_lead_to() -> None:
@@ -87,3 +110,63 @@ def test_components_come_after_what_they_lead_to() -> None:
 def test_vm_has_what_every_vm_has() -> None:
     assert [each.name for each in Vm.objects()] == ["mmu", "memory"]
     assert EVERYTHING == (0, 1 << 52)
+
+
+@pytest.mark.parametrize(
+    ("name", "vcpus", "stem"),
+    [("leak", 1, 5), ("leak", 2, 6), ("budget", 1, 21), ("budget", 2, 18)],
+)
+def test_a_dead_end_starves_everybody(name: str, vcpus: int, stem: int) -> None:
+    starved = answer(protocol(getattr(unsound_protocols, name), "test"), vcpus).starved
+    assert starved is not None
+    assert (starved.vcpu, len(starved.stem), starved.loop) == (None, stem, ())
+
+
+def test_a_dead_end_is_drawn_and_replays() -> None:
+    name = f"{unsound_protocols.__file__}:leak"
+    verdict = check(scenario(load(name), 1, 1), Options(properties=("starvation",)))[0]
+    assert (verdict.verdict, verdict.detail) == ("VIOLATED", "5 steps, then nobody can make a step")
+    shown = verdict.counterexample
+    assert shown is not None
+    assert "Deadlock: nobody can go on. vCPU 0 at lock.lock()." in drawn(shown, "leak")
+    text = written(shown, name)
+    assert replay(text, "leak", load).schedule == shown.schedule
+    with pytest.raises(UserError, match="shows no starvation"):
+        replay("\n".join(text.splitlines()[:-1]), "leak", load)
+
+
+def test_a_loop_back_to_the_first_step_is_no_new_call() -> None:
+    found = answer(protocol(unsound_protocols.retry, "test"), 2)
+    assert found.starved is not None
+    model = Model(endless(protocol(unsound_protocols.retry, "test"), 2), NoGhost())
+    run = trace(model, found.starved.stem + found.starved.loop, stepper=ForeverStepper(model))
+    loop = run.lines[len(found.starved.stem) :]
+    assert "lock.unlock()" in [line.text for line in loop if line.vcpu == found.starved.vcpu]
+    assert found.starved.vcpu not in {line.vcpu for line in loop if line.returns or line.calls}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("stores_a_number", "stored_number.store(0) takes a Sequence's number"),
+        ("adds_to_a_number", "unsupported operand type(s) for +: 'Number' and 'int'"),
+        ("compares_with_a_constant", "a Sequence's number meets 3, which is none"),
+        ("tests_a_number", "a Sequence's number is neither true nor false"),
+        ("looks_inside_a_number", "a number is used for more than comparing"),
+        ("hands_over_a_constant", "a Sequence's number meets 0, which is none"),
+    ],
+)
+def test_a_number_that_leaves_its_sequence_is_an_error(name: str, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        check(scenario(protocol(getattr(unsound_protocols, name), "test")))
+    assert says in error.value.problem
+    assert error.value.place is not None
+    assert error.value.place.startswith(f"{unsound_protocols.__file__}:")
+
+
+def test_numbers_are_compared_with_numbers() -> None:
+    assert Number(1) != Number(2)
+    assert Number(1) != None  # noqa: E711
+    assert Number(1) < Number(2) >= Number(2) > Number(1) <= Number(1)
+    with pytest.raises(UserError, match="a lag of -1"):
+        Sequence(0).reached(Number(0), lag=-1)

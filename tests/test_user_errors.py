@@ -45,7 +45,7 @@ def refused(file: Path, *options: str) -> str:
         ("Operation(vm.flag, 'frob')", "flag.frob with 0 arguments is no operation: load, store"),
         ("Operation(vm.flag, 'frob', (1,))", "flag.frob with 1 arguments is no operation"),
         ("Operation(vm.flag, 'store', 1)", "an operation made by hand"),
-        ("vm.turn.reached(None)", "turn.reached(None, 0): TypeError"),
+        ("vm.turn.reached(None)", "a Sequence's number meets None"),
         ("exit(0)", "the file ends the program (SystemExit)"),
     ],
 )
@@ -140,4 +140,4 @@ def test_a_replayed_protocol_that_exits_is_an_error(tmp_path: Path) -> None:
         "memory: sc\nforever: no\nvcpu 0: 0x0-0x100\n\n0 flag.load() = 0\n"
     )
     error = CliRunner().invoke(APP, ["--replay", str(schedule)]).exception
-    assert str(error) == f"{schedule}: its protocol ends the program (SystemExit)"
+    assert str(error) == f"{file}:14: the file ends the program (SystemExit)"

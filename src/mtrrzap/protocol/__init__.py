@@ -8,6 +8,7 @@ from mtrrzap.protocol.atomic import Atomic, Number, Sequence, Variable
 from mtrrzap.protocol.operation import (
     ACQUIRE,
     EVERYTHING,
+    FULL,
     RELAXED,
     RELEASE,
     Operation,
@@ -25,6 +26,7 @@ from mtrrzap.protocol.zap_list import ZapList
 __all__ = [
     "ACQUIRE",
     "EVERYTHING",
+    "FULL",
     "PROTOCOLS",
     "RELAXED",
     "RELEASE",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from mtrrzap.protocol.operation import ACQUIRE, RELAXED, RELEASE, Operation, Order, Outcome
+from mtrrzap.errors import UserError
+from mtrrzap.protocol.operation import ACQUIRE, FULL, RELAXED, RELEASE, Operation, Order, Outcome
 from mtrrzap.protocol.shared import SharedObject, Spinlock
 
 
 class Atomic(SharedObject):
     """``atomic_t``, or a flag that is read with ``READ_ONCE()`` outside its lock."""
 
+    symmetric = True
     start: Hashable
     verbs = {"load": 0, "store": 1, "cmpxchg": 2, "wait_until": 1}  # noqa: RUF012
 
@@ -32,13 +34,23 @@ class Atomic(SharedObject):
         """``atomic_set()``, or ``atomic_set_release()``."""
         return self._operation("store", value, order=order)
 
-    def cmpxchg(self, old: Hashable, new: Hashable, order: Order = RELAXED) -> Operation:
-        """``atomic_cmpxchg()``: sends back what was there; stores ``new`` if that was ``old``."""
+    def cmpxchg(self, old: Hashable, new: Hashable, order: Order = FULL) -> Operation:
+        """``atomic_cmpxchg()``: sends back what was there; stores ``new`` if that was ``old``.
+
+        As in the kernel, without a suffix it is fully ordered if it stores, and not if it fails;
+        ``RELAXED`` is ``atomic_cmpxchg_relaxed()``.
+        """
         return self._operation("cmpxchg", old, new, order=order)
 
     def wait_until(self, value: Hashable, order: Order = RELAXED) -> Operation:
         """``while (atomic_read(…) != value) cpu_relax();``: blocked until it reads ``value``."""
         return self._operation("wait_until", value, order=order)
+
+    def describe(self, operation: Operation) -> str:
+        """Render as in C, where it is the relaxed exchange that has a suffix."""
+        if operation.verb != "cmpxchg":
+            return super().describe(operation)
+        return self.described(operation, plain=FULL)
 
     def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
         """Load, store, exchange; a wait is blocked until the value is the one awaited."""
@@ -61,19 +73,73 @@ class Variable(Atomic):
         self._init(start=initial, guard=guard)
 
 
-class Number(int):
+class Number:
     """A position in a :class:`Sequence`. Only its distance from the sequence means anything.
 
     That is why an engine may subtract the same amount from every number of a state, and so explore
-    vCPUs that ask for ever, although the numbers grow for ever.
+    vCPUs that ask for ever, although the numbers grow for ever. So a protocol may compare numbers
+    with each other and hand them to a sequence, and nothing else: no arithmetic, no constants.
     """
 
-    __slots__ = ()
+    __slots__ = ("position",)
+
+    position: int
+    """For engines only."""
+
+    def __init__(self, position: int) -> None:
+        """Stand at ``position``."""
+        object.__setattr__(self, "position", position)
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        """Refuse: a number never changes."""
+        raise AttributeError(attribute)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with another number; None is no number."""
+        return other is not None and self.position == _number(other)
+
+    def __lt__(self, other: Number) -> bool:
+        """Say whether this number comes before another."""
+        return self.position < _number(other)
+
+    def __le__(self, other: Number) -> bool:
+        """Say whether this number comes before another, or is it."""
+        return self.position <= _number(other)
+
+    def __gt__(self, other: Number) -> bool:
+        """Say whether this number comes after another."""
+        return self.position > _number(other)
+
+    def __ge__(self, other: Number) -> bool:
+        """Say whether this number comes after another, or is it."""
+        return self.position >= _number(other)
+
+    def __bool__(self) -> bool:
+        """Refuse: 0 is a number like any other."""
+        raise UserError("a Sequence's number is neither true nor false", mend=_MEND)
+
+    def __hash__(self) -> int:
+        """Hash the position."""
+        return hash((Number, self.position))
+
+    def __repr__(self) -> str:
+        """Render the position."""
+        return str(self.position)
+
+
+_MEND = "compare it with numbers, and hand it to a Sequence: nothing else"
+
+
+def _number(value: object) -> int:
+    if isinstance(value, Number):
+        return value.position
+    raise UserError(f"a Sequence's number meets {value!r}, which is none", mend=_MEND)
 
 
 class Sequence(SharedObject):
     """A counter that only grows (``unsigned long``, compared as ``time_after_eq()`` compares)."""
 
+    symmetric = True
     first: int
     verbs = {"load": 0, "advance": 0, "post": 1, "reached": 2, "wait_reached": 2}  # noqa: RUF012
 
@@ -94,17 +160,24 @@ class Sequence(SharedObject):
         """Add one; meant for a sequence that a lock protects. Sends back nothing."""
         return self._operation("advance")
 
-    def post(self, number: int, order: Order = RELEASE) -> Operation:
+    def post(self, number: Number, order: Order = RELEASE) -> Operation:
         """Store ``number``, which must lie ahead of the sequence."""
+        _number(number)
         return self._operation("post", number, order=order)
 
-    def reached(self, number: int, lag: int = 0, order: Order = ACQUIRE) -> Operation:
+    def reached(self, number: Number, lag: int = 0, order: Order = ACQUIRE) -> Operation:
         """Ask whether the sequence is at ``number - lag`` or beyond: sends back a bool."""
-        return self._operation("reached", number, lag, order=order)
+        return self._compared("reached", number, lag, order)
 
-    def wait_reached(self, number: int, lag: int = 0, order: Order = ACQUIRE) -> Operation:
+    def wait_reached(self, number: Number, lag: int = 0, order: Order = ACQUIRE) -> Operation:
         """Spin until the sequence is at ``number - lag`` or beyond. Once true, true for ever."""
-        return self._operation("wait_reached", number, lag, order=order)
+        return self._compared("wait_reached", number, lag, order)
+
+    def _compared(self, verb: str, number: Number, lag: int, order: Order) -> Operation:
+        _number(number)
+        if lag < 0:
+            raise UserError(f"a lag of {lag}", mend="numbers ahead are not known yet")
+        return self._operation(verb, number, lag, order=order)
 
     def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
         """Load, advance, post, compare; a wait is blocked until the number is reached."""
@@ -112,11 +185,11 @@ class Sequence(SharedObject):
             case "load":
                 return ((value, value),)
             case "advance":
-                return ((Number(value + 1), None),)
+                return ((Number(value.position + 1), None),)
             case "post":
-                return ((Number(operation.args[0]), None),)
+                return ((operation.args[0], None),)
         number, lag = operation.args
-        there = value >= number - lag
+        there = value.position >= number.position - lag
         if operation.verb == "reached":
             return ((value, there),)
         return ((value, None),) if there else ()

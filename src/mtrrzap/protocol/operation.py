@@ -21,16 +21,19 @@ class Order(Enum):
     """The memory order a step declares, with the meaning of the kernel's ``_acquire``/``_release``.
 
     ``RELAXED`` is a plain atomic access: ``atomic_read()``, ``READ_ONCE()``, ``atomic_set()``.
+    ``FULL`` is a full barrier before and after: a bare ``atomic_cmpxchg()`` that succeeds.
     """
 
     RELAXED = "relaxed"
     ACQUIRE = "acquire"
     RELEASE = "release"
+    FULL = "full"
 
 
 RELAXED = Order.RELAXED
 ACQUIRE = Order.ACQUIRE
 RELEASE = Order.RELEASE
+FULL = Order.FULL
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,21 @@ class SharedObject:
     """What a protocol may yield, with the number of arguments; a class without takes anything."""
     of_ranges: ClassVar[bool] = False
     """Whether two arguments are always a range of gfns."""
+    symmetric: bool = False
+    """Whether ``effect`` never looks at ``vcpu``: then vCPUs that ask for the same are alike.
+
+    It speaks for the ``effect`` of the class that says it, not for one that a subclass defines.
+    """
+
+    @classmethod
+    def is_symmetric(cls) -> bool:
+        """Say whether this class's ``effect`` treats all vCPUs alike."""
+        for owner in cls.__mro__:
+            if "symmetric" in vars(owner):
+                return bool(vars(owner)["symmetric"])
+            if "effect" in vars(owner):
+                return False
+        return False
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Take the name that the VM's class gives to this object."""
@@ -86,8 +101,12 @@ class SharedObject:
 
     def describe(self, operation: Operation) -> str:
         """Render ``operation``, with its order where that says something."""
+        return self.described(operation)
+
+    def described(self, operation: Operation, plain: Order = RELAXED) -> str:
+        """Render ``operation``, where ``plain`` is the order that goes without saying."""
         inside = ", ".join(_argument(argument) for argument in operation.args)
-        order = "" if operation.order is RELAXED else f"_{operation.order.value}"
+        order = "" if operation.order is plain else f"_{operation.order.value}"
         return f"{self.name}.{operation.verb}{order}({inside})"
 
     def _operation(self, verb: str, *args: Hashable, order: Order = RELAXED) -> Operation:
@@ -102,6 +121,7 @@ class Spinlock(SharedObject):
     """
 
     verbs = {"lock": 0, "unlock": 0}  # noqa: RUF012
+    symmetric = True  # while nobody joins
 
     @property
     def initial(self) -> Hashable:
@@ -134,7 +154,19 @@ class Spinlock(SharedObject):
         return f"{self.name}:{'held' if held else 'free'}{waiting}"
 
 
-class SharedState:
+class _Sealed(type):
+    """The class of a VM's class, which is shared by all vCPUs like the VM itself."""
+
+    def __setattr__(cls, attribute: str, value: Any) -> None:
+        """Refuse, as the VM does.
+
+        Raises:
+            UserError: always, naming the file and line of the assignment.
+        """
+        _refuse(f"{cls.__name__}.{attribute}")
+
+
+class SharedState(metaclass=_Sealed):
     """Base class of a protocol's VM: its class attributes are the shared objects.
 
     >>> class Vm(SharedState):

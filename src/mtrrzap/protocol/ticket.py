@@ -13,7 +13,7 @@ reached: no vCPU can miss it, however late it looks. The zapper's release pairs 
 whoever leaves.
 """
 
-from mtrrzap.protocol.atomic import Sequence
+from mtrrzap.protocol.atomic import Number, Sequence
 from mtrrzap.protocol.operation import ACQUIRE, RELAXED, RELEASE, Range, Steps
 from mtrrzap.protocol.shared import Spinlock
 from mtrrzap.protocol.vm import Vm as BaseVm
@@ -46,7 +46,7 @@ def ticket(vm: Vm, ranges: tuple[Range, ...]) -> Steps:
     yield from zap_batch(vm, mine)
 
 
-def zap_batch(vm: Vm, mine: int) -> Steps:
+def zap_batch(vm: Vm, mine: Number) -> Steps:
     """Close the open batch and zap it. Called with the lock held, while nobody else zaps."""
     yield vm.open.advance()
     batch = yield vm.array.take()

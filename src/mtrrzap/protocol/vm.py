@@ -18,6 +18,7 @@ class Mmu(SharedObject):
 
     verbs = {"zap": 2}  # noqa: RUF012
     of_ranges = True
+    symmetric = True
 
     @property
     def initial(self) -> Hashable:
@@ -42,6 +43,7 @@ class Allocator(SharedObject):
     """``kmalloc()`` of one list entry: the result says whether it worked."""
 
     verbs = {"alloc": 0}  # noqa: RUF012
+    symmetric = True
 
     @property
     def initial(self) -> Hashable:

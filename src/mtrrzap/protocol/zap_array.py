@@ -60,6 +60,8 @@ def merged(entries: tuple[int, ...]) -> tuple[Range, ...]:
 class ZapArray(SharedObject):
     """At most 16 packed blocks, sorted by start; one of them is kept for the fixed MTRRs."""
 
+    symmetric = True
+
     entries: int
     purges: bool
     verbs = {"add": 2, "take": 0}  # noqa: RUF012

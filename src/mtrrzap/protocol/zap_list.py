@@ -18,6 +18,7 @@ class ZapList(SharedObject):
 
     verbs = {"add": 2, "pop_first": 0, "clear": 0}  # noqa: RUF012
     of_ranges = True
+    symmetric = True
 
     def __init__(self, guard: Spinlock) -> None:
         """Start empty; ``guard`` is the list's spinlock."""

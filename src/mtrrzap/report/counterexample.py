@@ -10,7 +10,7 @@ from __future__ import annotations
 import textwrap
 
 from mtrrzap.engine.check.check import Counterexample
-from mtrrzap.engine.check.properties import capacity, lost_zap, ordering, starvation, unlocked
+from mtrrzap.engine.check.properties import capacity, lost_zap, ordering, unlocked
 from mtrrzap.engine.check.strategies.replay import model_for
 from mtrrzap.engine.check.trace import Line, Trace, trace
 
@@ -106,7 +106,7 @@ def _texts(line: Line) -> list[str]:
 
 def _ending(shown: Counterexample, run: Trace) -> list[str]:
     last = run.lines[-1] if run.lines else None
-    if shown.prop == starvation.NAME:
+    if shown.loop:
         return [
             f"vCPU {shown.starves} never returns, although every vCPU that can make a step makes "
             "one, and locks are served in turn."

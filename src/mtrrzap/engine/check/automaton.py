@@ -8,22 +8,29 @@ results sent so far stand in for it, which is always right and only merges less.
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, GeneratorType, ModuleType
+from types import FrameType
 from typing import Any
 
+from mtrrzap.engine.check.freeze import UnfreezableError, chain, standing
+from mtrrzap.engine.check.hidden import Hidden
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import Operation, Protocol, Range, SharedObject, SharedState, Steps
+from mtrrzap.protocol import (
+    Number,
+    Operation,
+    Protocol,
+    Range,
+    Sequence,
+    SharedObject,
+    SharedState,
+    Steps,
+    atomic,
+)
 
 LINES = 100_000
 """How many lines a protocol may run between two operations before it counts as endless."""
-
-
-class UnfreezableError(Exception):
-    """Something in a frame cannot be compared by value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ class Automaton:
         self._protocol = protocol
         self._vm = vm
         self.objects: tuple[SharedObject, ...] = vm.objects()
+        self._hidden = Hidden(protocol)
         self._started: dict[tuple[Range, ...], Place] = {}
 
     def start(self, ranges: tuple[Range, ...]) -> Place:
@@ -73,11 +81,25 @@ class Automaton:
     ) -> Place:
         """Run a new generator and send it ``results``; check the ``expected`` operations."""
         steps = self._protocol.call(self._vm, ranges)
+        try:
+            return self._replayed(steps, results, expected)
+        finally:
+            with _LineBudget(self._home(), active=True):
+                _discard(steps)
+
+    def _replayed(
+        self,
+        steps: Steps,
+        results: tuple[Any, ...],
+        expected: tuple[Operation, ...] | None,
+    ) -> Place:
         operations: list[Operation] = []
         send: Any = None
         for i in range(len(results) + 1):
             last = i == len(results)
             operation = self._send(steps, send, watched=last)
+            if last:
+                self._check_hidden(steps)
             if expected is not None and not last and operation != expected[i]:
                 raise UserError(
                     f"{self._protocol.name} did {expected[i]} here before, and now {operation}, "
@@ -98,6 +120,15 @@ class Automaton:
             where=where(steps),
         )
 
+    def _check_hidden(self, steps: Steps) -> None:
+        name = self._hidden.changed()
+        if name is not None:
+            raise UserError(
+                f"the protocol changes {name}, which all vCPUs share, behind the engine's back",
+                place=where(steps) or self._home(),
+                mend="keep state in shared objects only",
+            )
+
     def _home(self) -> str:
         code = self._protocol.call.__code__
         return f"{code.co_filename}:{code.co_firstlineno}"
@@ -108,12 +139,23 @@ class Automaton:
                 operation = steps.send(value)
         except StopIteration:
             return None
-        except UserError:
+        except UserError as error:
+            if error.place is None:
+                raise UserError(error.problem, place=_raised_at(error), mend=error.mend) from error
             raise
-        except Exception as error:
+        except EndlessError as error:
             raise UserError(
-                f"{type(error).__name__}: {error}", place=_raised_at(error) or self._home()
-            ) from error
+                f"the protocol never ends: {LINES:,} lines and no operation",
+                place=error.place,
+                mend="every loop must yield",
+            ) from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            what = f"{type(error).__name__}: {error}"
+            if isinstance(error, SystemExit):
+                what = "the file ends the program (SystemExit)"
+            raise UserError(what, place=_raised_at(error) or self._home()) from error
         if not isinstance(operation, Operation):
             raise UserError(
                 f"a protocol yields operations, and this is {operation!r}", place=where(steps)
@@ -127,107 +169,83 @@ class Automaton:
         wrong = operation.target.refuses(operation)
         if wrong:
             raise UserError(wrong, place=where(steps))
+        if not isinstance(operation.target, Sequence) and _holds_number(operation.args):
+            raise UserError(
+                f"{operation} takes a Sequence's number, which means nothing elsewhere",
+                place=where(steps),
+                mend="hand it back to a Sequence",
+            )
         return operation
+
+
+def _holds_number(value: Any) -> bool:
+    if isinstance(value, tuple | frozenset):
+        return any(_holds_number(each) for each in value)
+    return isinstance(value, Number)
 
 
 def where(steps: Steps | None) -> str:
     """Return ``file:line`` of the yield at which a generator stands, innermost frame."""
     place = ""
-    for generator in _chain(steps):
+    for generator in chain(steps):
         frame = generator.gi_frame
         if frame is not None:
             place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     return place
 
 
-def _chain(steps: Any) -> Iterator[Any]:
-    while isinstance(steps, GeneratorType):
-        yield steps
-        steps = steps.gi_yieldfrom
-
-
 def _key(steps: Steps, results: tuple[Any, ...]) -> Hashable:
-    if not _STACK_IS_VISIBLE:
-        return ("results", results)
     try:
-        return tuple(_frame_key(generator) for generator in _chain(steps))
+        return standing(steps)
     except UnfreezableError:
-        return ("results", results)
+        return ("results", tuple((type(result), result) for result in results))
 
 
-def _frame_key(generator: Any) -> Hashable:
-    frame: FrameType = generator.gi_frame
-    names = frame.f_locals
-    inner = generator.gi_yieldfrom
-    held = gc.get_referents(generator)  # locals and temporaries, for instance a loop's iterator
-    values = tuple(freeze(value) for value in held if value is not inner and value is not names)
-    return (frame.f_code, frame.f_lasti, tuple(names), values)
-
-
-_BY_IDENTITY = (
-    FunctionType,
-    BuiltinFunctionType,
-    CodeType,
-    ModuleType,
-    SharedObject,
-    SharedState,
-    type,
-)
-_ITERATORS = (type(iter(())), type(iter(range(0))), type(iter("")), enumerate, zip, reversed)
-
-
-def freeze(value: Any) -> Hashable:
-    """Return something hashable that is equal for equal values, and never for different ones.
-
-    Raises:
-        UnfreezableError: if ``value`` can change, or cannot be compared by what it holds.
-    """
-    if value is None or isinstance(value, FrameType):
-        return None
-    if isinstance(value, _BY_IDENTITY):
-        return value
-    if isinstance(value, tuple):
-        return (type(value), tuple(freeze(item) for item in value))
-    if isinstance(value, _ITERATORS):
-        return (type(value), freeze(value.__reduce__()[1:]))
-    if isinstance(value, list | dict | set | GeneratorType) or not _compares_by_value(value):
-        raise UnfreezableError
-    return (type(value), value)
-
-
-def _compares_by_value(value: Any) -> bool:
-    hashing: Any = type(value).__hash__
-    if hashing is None or hashing is object.__hash__:
-        return False
-    try:
-        hash(value)  # a frozen dataclass may hold what cannot be hashed
-    except TypeError:
-        return False
-    return True
-
-
-def _probe() -> bool:
-    """Say whether this Python shows the temporaries of a suspended generator."""
-
-    def twice() -> Iterator[int]:
-        for _ in (1, 1):
-            yield 1
-
-    keys = set()
-    steps = twice()
-    for _ in steps:
-        keys.add(_frame_key(steps))
-    return len(keys) == 2
-
-
-def _raised_at(error: Exception) -> str:
+def _raised_at(error: BaseException) -> str:
+    """Return the last line on the way to the error that is in a file, and neither ours."""
     trace, place = error.__traceback__, ""
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
-        if name != __file__:
+        if name not in (__file__, atomic.__file__) and not name.startswith("<frozen "):
             place = f"{name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place
+
+
+class EndlessError(BaseException):
+    """A protocol loops without yielding. No Exception, lest the protocol catches it.
+
+    Python stops tracing when a tracer raises. Should a bare ``except`` drop this error even so,
+    its end starts the tracing again: sooner or later it is raised outside of any ``try``.
+    """
+
+    def __init__(self, place: str, frame: FrameType, trace: Any) -> None:
+        """Remember where it happened, and what to trace with."""
+        super().__init__(place)
+        self.place = place
+        self._frame: FrameType | None = frame
+        self._trace = trace
+
+    def __del__(self) -> None:
+        """Trace on, unless the budget is no longer in force."""
+        if self._trace.__self__.active:
+            frame, self._frame = self._frame, None
+            while frame is not None and frame.f_code.co_filename != __file__:
+                frame.f_trace = self._trace
+                frame = frame.f_back
+            sys.settrace(self._trace)
+
+
+def _discard(steps: Steps) -> None:
+    """Close a generator, also one that yields on its way out: Python would say so on stderr."""
+    for _ in range(LINES):
+        try:
+            steps.close()
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # whatever its ``finally`` does is no step of the protocol
+            continue
+        return
 
 
 class _LineBudget:
@@ -236,25 +254,19 @@ class _LineBudget:
     def __init__(self, home: str, *, active: bool) -> None:
         self._left = LINES
         self._home = home
-        self._active = active and sys.gettrace() is None
+        self.active = active and sys.gettrace() is None
 
     def __enter__(self) -> None:
-        if self._active:
+        if self.active:
             sys.settrace(self._trace)
 
     def __exit__(self, *error: object) -> None:
-        if self._active:
+        if self.active:
+            self.active = False
             sys.settrace(None)
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ARG002
         self._left -= 1
-        if self._left < 0:
-            raise UserError(
-                f"the protocol never ends: {LINES:,} lines and no operation",
-                place=f"{frame.f_code.co_filename}:{frame.f_lineno}",
-                mend="every loop must yield",
-            )
+        if self._left < 0 and self.active:
+            raise EndlessError(f"{frame.f_code.co_filename}:{frame.f_lineno}", frame, self._trace)
         return self._trace
-
-
-_STACK_IS_VISIBLE = _probe()

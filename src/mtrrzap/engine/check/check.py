@@ -331,7 +331,8 @@ def _starvation(scenario: Scenario, options: Options, names: tuple[str, ...]) ->
     verdict, detail, shown = HOLDS, "", None
     if answer.starved:
         stem, loop = answer.starved.stem, answer.starved.loop
-        verdict, detail = VIOLATED, f"{len(stem)} steps, then {len(loop)} for ever"
+        then = f"{len(loop)} for ever" if loop else "nobody can make a step"
+        verdict, detail = VIOLATED, f"{len(stem)} steps, then {then}"
         shown = Counterexample(endless, starvation.NAME, stem, loop, answer.starved.vcpu)
     elif answer.cut:
         verdict = UNKNOWN

@@ -372,15 +372,12 @@ class FastSearch:
             return big
         if slots >= 1 << 32:
             return "more states than the hash table may have"
-        if 2 * slots * self.words > len(self._table) or count * 2 > self._capacity():
+        if 2 * slots * self.words > len(self._table) or count * 2 > len(self._states) // self.words:
             return "out of memory"
         self._control[kernel.SLOTS] = 2 * slots
         if not kernel.double(self._table, slots, self.words):
             self._rebuild()
         return None
-
-    def _capacity(self) -> int:
-        return min(len(self._parents), len(self._states) // self.words)
 
     def _bytes(self) -> int:
         """Return what the states take: themselves, their parents' numbers, the hash table."""

@@ -13,7 +13,7 @@ from mtrrzap.engine.check.local import Local
 from mtrrzap.engine.check.model import Model, State
 from mtrrzap.engine.check.stepper import Stepper
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import Number
+from mtrrzap.protocol import Number, Operation
 from mtrrzap.protocol.atomic import Sequence
 
 
@@ -34,12 +34,12 @@ class ForeverStepper(Stepper):
             return state
         values = self.model.values
         vcpus = self.model.vcpus
-        base = min(values[at - vcpus].items[state[at]] for at in self._sequences)
+        base = min(values[at - vcpus].items[state[at]].position for at in self._sequences)
         if base == 0:
             return state
         after = list(state)
         for at in self._sequences:
-            number = Number(values[at - vcpus].items[state[at]] - base)
+            number = Number(values[at - vcpus].items[state[at]].position - base)
             after[at] = values[at - vcpus].number((Number, number), number)
         for vcpu in range(vcpus):
             after[vcpu] = self._local(state[vcpu], base)
@@ -57,18 +57,28 @@ class ForeverStepper(Stepper):
             return at
         ranges = self.model.scenario.requests[at.group][at.request]
         place = self.model.automaton.replay(ranges, rebased(at.place.results, base))
-        if place.operation is None or at.place.operation is None:
-            raise UserError("a number is used for more than comparing", place=at.place.where)
-        now, before = place.operation, at.place.operation
-        if (now.target, now.verb) != (before.target, before.verb):
+        if without_numbers(place.key) != without_numbers(at.place.key):
             raise UserError("a number is used for more than comparing", place=at.place.where)
         return at._replace(place=place)
 
 
+def without_numbers(key: Any) -> Any:
+    """Return a place's key with every number alike: all that moving them may change."""
+    if isinstance(key, Number):
+        return Number
+    if isinstance(key, tuple):
+        return tuple(without_numbers(each) for each in key)
+    if isinstance(key, Operation):
+        return (key.target, key.verb, without_numbers(key.args), key.order)
+    return key
+
+
 def rebased(results: tuple[Any, ...], base: int) -> tuple[Any, ...]:
     """Subtract ``base`` from every number; those below it become -1, -2, … in their order."""
-    behind = sorted({each for each in results if isinstance(each, Number) and each < base})
+    numbers = {each.position for each in results if isinstance(each, Number)}
+    behind = sorted(each for each in numbers if each < base)
     low = {number: i - len(behind) for i, number in enumerate(behind)}
     return tuple(
-        Number(low.get(each, each - base)) if isinstance(each, Number) else each for each in results
+        Number(low.get(each.position, each.position - base)) if isinstance(each, Number) else each
+        for each in results
     )

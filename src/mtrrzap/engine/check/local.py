@@ -27,11 +27,13 @@ class Local(NamedTuple):
     def key(self) -> Hashable:
         """Return what makes two local states the same."""
         place = None if self.place is None else self.place.key
-        return (self.group, self.request, place, self.held, self.phase, self.buffer)
+        return (
+            self.group, self.request, place, self.calling, self.held, self.phase, self.buffer,
+        )  # fmt: skip
 
     @property
     def calling(self) -> bool:
-        """Whether the next step is the first of a call."""
+        """Whether the next step is the first of a call; a loop back to that place is not."""
         return self.place is not None and not self.place.results and self.phase == 0
 
 

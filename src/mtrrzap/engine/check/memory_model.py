@@ -3,7 +3,8 @@
 ``sc``: every operation takes effect at once. ``tso``: x86's total store order. A plain store, and
 the store that releases a spinlock, wait in the vCPU's own FIFO buffer and become visible by a step
 of their own (*flush*); the vCPU itself reads its latest buffered store. Locked instructions
-(``cmpxchg``, taking a lock) and a zap, which takes ``mmu_lock``, wait until the buffer is empty.
+(``cmpxchg``, taking a lock, an operation of a user's own object) and a zap, which takes
+``mmu_lock``, wait until the buffer is empty.
 
 What a lock guards is accessed directly: its stores leave the buffer before the store that releases
 the lock, so whoever takes the lock next sees them all.
@@ -15,18 +16,11 @@ from collections.abc import Hashable
 from typing import Any
 
 from mtrrzap.engine.check.local import Alternative, Local
+from mtrrzap.engine.check.meaning import drains, is_alloc, is_buffered
 from mtrrzap.protocol import Operation, SharedObject
 
 BUFFER = 8
 """Stores that one vCPU may have pending. With none left, the next store waits, as on hardware."""
-
-_LOCKED = {"cmpxchg", "lock", "join", "zap_begin", "zap_end", "advance"}
-_STORES = {"store", "unlock", "post"}
-
-
-def is_buffered(operation: Operation) -> bool:
-    """Say whether x86 puts this operation into the store buffer."""
-    return operation.verb in _STORES and operation.target.guard is None
 
 
 class Memory:
@@ -53,13 +47,13 @@ class Memory:
         target = self._index[id(operation.target)]
         if self._tso and is_buffered(operation):
             return [Alternative(self._nothing, operation, 0)] if len(local.buffer) < BUFFER else []
-        if local.buffer and operation.verb in _LOCKED and operation.target.guard is None:
+        if local.buffer and drains(operation):
             return []
         seen = self._forwarded(local, operation)
         if seen:
             return [Alternative(self._nothing, operation, 0, seen=seen)]
         choices = operation.target.choices(operation)
-        if operation.verb == "alloc" and not self._alloc_fails:
+        if is_alloc(operation) and not self._alloc_fails:
             choices = 1
         return [Alternative(target, operation, choice) for choice in range(choices)]
 
@@ -68,6 +62,6 @@ class Memory:
         found = False
         for store in local.buffer:
             if store.target is operation.target:
-                value = store.target.effect(value, store, -1)[0][0]
+                value = store.target.effect(value, store, local.group)[0][0]
                 found = True
         return (value,) if found else ()

@@ -13,7 +13,8 @@ from mtrrzap.engine.check.automaton import Automaton, Place
 from mtrrzap.engine.check.effects import outcomes
 from mtrrzap.engine.check.ghost import Ghost, Step
 from mtrrzap.engine.check.local import Alternative, Local
-from mtrrzap.engine.check.memory_model import Memory, is_buffered
+from mtrrzap.engine.check.meaning import is_buffered, is_lock, is_zap
+from mtrrzap.engine.check.memory_model import Memory
 from mtrrzap.engine.check.properties import capacity, unlocked
 from mtrrzap.engine.check.scenario import Scenario
 from mtrrzap.errors import UserError
@@ -23,7 +24,7 @@ LOCALS = 1 << 16
 """How many local states a protocol may have before it counts as endless."""
 
 LONGEST = 2000
-"""How many operations a call may make on the shortest way to a place, likewise."""
+"""How many operations for each range a call may make on the way to a place, likewise."""
 
 State = tuple[int, ...]
 
@@ -76,6 +77,7 @@ class Model:
         self.events = Interned()
         self.ghosts = Interned()
         self.alternatives: list[tuple[Alternative, ...]] = []
+        self._ranges = max(len(each) for requests in scenario.requests for each in requests)
         self.initial = self._initial()
 
     def _initial(self) -> State:
@@ -112,9 +114,9 @@ class Model:
         """
         number = self.locals.number(local.key(), local)
         if number == len(self.alternatives):
-            if local.place is not None and len(local.place.results) > LONGEST:
+            if local.place is not None and len(local.place.results) > LONGEST * self._ranges:
                 raise UserError(
-                    f"the protocol never ends: {LONGEST:,} operations in one call",
+                    f"the protocol never ends: {len(local.place.results):,} operations in one call",
                     place=local.place.where,
                 )
             if number == LOCALS:
@@ -128,12 +130,16 @@ class Model:
         operation = None if local.place is None else local.place.operation
         if operation is None:
             return None
-        if operation.verb == "zap":
+        if is_zap(operation):
             verb = "zap_end" if local.phase else "zap_begin"
             return Operation(operation.target, verb, operation.args)
-        if operation.verb == "lock" and self.scenario.forever and local.phase == 0:
+        if is_lock(operation) and self.scenario.forever and local.phase == 0:
             return Operation(operation.target, "join")
         return operation
+
+    def name(self, local: Local) -> int:
+        """Return the vCPU in a local state, or -1 where it stands for any of its group."""
+        return local.group if self.scenario.named else -1
 
     def finished(self, local: int) -> bool:
         """Say whether a vCPU in this local state has made all its requests."""
@@ -148,11 +154,11 @@ class Model:
             return self._flush(at, option, value)
         operation = option.operation
         before = self.values[option.target].items[value]
-        vcpu = at.group if self.scenario.forever else -1
         if self.scenario.memory == "tso" and is_buffered(operation):
             return self._moved(at, option, value, None, buffer=(*at.buffer, operation))
         seen = option.seen[0] if option.seen else before
-        found = outcomes(seen, operation, vcpu, at.place.where if at.place else "")
+        where = at.place.where if at.place else ""
+        found = outcomes(seen, operation, self.name(at), where)
         if option.choice >= len(found):
             return None
         after, result = found[option.choice]
@@ -165,7 +171,7 @@ class Model:
 
     def _flush(self, at: Local, option: Alternative, value: int) -> Entry:
         before = self.values[option.target].items[value]
-        after = option.operation.target.effect(before, option.operation, -1)[0][0]
+        after = option.operation.target.effect(before, option.operation, self.name(at))[0][0]
         number = self.values[option.target].number((type(after), after), after)
         return Entry(self.local(at._replace(buffer=at.buffer[1:])), number, -1, 0)
 
@@ -196,12 +202,12 @@ class Model:
         return Entry(self.local(after), value, number, flags)
 
     def _advance(self, at: Local, operation: Operation, result: Any) -> tuple[Local, bool]:
-        if operation.verb in ("zap_begin", "join"):
+        if is_zap(operation, "zap_begin") or is_lock(operation, "join"):
             return at._replace(phase=1), False
         held = at.held
-        if operation.verb == "lock":
+        if is_lock(operation):
             held |= {operation.target}
-        elif operation.verb == "unlock":
+        elif is_lock(operation, "unlock"):
             held -= {operation.target}
         assert at.place is not None
         ranges = self._requests(at.group)[at.request]

@@ -39,7 +39,7 @@ class Scenario:
 
     def groups(self) -> tuple[int, ...]:
         """Return for each vCPU the number of its group of interchangeable vCPUs."""
-        if self.forever:  # the lock's queue holds the names of vCPUs
+        if self.named:
             return tuple(range(self.vcpus))
         known: dict[object, int] = {}
         keys = (
@@ -47,6 +47,16 @@ class Scenario:
             for vcpu, requests in enumerate(self.requests)
         )
         return tuple(known.setdefault(key, len(known)) for key in keys)
+
+    @property
+    def named(self) -> bool:
+        """Whether values hold names of vCPUs, as a lock's queue does: then none is like another."""
+        return self.forever or not self.symmetric
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether no object asks who uses it."""
+        return all(known.is_symmetric() for known in self.protocol.vm.objects())
 
     def watching(self, vcpu: int) -> Scenario:
         """Return the same world with ``vcpu`` set apart."""

@@ -10,16 +10,17 @@ from mtrrzap.engine.check.scenario import Scenario
 from mtrrzap.errors import UserError
 
 STEPS = 1000
-"""Operations of one call that meets nobody, after which it counts as endless."""
+"""Operations for each range of a call that meets nobody, after which it counts as endless."""
 
 
 def run(scenario: Scenario) -> None:
     """Run each different request alone, twice, and see that it ends.
 
-    A call that is blocked alone is left to the search, which reports it as a deadlock.
+    A call that is blocked alone is left to the search, which reports it as a deadlock. So is one
+    that comes back to where it was and finds all as it was: it polls, and waits for another vCPU.
 
     Raises:
-        UserError: if a call goes round in circles, or does not do the same twice.
+        UserError: if a call goes on and on, or does not do the same twice.
     """
     for request in dict.fromkeys(each for vcpu in scenario.requests for each in vcpu):
         vm = scenario.protocol.vm()
@@ -32,12 +33,12 @@ def _run(automaton: Automaton, request: tuple[tuple[int, int], ...]) -> None:
     values: dict[int, Any] = {id(known): known.initial for known in automaton.objects}
     place = automaton.start(request)
     seen: set[object] = set()
-    for _ in range(STEPS):
+    for _ in range(STEPS * max(1, len(request))):
         if place.operation is None:
             return
         here = (place.key, tuple(values.values()))
         if here in seen:
-            break
+            return
         seen.add(here)
         target = place.operation.target
         found = outcomes(values[id(target)], place.operation, 0, place.where)

@@ -112,11 +112,11 @@ def _text(model: Model, state: State, move: Move) -> str:
         return f"(visible) {option.operation}"
     if len(after.buffer) > len(local.buffer):
         return f"(buffered) {option.operation}"
-    if option.operation.verb in _SILENT:
+    if option.operation.verb in _SILENT and option.operation.target.is_symmetric():
         return str(option.operation)
     value = model.values[option.target].items[state[model.vcpus + option.target]]
     seen = option.seen[0] if option.seen else value
-    result = option.operation.target.effect(seen, option.operation, -1)[option.choice][1]
+    result = option.operation.target.effect(seen, option.operation, move.vcpu)[option.choice][1]
     return f"{option.operation} = {show_result(result)}"
 
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from mtrrzap.engine.check.ghost import Step
+from mtrrzap.engine.check.meaning import is_zap
 from mtrrzap.engine.check.scenario import Scenario
 from mtrrzap.protocol import Range
 
@@ -63,9 +64,9 @@ class LostZap:
         """Keep the call, the zap's begin or end, and the return."""
         called = -1 if step.call is None else self._atoms.mask(step.call)
         begun = ended = -1
-        if step.operation.verb == "zap_begin":
+        if is_zap(step.operation, "zap_begin"):
             begun = self._atoms.mask((step.operation.args,))
-        elif step.operation.verb == "zap_end":
+        elif is_zap(step.operation, "zap_end"):
             ended = self._atoms.mask((step.operation.args,))
         event = (called, begun, ended, step.returns)
         return None if event == (-1, -1, -1, False) else event

@@ -17,9 +17,20 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from mtrrzap.engine.check.ghost import Step
+from mtrrzap.engine.check.meaning import is_load, is_lock, is_store
 from mtrrzap.engine.check.properties.lost_zap import LostZap, swap_bits
 from mtrrzap.engine.check.scenario import Scenario
-from mtrrzap.protocol import ACQUIRE, RELEASE, Operation, SharedObject, Spinlock
+from mtrrzap.protocol import (
+    ACQUIRE,
+    FULL,
+    RELEASE,
+    Allocator,
+    Atomic,
+    Mmu,
+    Operation,
+    SharedObject,
+    Spinlock,
+)
 
 NAME = "ordering"
 FLAG = 8
@@ -81,17 +92,18 @@ class Ordering:
     def _sync(self, operation: Operation, result: Any) -> Sync | None:
         if not any(operation.target is target for target in self._targets):
             return None
-        verb, order = operation.verb, operation.order
+        order = operation.order
         locks = isinstance(operation.target, Spinlock)
-        exchanged = verb == "cmpxchg" and result == operation.args[0]
-        stores = verb in ("store", "post", "unlock")
-        reads = verb in ("load", "wait_until", "reached", "wait_reached", "lock") or exchanged
+        stores, reads = is_store(operation), is_load(operation) or is_lock(operation)
+        atomic = isinstance(operation.target, Atomic)
+        failed = atomic and operation.verb == "cmpxchg" and result != operation.args[0]
+        exchanged = not (stores or reads or failed)
         sync = Sync(
             target=self._targets.index(operation.target),
-            acquires=reads and (locks or order is ACQUIRE),
+            acquires=(reads or exchanged) and (locks or order in (ACQUIRE, FULL)),
             stores=stores,
-            releases=stores and (locks or order is RELEASE),
-            exchanges=exchanged and order is RELEASE,
+            releases=stores and (locks or order in (RELEASE, FULL)),
+            exchanges=exchanged and order in (RELEASE, FULL),
         )
         return sync if any(sync[1:]) else None
 
@@ -132,7 +144,7 @@ class Ordering:
 
 
 def _synchronises(target: SharedObject) -> bool:
-    return target.guard is None and target.name not in ("mmu", "memory")
+    return target.guard is None and not isinstance(target, Mmu | Allocator)
 
 
 def _synchronised(value: Value, sync: Sync, vcpu: int) -> Value:

@@ -4,7 +4,7 @@ Weak fairness: a vCPU that could make a step all the time makes one at some time
 returns is a cycle of states in which the watched vCPU is inside its call and every vCPU either
 makes a step or, somewhere on the cycle, cannot. It is looked for in each strongly connected
 component of the graph without the watched vCPU's returns, and reported as a lasso: a stem, and a
-loop that repeats for ever.
+loop that repeats for ever. A state in which nobody can make a step is one too: its loop is empty.
 
 The kernel's spinlock queues its waiters, so here a lock is taken in two steps, joining the queue
 and being served: an unfair lock would starve every protocol.
@@ -27,9 +27,12 @@ NAME = "starvation"
 
 
 class Starved(NamedTuple):
-    """What was found: who starves, how to get there, and what then repeats for ever."""
+    """What was found: who starves, how to get there, and what then repeats for ever.
 
-    vcpu: int
+    ``vcpu`` is None, and ``loop`` empty, if nobody can make a step any more.
+    """
+
+    vcpu: int | None
     stem: Schedule
     loop: Schedule
 
@@ -49,12 +52,21 @@ def check(model: Model, *, limit: Limits | None = None, progress: Progress | Non
     if graph.cut:
         return Answer(None, len(graph.states), graph.transitions, graph.cut)
     watched = {model.scenario.requests[vcpu]: vcpu for vcpu in reversed(range(model.vcpus))}
-    starved = None
-    for vcpu in sorted(watched.values()):
-        starved = _Watch(model, graph, vcpu).search()
+    starved = _dead_end(graph)
+    every = range(model.vcpus)
+    for vcpu in sorted(watched.values()) if model.scenario.symmetric else every:
         if starved:
             break
+        starved = _Watch(model, graph, vcpu).search()
     return Answer(starved, len(graph.states), graph.transitions, None)
+
+
+def _dead_end(graph: Graph) -> Starved | None:
+    """Return the nearest state in which nobody can make a step: here no request is the last."""
+    for at, edges in enumerate(graph.edges):
+        if not edges:
+            return Starved(None, graph.path(at), ())
+    return None
 
 
 class _Watch:

@@ -4,6 +4,7 @@ Also: nobody releases a lock that it does not hold. The objects declare their gu
 vCPU holds is part of its local state, so this needs no ghost.
 """
 
+from mtrrzap.engine.check.meaning import is_lock
 from mtrrzap.protocol import Operation, SharedObject
 
 NAME = "unlocked access"
@@ -15,6 +16,6 @@ def problem(held: frozenset[SharedObject], operation: Operation) -> str | None:
     guard = operation.target.guard
     if guard is not None and guard not in held:
         return f"{operation} without holding {guard.name}"
-    if operation.verb == "unlock" and operation.target not in held:
+    if is_lock(operation, "unlock") and operation.target not in held:
         return f"{operation} of a lock that it does not hold"
     return None

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from mtrrzap.engine.check.explore import Progress
 from mtrrzap.engine.check.ghost import NoGhost
 from mtrrzap.engine.check.graph import Edge, Graph, build, components
+from mtrrzap.engine.check.meaning import is_zap
 from mtrrzap.engine.check.model import Model, State
 from mtrrzap.engine.check.result import Limits
 from mtrrzap.engine.check.scenario import Scenario
@@ -76,7 +77,7 @@ def measure(
     frames = condensed.span(lambda range_: range_[1] - range_[0])
     waiting: int | None = 0
     firsts = {scenario.requests[vcpu]: vcpu for vcpu in reversed(range(scenario.vcpus))}
-    for vcpu in firsts.values():
+    for vcpu in firsts.values() if scenario.symmetric else range(scenario.vcpus):
         watched = scenario.watching(vcpu)
         model = Model(watched, NoGhost())
         graph = build(Stepper(model), limit=limit, progress=progress)
@@ -114,7 +115,7 @@ class _Condensed:
     def _zap(self, state: State, edge: Edge) -> Range | None:
         """Return the range whose zap this edge ends, if it ends one."""
         operation = self._model.alternatives[state[edge.vcpu]][edge.choice].operation
-        if operation.verb != "zap_end":
+        if not is_zap(operation, "zap_end"):
             return None
         start, end = operation.args
         return start, end

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from mtrrzap.engine.check.check import SAFETY, Counterexample
 from mtrrzap.engine.check.forever import ForeverStepper
 from mtrrzap.engine.check.ghost import Ghost, NoGhost
-from mtrrzap.engine.check.model import Model
+from mtrrzap.engine.check.model import Model, State
 from mtrrzap.engine.check.properties import deadlock, ordering, starvation
 from mtrrzap.engine.check.properties.lost_zap import LostZap
 from mtrrzap.engine.check.properties.ordering import Ordering
 from mtrrzap.engine.check.result import Choice, Schedule
-from mtrrzap.engine.check.scenario import Request, Scenario
+from mtrrzap.engine.check.scenario import MEMORY_MODELS, Request, Scenario
 from mtrrzap.engine.check.stepper import Stepper
 from mtrrzap.engine.check.trace import line_of, trace
 from mtrrzap.errors import UserError
@@ -97,11 +97,17 @@ def replay(text: str, place: str, load: Load) -> Counterexample:
     blank = lines.index("") if "" in lines else len(lines)
     header = dict(_header(lines[1:blank], place))
     scenario = _scenario(header, place, load)
+    if scenario.memory not in MEMORY_MODELS:
+        raise UserError(
+            f"no memory model is called {scenario.memory!r}", place=_at(lines, "memory", place)
+        )
     prop = header.get("shows", "lost zap")
+    if prop not in (*SAFETY, ordering.NAME, starvation.NAME):
+        raise UserError(f"no schedule shows {prop!r}", place=_at(lines, "shows", place))
+    starves = _starves(header, scenario, _at(lines, "starves", place))
     steps = list(_steps(lines, blank, place))
     loop_at = next((i for i, step in enumerate(steps) if step.text == LOOP), len(steps))
     schedule = _run(scenario, prop, [step for step in steps if step.text != LOOP], place)
-    starves = int(header["starves"]) if "starves" in header else None
     shown = Counterexample(scenario, prop, schedule[:loop_at], schedule[loop_at:], starves)
     if not shows(shown):
         raise UserError(f"runs to its end, and shows no {prop}", place=place)
@@ -112,16 +118,45 @@ def shows(shown: Counterexample) -> bool:
     """Say whether a counterexample, run step by step, ends in what it is said to show."""
     model, stepper = model_for(shown.scenario, shown.prop)
     run = trace(model, shown.schedule + shown.loop, stepper=stepper)
-    if shown.prop == deadlock.NAME:
-        return bool(run.stuck)
+    if shown.prop == deadlock.NAME or (shown.prop == starvation.NAME and shown.starves is None):
+        return bool(run.stuck) and not shown.loop
     if shown.prop != starvation.NAME:
         return bool(run.lines and run.lines[-1].flags & (SAFETY | _ORDERING)[shown.prop])
     stem = trace(model, shown.schedule, stepper=stepper)
     returns = {line.vcpu for line in run.lines[len(shown.schedule) :] if line.returns is not None}
-    return bool(shown.loop) and stem.state == run.state and shown.starves not in returns
+    return (
+        bool(shown.loop)
+        and stem.state == run.state
+        and shown.starves not in returns
+        and _is_fair(stepper, stem.state, shown.loop)
+    )
+
+
+def _is_fair(stepper: Stepper, state: State, loop: Schedule) -> bool:
+    """Say whether every vCPU makes a step on the loop, or cannot somewhere on it."""
+    unmet = set(range(stepper.model.vcpus)) - {step.vcpu for step in loop}
+    for step in loop:
+        moves = list(stepper.moves(state))
+        unmet &= {move.vcpu for move in moves}
+        state = stepper.canonical(next(m.after for m in moves if (m.vcpu, m.choice) == step))
+    return not unmet
 
 
 _ORDERING = {ordering.NAME: ordering.FLAG}
+
+
+def _at(lines: list[str], key: str, place: str) -> str:
+    number = next((i for i, line in enumerate(lines, 1) if line.startswith(f"{key}: ")), 1)
+    return f"{place}:{number}"
+
+
+def _starves(header: dict[str, str], scenario: Scenario, place: str) -> int | None:
+    text = header.get("starves")
+    if text is None:
+        return None
+    if not text.isdecimal() or not text.isascii() or int(text) >= scenario.vcpus:
+        raise UserError(f"no vCPU is called {text!r}", place=place)
+    return int(text)
 
 
 def _header(lines: list[str], place: str) -> Iterator[tuple[str, str]]:
@@ -172,7 +207,7 @@ def _steps(lines: list[str], blank: int, place: str) -> Iterator[_Step]:
             yield _Step(number, -1, LOOP)
             continue
         vcpu, _, text = line.partition(" ")
-        if not vcpu.isdigit() or not text:
+        if not (vcpu.isascii() and vcpu.isdecimal()) or not text:
             raise UserError(f"{line!r} is no step", place=f"{place}:{number}")
         yield _Step(number, int(vcpu), text)
 

@@ -122,17 +122,3 @@ def _next_flip(base: int, mask: int, address: int, width: int) -> int:
             continue
         return (address & above) | bit | (want & (bit - 1))
     return 1 << width
-
-
-def merged(segments: Iterable[Segment]) -> Iterator[tuple[int, int, MemType | None]]:
-    """Yield ``(start, end, type)`` with neighbours of the same type joined, whoever decided."""
-    pending: tuple[int, int, MemType | None] | None = None
-    for start, end, kind, _ in segments:
-        if pending is not None and pending[2] == kind:
-            pending = (pending[0], end, kind)
-            continue
-        if pending is not None:
-            yield pending
-        pending = (start, end, kind)
-    if pending is not None:
-        yield pending

@@ -10,8 +10,6 @@ BITS = 9
 TOP_LEAF = 3
 """The highest level of a leaf: 1 GiB."""
 
-NAMES = {1: "4K", 2: "2M", 3: "1G"}
-
 
 def frames(level: int) -> int:
     """Return the frames that one entry of a level covers."""

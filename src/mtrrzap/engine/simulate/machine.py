@@ -26,6 +26,9 @@ from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Request
 from mtrrzap.protocol import Operation, Protocol, Steps
 
+PAUSE = 140.0
+"""Cycles of one PAUSE, ``cpu_relax()``, since Skylake (Intel's optimization manual)."""
+
 Turn = tuple[float, Request]
 """Guest time before a request, and the request."""
 
@@ -192,6 +195,9 @@ class Machine:
         if not outcomes:
             return False
         after, result = outcomes[0]  # of an allocation: it succeeds
+        if operation.verb == "relax":
+            self._at(operation.args[0] * PAUSE, 1, actor, (result,))
+            return True
         here = self._last.get(key) == actor.vcpu
         self._last[key] = actor.vcpu
         cost = self._costs.visit if here else self._costs.handoff

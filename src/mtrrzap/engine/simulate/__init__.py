@@ -2,11 +2,12 @@
 
 from mtrrzap.engine.simulate.costs import Costs
 from mtrrzap.engine.simulate.phases import Phase, Stage, phases
-from mtrrzap.engine.simulate.result import PhaseCost, Result, Served, Spent
-from mtrrzap.engine.simulate.simulate import Guest, simulate
+from mtrrzap.engine.simulate.result import Expected, PhaseCost, Result, Served, Spent
+from mtrrzap.engine.simulate.simulate import Guest, expected, simulate
 
 __all__ = [
     "Costs",
+    "Expected",
     "Guest",
     "Phase",
     "PhaseCost",
@@ -14,6 +15,7 @@ __all__ = [
     "Served",
     "Spent",
     "Stage",
+    "expected",
     "phases",
     "simulate",
 ]

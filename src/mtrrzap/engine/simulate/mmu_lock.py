@@ -23,7 +23,7 @@ def step(costs: Costs, walks: int, faulting: int, levels: int) -> float:
     """Return the cycles in which each of ``walks`` contending walks visits one entry.
 
     A closed queue: k walks that always want the lock, m vCPUs that come back ``retry`` cycles after
-    each attempt (exponentially distributed). ``tests/naive_mmu_lock.py`` runs it attempt by attempt.
+    each attempt, exponentially distributed. ``tests/naive_mmu_lock.py`` runs every attempt.
     """
     if walks == 1 and not faulting:
         return costs.visit

@@ -98,6 +98,14 @@ class Result(NamedTuple):
         return found
 
 
+class Expected(NamedTuple):
+    """Means over patterns of arrivals, in cycles. See ``Result`` for what they mean."""
+
+    cycles: float
+    longest: float
+    later: float
+
+
 def total(parts: Iterable[Spent]) -> Spent:
     """Add up."""
     columns = list(zip(*parts, strict=True))

@@ -11,13 +11,14 @@ pytest.importorskip("numba", reason="the compiled search needs numba")
 import numpy as np
 
 from mtrrzap.commands.protocols import load
-from mtrrzap.engine.check import fast, kernel
+from mtrrzap.engine.check import fast, kernel, tables
 from mtrrzap.engine.check.explore import Search
-from mtrrzap.engine.check.fast import FastSearch, fields_for
+from mtrrzap.engine.check.fast import FastSearch
 from mtrrzap.engine.check.model import Model
 from mtrrzap.engine.check.properties.lost_zap import LostZap
 from mtrrzap.engine.check.result import Exploration, Limits
 from mtrrzap.engine.check.scenario import Scenario, scenario
+from mtrrzap.engine.check.tables import fields_for
 
 MIXED = ((0x80, 0xA0), (0x100, 0x200)), ((0x100, 0x200),), ((0xC0, 0xC8),)
 
@@ -74,7 +75,7 @@ def test_the_sizes_that_were_asked_for(name: str, vcpus: int, requests: int, sta
 def test_two_words_store_the_same_states(monkeypatch: pytest.MonkeyPatch) -> None:
     world = scenario(load("v4"), 3, 2)
     one = FastSearch(Model(world, LostZap(world))).run()
-    monkeypatch.setattr(fast, "_WORD", 24)
+    monkeypatch.setattr(tables, "_WORD", 24)
     two = FastSearch(Model(world, LostZap(world)))
     found = two.run()
     assert two.words == 2

@@ -97,10 +97,11 @@ class Automaton:
         send: Any = None
         for i in range(len(results) + 1):
             last = i == len(results)
-            operation = self._send(steps, send, watched=last)
+            before = None if last or expected is None else expected[i]
+            operation = self._send(steps, send, watched=last, before=before)
             if last:
                 self._check_hidden(steps)
-            if expected is not None and not last and operation != expected[i]:
+            if before is not None and operation is not before:
                 raise UserError(
                     f"{self._protocol.name} did {expected[i]} here before, and now {operation}, "
                     "though everything it was told is the same",
@@ -133,9 +134,15 @@ class Automaton:
         code = self._protocol.call.__code__
         return f"{code.co_filename}:{code.co_firstlineno}"
 
-    def _send(self, steps: Steps, value: Any, *, watched: bool) -> Operation | None:
+    def _send(
+        self, steps: Steps, value: Any, *, watched: bool, before: Operation | None
+    ) -> Operation | None:
+        """Return the next operation: ``before`` itself, already judged, if it is equal to that."""
         try:
-            with _LineBudget(self._home(), active=watched):
+            if watched:
+                with _LineBudget(self._home(), active=True):
+                    operation = steps.send(value)
+            else:
                 operation = steps.send(value)
         except StopIteration:
             return None
@@ -156,6 +163,11 @@ class Automaton:
             if isinstance(error, SystemExit):
                 what = "the file ends the program (SystemExit)"
             raise UserError(what, place=_raised_at(error) or self._home()) from error
+        same = before is not None and operation == before
+        return before if same else self._judged(operation, steps)
+
+    def _judged(self, operation: Any, steps: Steps) -> Operation:
+        """Return what a protocol has yielded, if it is an operation that makes sense."""
         if not isinstance(operation, Operation):
             raise UserError(
                 f"a protocol yields operations, and this is {operation!r}", place=where(steps)

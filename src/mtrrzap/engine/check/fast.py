@@ -22,8 +22,8 @@ from mtrrzap.engine.check.stepper import Stepper
 from mtrrzap.engine.check.tables import Tables
 
 _PAUSE = 1 << 18
-_FIRST_SLOTS = 1 << 16
-_NARROW_SLOTS = 20
+_FIRST_SLOTS = 1 << 18
+_NARROW_SLOTS = 21
 """Bits of the slots that a table may begin with, to be one of narrow slots."""
 _MOST_SLOTS = 1 << 32
 _RESERVE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -73,13 +73,14 @@ class FastSearch:
         self._stepper = Stepper(model, symmetry=symmetry)
         self._limits = limits or Limits()
         self._progress = progress
-        self._tables = Tables(model)
+        self._tables = Tables(model, symmetry=bool(self._stepper.runs))
         self._fields, self.words = self._tables.fields, self._tables.words
         self._control = np.zeros(kernel.CONTROLS, np.int64)
         self._control[kernel.WANTED] = wanted
         self._violations = np.zeros(kernel.FLAGS, np.int64)
         self._asked = np.zeros((0, 4), np.int64)
         self._runs = np.array(self._stepper.runs, np.int64).reshape(-1, 2)
+        self._table = np.zeros(0, np.bool_)
         self._hashing = np.zeros(3, np.uint64)
         self._recent = np.zeros(1 << visited.RECENT_BITS, np.uint64)
 
@@ -286,8 +287,12 @@ class FastSearch:
         while True:
             self._hashing[:] = self._bits(), slot_bits, width
             kind = np.uint32 if width == visited.NARROW else np.uint64
-            self._table = _reserved((1 << slot_bits) + visited.MARGIN, kind)
+            used = int(self._control[kernel.SLOTS]) + visited.MARGIN
             self._control[kernel.SLOTS] = 1 << slot_bits
+            if self._table.dtype == kind:
+                self._table[:used] = 0
+            else:
+                self._table = _reserved((1 << slot_bits) + visited.MARGIN, kind)
             states = self._states.view(np.uint64)
             if visited.rebuild(states, count, self._table, self._hashing):
                 break

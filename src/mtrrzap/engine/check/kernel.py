@@ -29,6 +29,8 @@ FLAGS_AT, EVENT_AT, LOCAL_AT = 1, 8, 40
 FLAGS = 5
 FLAGS_MASK, EVENT_MASK = (1 << FLAGS) - 1, (1 << 32) - 1
 CHANGE_AT = 7  # in the table of events: flags and UNKNOWN as above, then the ghost's change
+# An option of a local state: where its object is in a state, how wide, its effects' first row.
+MASK_AT, ROW_AT, MORE_AT = 6, 26, 63
 NO_NUMBER = -1
 LOCAL_BITS, VALUE_BITS, EVENT_BITS, GHOST_BITS = 20, 20, 16, 24
 MISSED = -1

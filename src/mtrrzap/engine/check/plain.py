@@ -27,11 +27,9 @@ UNUSUAL = UNKNOWN | FLAGS_MASK
 EVENT_AT, EVENT_MASK = U(kernel.EVENT_AT), U(kernel.EVENT_MASK)
 SIGNED_LOCAL_AT, SIGNED_CHANGE_AT = np.int64(kernel.LOCAL_AT), np.int64(kernel.CHANGE_AT)
 
-# An option of a local state: where its object is in a state, how wide, its effects' first row.
-SHIFT_MASK = U(63)
-MASK_AT, MASK_MASK, ROW_AT = U(6), U((1 << kernel.VALUE_BITS) - 1), U(26)
+SHIFT_MASK, MASK_MASK = U(63), U((1 << kernel.VALUE_BITS) - 1)
+MASK_AT, ROW_AT, MORE_AT = U(kernel.MASK_AT), U(kernel.ROW_AT), U(kernel.MORE_AT)
 ROW_MASK = U((1 << 36) - 1)
-MORE_AT = U(63)
 
 BATCH = kernel.BATCH
 

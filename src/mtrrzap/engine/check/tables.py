@@ -8,21 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from mtrrzap.engine.check import ghosts, kernel, plain
+from mtrrzap.engine.check import ghosts, kernel
 from mtrrzap.engine.check.model import Entry, Model, State
+from mtrrzap.protocol import Allocator, Mmu
 
 _WORD = 63
-_LOCALS, _EVENTS, _GHOSTS = 16, 4, 64
-"""Room to begin with; of ghosts, twice as much for every vCPU."""
+_LOCALS, _EVENTS, _GHOSTS = 16, 4, 128
+"""Room to begin with: of local states for each request, of ghosts twice as much for each vCPU."""
 
 
 class Tables:
     """The model's tables as arrays, with room for what is not learned yet."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, symmetry: bool) -> None:
         """Start with some room for more than the model knows."""
         self.model = model
+        self._symmetry = symmetry
         self.ghosts = ghosts.ghosts_for(model.ghost, model.vcpus)
+        requests = max(len(each) for each in model.scenario.requests)
+        self.local_room = _room(min(_LOCALS * requests, 1 << kernel.LOCAL_BITS))
         self.event_room, self.ghost_room = _EVENTS, _GHOSTS << model.vcpus
         self._known: dict[tuple[int, int, int], Entry | None] = {}
         self.stride = 0
@@ -34,8 +38,12 @@ class Tables:
         """Make arrays of the right size and fill in everything that is known."""
         model = self.model
         self._check_numbers()
-        self.value_room = [_room(len(values)) for values in model.values]
-        self.local_room = max(_LOCALS, _room(len(model.locals)))
+        least = [1 + (not isinstance(known, Mmu | Allocator)) for known in model.objects]
+        self.value_room = [
+            max(one, _room(len(values)))
+            for values, one in zip(model.values, [*least, 1], strict=True)
+        ]
+        self.local_room = max(self.local_room, _room(len(model.locals)))
         self.event_room = max(self.event_room, _room(len(model.events)))
         most = 1 << kernel.GHOST_BITS
         self.ghost_room = min(most, max(self.ghost_room, _room(self.known_ghosts() + 1)))
@@ -59,8 +67,9 @@ class Tables:
         known = self.events if same else self.events[:0]
         self.events = _grown(known, self.ghost_room * stride, kernel.UNKNOWN)
         self.events.reshape(-1, stride)[:, : model.vcpus] = 0
-        self.swaps = _grown(self.swaps, self.ghost_room * model.vcpus, kernel.NO_NUMBER)
-        self.keys = _grown(self.keys, self.ghost_room * model.vcpus, kernel.NO_NUMBER)
+        if self._symmetry:
+            self.swaps = _grown(self.swaps, self.ghost_room * model.vcpus, kernel.NO_NUMBER)
+            self.keys = _grown(self.keys, self.ghost_room * model.vcpus, kernel.NO_NUMBER)
         self._add_locals()
         for place, entry in self._known.items():
             self._put(place, entry)
@@ -90,6 +99,7 @@ class Tables:
 
     def _add_locals(self) -> None:
         model = self.model
+        fields = self.fields[model.vcpus :].tolist()
         for local in range(self._filled, len(model.locals)):
             alternatives = model.alternatives[local]
             self.options[local] = len(alternatives)
@@ -97,15 +107,12 @@ class Tables:
             for choice, option in enumerate(alternatives):
                 self.option_field[local, choice] = model.vcpus + option.target
                 self.option_row[local, choice] = self._next_row
-                self._add_choice(local, choice)
+                _, shift, mask = fields[option.target]
+                packed = shift | mask << kernel.MASK_AT | self._next_row << kernel.ROW_AT
+                more = choice + 1 < len(alternatives)
+                self.choices[local * self.most + choice] = packed | more << kernel.MORE_AT
                 self._next_row += self.value_room[option.target]
         self._filled = len(model.locals)
-
-    def _add_choice(self, local: int, choice: int) -> None:
-        _, shift, mask = self.fields[self.option_field[local, choice]].tolist()
-        packed = shift | mask << plain.MASK_AT | self._next_row << plain.ROW_AT
-        more = choice + 1 < self.options[local]
-        self.choices[local * self.most + choice] = packed | more << plain.MORE_AT
 
     def learn(self, asked: Any) -> bool:
         """Answer the questions that stopped the kernel; say whether all was laid out anew."""
@@ -115,22 +122,27 @@ class Tables:
                 asked, len(asked), self.events, self.stride, self.swaps, self.keys, *arrays
             )
             asked = asked[:left]
-        anew = False
+        entries, full = [], False
         for kind, a, b, c in dict.fromkeys(map(tuple, asked.tolist())):
             if kind == kernel.MISS_ENTRY:
-                anew = self._answer_entry((a, b, c)) or anew
-            elif self.ghosts:  # it had no room for the answer
-                if self.ghosts.known == self.ghost_room:
-                    self.layout()
-                    anew = True
+                entries.append((a, b, c))
+            elif self.ghosts:  # there was no room for the answer
+                full = True
             elif kind == kernel.MISS_EVENT:
                 self._answer_event(a, b, c)
             else:
                 self._answer_symmetry(kind, a, b)
-        if self.known_ghosts() > self.ghost_room:
+        for place in entries:
+            self._known[place] = self.model.entry(*place)
+        if full or not self._fits():
             self.layout()
             return True
-        return anew
+        self._add_locals()
+        for place in entries:
+            self._put(place, self._known[place])
+        if self.ghosts:
+            self.ghosts.make_room(self.ghost_room, self.model.events.items)
+        return False
 
     def _answer_event(self, ghost: int, event: int, vcpu: int) -> None:
         after, flags = self.model.event_step(ghost, event, vcpu)
@@ -145,15 +157,6 @@ class Tables:
         else:
             every = range(model.vcpus)
             self.keys[first : first + model.vcpus] = [model.ghost_key(ghost, i) for i in every]
-
-    def _answer_entry(self, place: tuple[int, int, int]) -> bool:
-        if place in self._known:
-            return False
-        entry = self._known[place] = self.model.entry(*place)
-        if self._fit():
-            return True
-        self._put(place, entry)
-        return False
 
     def compiled(self) -> tuple[Any, Any, Any, Any]:
         """Return the arrays of the compiled ghost; of sizes 0 if it has none."""
@@ -180,10 +183,10 @@ class Tables:
             packed |= (entry.local - local) << kernel.LOCAL_AT
         self.effects[self.option_row[local, choice] + value] = change, packed
 
-    def _fit(self) -> bool:
-        """Make room for what was just learned; say whether everything was laid out anew."""
+    def _fits(self) -> bool:
+        """Say whether there is room for all that the model knows."""
         model = self.model
-        fits = (
+        return (
             len(model.locals) <= self.local_room
             and len(model.events) <= self.event_room
             and self.known_ghosts() <= self.ghost_room
@@ -194,13 +197,6 @@ class Tables:
             and all(len(each) <= self.most for each in model.alternatives[self._filled :])
             and self._next_row + self._rows(self._filled) <= len(self.effects)
         )
-        if not fits:
-            self.layout()
-            return True
-        self._add_locals()
-        if self.ghosts:
-            self.ghosts.make_room(self.ghost_room, model.events.items)
-        return False
 
     def rooms(self) -> list[int]:
         """Return how many numbers each field of a state must have room for."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from mtrrzap.engine.check.freeze import UnfreezableError, chain, standing
+from mtrrzap.engine.check.freeze import UnfreezableError, chain, freeze, standing
 from mtrrzap.engine.check.hidden import Hidden
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import (
@@ -57,6 +57,7 @@ class Automaton:
         self.objects: tuple[SharedObject, ...] = vm.objects()
         self._hidden = Hidden(protocol)
         self._started: dict[tuple[Range, ...], Place] = {}
+        self._after: dict[Hashable, tuple[Place, Place]] = {}
 
     def start(self, ranges: tuple[Range, ...]) -> Place:
         """Return the place before the first operation of a call for ``ranges``."""
@@ -71,7 +72,14 @@ class Automaton:
             UserError: if the protocol fails, yields rubbish, does not go on, or does otherwise
                 than it did before with the same results.
         """
-        return self.replay(ranges, (*place.results, result), place.operations)
+        try:
+            step = (id(place), freeze(result))
+        except UnfreezableError:
+            return self.replay(ranges, (*place.results, result), place.operations)
+        if step not in self._after:
+            after = self.replay(ranges, (*place.results, result), place.operations)
+            self._after[step] = place, after  # the place too: an id is not used again
+        return self._after[step][1]
 
     def replay(
         self,

@@ -125,6 +125,7 @@ class FastSearch:
     def _load(self) -> None:
         """Load all of the compiled code, or compile it: that is not the search's time."""
         self._advance()  # pauses at once
+        self._answer()
         states, fields, words = self._states, self._fields, self.words
         kernel.repack(states, 0, words, fields, states, words, fields)
         if self._plain:

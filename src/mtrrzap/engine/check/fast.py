@@ -129,7 +129,8 @@ class FastSearch:
         states, fields, words = self._states, self._fields, self.words
         kernel.repack(states, 0, words, fields, states, words, fields)
         if self._plain:
-            visited.double(self._table[: 2 * visited.MARGIN], np.array([1, 0, 32], np.uint64))
+            none = np.zeros(2 + visited.MARGIN, self._table.dtype)
+            visited.double(none, np.array([2, 0, visited.NARROW], np.uint64))
         else:
             kernel.double(np.zeros(4, np.int64), 2, 1)
 

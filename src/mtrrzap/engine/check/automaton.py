@@ -105,13 +105,13 @@ class Automaton:
         send: Any = None
         for i in range(len(results) + 1):
             last = i == len(results)
-            before = None if last or expected is None else expected[i]
+            before = expected[i] if expected is not None and not last else None
             operation = self._send(steps, send, watched=last, before=before)
             if last:
                 self._check_hidden(steps)
             if before is not None and operation is not before:
                 raise UserError(
-                    f"{self._protocol.name} did {expected[i]} here before, and now {operation}, "
+                    f"{self._protocol.name} did {before} here before, and now {operation}, "
                     "though everything it was told is the same",
                     place=where(steps) or self._home(),
                     mend="keep state in shared objects only",

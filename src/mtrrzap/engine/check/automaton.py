@@ -32,6 +32,13 @@ from mtrrzap.protocol import (
 LINES = 100_000
 """How many lines a protocol may run between two operations before it counts as endless."""
 
+LONG = 64
+"""Operations into a call from which on generators are kept, to go on with: to run each place's
+operations anew from the start would take time that is quadratic in the length of a call."""
+
+KEPT = 16
+"""Generators that are kept, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -58,6 +65,7 @@ class Automaton:
         self._hidden = Hidden(protocol)
         self._started: dict[tuple[Range, ...], Place] = {}
         self._after: dict[Hashable, tuple[Place, Place]] = {}
+        self._kept: dict[int, tuple[Place, Steps]] = {}
 
     def start(self, ranges: tuple[Range, ...]) -> Place:
         """Return the place before the first operation of a call for ``ranges``."""
@@ -75,11 +83,18 @@ class Automaton:
         try:
             step = (id(place), freeze(result))
         except UnfreezableError:
-            return self.replay(ranges, (*place.results, result), place.operations)
+            return self._go_on(ranges, place, result)
         if step not in self._after:
-            after = self.replay(ranges, (*place.results, result), place.operations)
+            after = self._go_on(ranges, place, result)
             self._after[step] = place, after  # the place too: an id is not used again
         return self._after[step][1]
+
+    def _go_on(self, ranges: tuple[Range, ...], place: Place, result: Any) -> Place:
+        results = (*place.results, result)
+        kept = self._kept.pop(id(place), None)
+        if kept is None:
+            return self.replay(ranges, results, place.operations)
+        return self._run(kept[1], results, place.operations, sent=len(results) - 1)
 
     def replay(
         self,
@@ -88,24 +103,46 @@ class Automaton:
         expected: tuple[Operation, ...] | None = None,
     ) -> Place:
         """Run a new generator and send it ``results``; check the ``expected`` operations."""
-        steps = self._protocol.call(self._vm, ranges)
-        try:
-            return self._replayed(steps, results, expected)
-        finally:
-            with _LineBudget(self._home(), active=True):
-                _discard(steps)
+        return self._run(self._protocol.call(self._vm, ranges), results, expected, sent=None)
 
-    def _replayed(
+    def _run(
         self,
         steps: Steps,
         results: tuple[Any, ...],
         expected: tuple[Operation, ...] | None,
+        *,
+        sent: int | None,
     ) -> Place:
-        operations: list[Operation] = []
-        send: Any = None
-        for i in range(len(results) + 1):
+        place = None
+        try:
+            place = self._place(steps, results, expected, sent)
+        finally:
+            if place is None or place.operation is None or len(results) < LONG:
+                self._close(steps)
+        if place.operation is not None and len(results) >= LONG:
+            self._kept[id(place)] = place, steps
+            if len(self._kept) > KEPT:
+                self._close(self._kept.pop(next(iter(self._kept)))[1])
+        return place
+
+    def _close(self, steps: Steps) -> None:
+        with _LineBudget(self._home(), active=True):
+            _discard(steps)
+
+    def _place(
+        self,
+        steps: Steps,
+        results: tuple[Any, ...],
+        expected: tuple[Operation, ...] | None,
+        sent: int | None,
+    ) -> Place:
+        """Send what was not sent yet; ``sent`` is None for a generator that has not begun."""
+        first = 0 if sent is None else sent + 1
+        operations = list(expected[:first]) if expected is not None else []
+        for i in range(first, len(results) + 1):
             last = i == len(results)
             before = expected[i] if expected is not None and not last else None
+            send = results[i - 1] if i else None
             operation = self._send(steps, send, watched=last, before=before)
             if last:
                 self._check_hidden(steps)
@@ -119,8 +156,6 @@ class Automaton:
             if operation is None:
                 return Place(("end",), None, results, tuple(operations), self._home())
             operations.append(operation)
-            if not last:
-                send = results[i]
         return Place(
             key=(_key(steps, results), operations[-1]),
             operation=operations[-1],

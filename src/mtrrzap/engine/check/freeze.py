@@ -101,6 +101,8 @@ class Freezer:
     def _function(self, value: FunctionType) -> Hashable:
         held = (value.__closure__, value.__defaults__, value.__kwdefaults__, value.__dict__)
         scope = id(value.__globals__)
+        if not any(held):
+            return (FunctionType, value.__code__, scope)
         return (FunctionType, value.__code__, scope, *(self.freeze(each) for each in held))
 
     def _dataclass(self, value: Any) -> Hashable:

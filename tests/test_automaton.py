@@ -13,12 +13,12 @@ import hidden_state
 import unsound_protocols
 from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check import solo
-from mtrrzap.engine.check.automaton import Automaton
+from mtrrzap.engine.check.automaton import LONG, Automaton, Place
 from mtrrzap.engine.check.check import SAFETY, check
 from mtrrzap.engine.check.freeze import Freezer, UnfreezableError, freeze
 from mtrrzap.engine.check.scenario import scenario
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Steps, Vm
+from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Range, Steps, Vm
 from mtrrzap.protocol.registry import protocol
 
 SOURCE = Path(broken_protocols.__file__)
@@ -234,3 +234,27 @@ def test_an_iterator_is_frozen_by_what_is_left() -> None:
     next(items)
     assert freeze(items) != before
     assert freeze(items) == freeze(items)
+
+
+def test_a_long_call_is_not_run_anew_for_every_place() -> None:
+    begun = []
+
+    def patient(vm: Vm, ranges: tuple[Range, ...]) -> Steps:
+        for each in ranges:
+            yield vm.mmu.zap(*each)
+
+    class Counted(Automaton):
+        def replay(self, *arguments: Any, **options: Any) -> Place:
+            begun.append(arguments)
+            return super().replay(*arguments, **options)
+
+    row = protocol(patient, "test")
+    ranges = tuple((2 * i, 2 * i + 1) for i in range(500))
+    automaton = Counted(row, row.vm())
+    place = automaton.start(ranges)
+    while place.operation is not None:
+        place = automaton.after(ranges, place, None)
+    assert len(place.results) == 500
+    assert len(begun) == LONG + 1  # up to there from the start, then with the one that is there
+    again = Automaton(row, row.vm()).replay(ranges, place.results[:300])
+    assert again.operation == place.operations[300]

@@ -11,13 +11,14 @@ pytest.importorskip("numba", reason="the compiled search needs numba")
 import numpy as np
 
 from mtrrzap.commands.protocols import load
-from mtrrzap.engine.check import fast, kernel
+from mtrrzap.engine.check import fast, ghosts, kernel, tables, visited
 from mtrrzap.engine.check.explore import Search
-from mtrrzap.engine.check.fast import FastSearch, fields_for
+from mtrrzap.engine.check.fast import FastSearch
 from mtrrzap.engine.check.model import Model
 from mtrrzap.engine.check.properties.lost_zap import LostZap
 from mtrrzap.engine.check.result import Exploration, Limits
 from mtrrzap.engine.check.scenario import Scenario, scenario
+from mtrrzap.engine.check.tables import fields_for
 
 MIXED = ((0x80, 0xA0), (0x100, 0x200)), ((0x100, 0x200),), ((0xC0, 0xC8),)
 
@@ -74,7 +75,7 @@ def test_the_sizes_that_were_asked_for(name: str, vcpus: int, requests: int, sta
 def test_two_words_store_the_same_states(monkeypatch: pytest.MonkeyPatch) -> None:
     world = scenario(load("v4"), 3, 2)
     one = FastSearch(Model(world, LostZap(world))).run()
-    monkeypatch.setattr(fast, "_WORD", 24)
+    monkeypatch.setattr(tables, "_WORD", 24)
     two = FastSearch(Model(world, LostZap(world)))
     found = two.run()
     assert two.words == 2
@@ -84,6 +85,7 @@ def test_two_words_store_the_same_states(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_growing_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "_FIRST_SLOTS", 1 << 13)
+    monkeypatch.setattr(fast, "_NARROW_SLOTS", 0)
     world = scenario(load("v4"), 4, 1)
     found = FastSearch(Model(world, LostZap(world)), symmetry=False).run()
     assert (found.states, found.transitions) == (61591, 155420)
@@ -147,3 +149,81 @@ def test_a_table_too_full_to_double_says_so() -> None:
     low = next(i for i in range(kernel.TAKEN, 0) if kernel._slot(i, 0, before) < 4)
     table[before - 1] = low  # as far from its place as only a run of taken slots takes it
     assert not kernel.double(table, before, 1)
+
+
+def test_slots_get_narrow_when_that_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visited, "LEAST_BITS", 43)
+    monkeypatch.setattr(fast, "_NARROW_SLOTS", 16)
+    monkeypatch.setattr(fast, "_FIRST_SLOTS", 1 << 16)
+    world = scenario(load("sketch"), 5, 1)
+    search = FastSearch(Model(world, LostZap(world)), symmetry=False)
+    search._begin()
+    assert (search._table.itemsize, search._hashing.tolist()) == (8, [43, 16, 64])
+    found = FastSearch.run(search)
+    assert (search._table.itemsize, search._hashing.tolist()) == (4, [43, 19, 32])
+    assert (found.states, found.transitions) == (292483, 674570)
+    assert found.bytes == 8 * 292483 + 4 * (1 << 19)
+
+
+def test_a_state_too_far_from_its_slot_makes_the_table_grow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fast, "_FIRST_SLOTS", 1 << 16)
+    monkeypatch.setattr(FastSearch, "_set_limit", _no_limit)
+    world = scenario(load("v4"), 4, 1)
+    search = FastSearch(Model(world, LostZap(world)), symmetry=False)
+    found = search.run()
+    assert search._hashing.tolist() == [40, 17, 32]
+    assert (found.states, found.transitions) == (61591, 155420)
+    assert len(found.violations[1].schedule) == 20
+
+
+def _no_limit(search: FastSearch) -> None:
+    search._control[kernel.GROW_AT] = 1 << 30
+
+
+@pytest.mark.parametrize("width", [visited.NARROW, visited.WIDE])
+def test_an_exact_table_doubles_where_it_is(width: int) -> None:
+    kind = np.uint32 if width == visited.NARROW else np.uint64
+    states = np.unique(np.random.default_rng(1).integers(0, 1 << 40, 40_000, np.uint64))
+    table = np.zeros((1 << 17) + visited.MARGIN, kind)
+    hashing = np.array([40, 16, width], np.uint64)
+    assert visited.rebuild(states, len(states), table, hashing)
+    assert visited.double(table, hashing)
+    hashing[1] += np.uint64(1)
+    fresh = np.zeros(len(states) + 1, np.uint64)
+    recent = np.zeros(1 << visited.RECENT_BITS, np.uint64)
+    hashes = np.zeros(len(states), np.uint64)
+    met = visited.sift(states, len(states), fresh, hashes, recent, table, hashing)
+    assert met == len(states)  # they are all different, and nothing was met a moment ago
+    known = fresh.copy()
+    assert visited.insert(known, hashes, met, fresh, table, hashing, 0) == (0, True)
+    assert np.count_nonzero(table) == len(states)
+
+
+def test_a_table_that_is_too_full_says_so() -> None:
+    states = np.unique(np.random.default_rng(1).integers(0, 1 << 40, 70_000, np.uint64))
+    table = np.zeros((1 << 16) + visited.MARGIN, np.uint32)
+    hashing = np.array([40, 16, visited.NARROW], np.uint64)
+    assert not visited.rebuild(states, len(states), table, hashing)
+
+
+def test_ghosts_follow_lost_zap() -> None:
+    """Every step, exchange and key of the values that a world has, against the plain ones."""
+    world = scenario(load("v4"), 3, 1, ranges=MIXED)
+    model = Model(world, LostZap(world))
+    Search(model, symmetry=False).run()
+    compiled = ghosts.ghosts_for(model.ghost, 3)
+    assert compiled is not None
+    compiled.make_room(1 << 14, model.events.items)
+    words, slots, events, sizes = compiled.arrays()
+    for number, value in enumerate(tuple(model.ghosts.items)):
+        at = compiled.number(value)
+        assert compiled.value(at) == value
+        for vcpu in range(3):
+            for event in range(len(model.events)):
+                after, flags = model.event_step(number, event, vcpu)
+                got = ghosts.step(at, event, vcpu, words, slots, events, sizes)
+                assert compiled.value(at + (got >> kernel.CHANGE_AT)) == model.ghosts.items[after]
+                assert got >> kernel.FLAGS_AT & kernel.FLAGS_MASK == flags
+    assert len(model.ghosts) > 100

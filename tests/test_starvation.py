@@ -1,6 +1,10 @@
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import broken_protocols
 import unsound_protocols
@@ -8,9 +12,10 @@ from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check.check import Options, check
 from mtrrzap.engine.check.forever import ForeverStepper, rebased
 from mtrrzap.engine.check.ghost import NoGhost
-from mtrrzap.engine.check.graph import build, components
+from mtrrzap.engine.check.graph import Edge, Graph, build, components
 from mtrrzap.engine.check.model import Model
 from mtrrzap.engine.check.properties import starvation
+from mtrrzap.engine.check.result import Choice
 from mtrrzap.engine.check.scenario import Scenario, scenario
 from mtrrzap.engine.check.strategies.replay import replay, written
 from mtrrzap.engine.check.trace import trace
@@ -29,13 +34,20 @@ def answer(row: Protocol, vcpus: int) -> starvation.Answer:
 
 
 @pytest.mark.parametrize(
-    ("name", "states", "stem", "loop"),
-    [("v4", 267, 12, 17), ("sketch", 148, 19, 15), ("review", 119, 18, 14)],
+    ("name", "vcpus", "states", "stem", "loop"),
+    [
+        ("v4", 2, 267, 12, 17),
+        ("v4", 3, 2543, 18, 17),
+        ("sketch", 2, 148, 19, 15),
+        ("sketch", 3, 1160, 25, 15),
+        ("review", 2, 119, 18, 14),
+        ("review", 3, 775, 23, 14),
+    ],
 )
 def test_a_waiter_that_must_see_the_flag_clear_starves(
-    name: str, states: int, stem: int, loop: int
+    name: str, vcpus: int, states: int, stem: int, loop: int
 ) -> None:
-    found = answer(load(name), 2)
+    found = answer(load(name), vcpus)
     assert found.states == states
     assert found.starved is not None
     assert (len(found.starved.stem), len(found.starved.loop)) == (stem, loop)
@@ -170,3 +182,73 @@ def test_numbers_are_compared_with_numbers() -> None:
     assert Number(1) < Number(2) >= Number(2) > Number(1) <= Number(1)
     with pytest.raises(UserError, match="a lag of -1"):
         Sequence(0).reached(Number(0), lag=-1)
+
+
+class Node(NamedTuple):
+    """A made-up state of two vCPUs: who can make a step, to where; who then begins a new call."""
+
+    edges: tuple[tuple[int, int], ...]
+    calling: tuple[bool, bool]
+
+
+NODES = st.lists(
+    st.builds(
+        Node,
+        st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=1, max_size=3).map(
+            tuple
+        ),
+        st.sampled_from([(False, False), (False, False), (True, False), (False, True)]),
+    ),
+    min_size=6,
+    max_size=6,
+)
+
+
+def graph_of(nodes: list[Node]) -> tuple[Any, Graph]:
+    """Number the nodes in breadth-first order; a state's local numbers are ``2 * node + vcpu``."""
+    order, parents = [0], [(0, Choice(-1, -1))]
+    for at, node in enumerate(order):
+        for choice, (vcpu, to) in enumerate(nodes[node].edges):
+            if to not in order:
+                order.append(to)
+                parents.append((at, Choice(vcpu, choice)))
+    edges = [
+        [Edge(vcpu, choice, order.index(to)) for choice, (vcpu, to) in enumerate(nodes[at].edges)]
+        for at in order
+    ]
+    locals_ = [SimpleNamespace(calling=calls) for at in order for calls in nodes[at].calling]
+    model = SimpleNamespace(vcpus=2, locals=SimpleNamespace(items=locals_))
+    states = [(2 * at, 2 * at + 1) for at in range(len(order))]
+    return model, Graph(states=states, edges=edges, parents=parents)
+
+
+def by_trying(model: Any, graph: Graph, vcpu: int, most: int) -> int | None:
+    """Walk every walk of up to ``most`` steps; return the length of the shortest lasso."""
+    best: int | None = None
+    idle = [{0, 1} - {edge.vcpu for edge in edges} for edges in graph.edges]
+    for start in range(len(graph.states)):
+        walks = [(start, set(idle[start]))]
+        for steps in range(1, most + 1):
+            walks = [
+                (edge.to, met | {edge.vcpu} | idle[edge.to])
+                for at, met in walks
+                for edge in graph.edges[at]
+                if edge.vcpu != vcpu or not model.locals.items[2 * edge.to + vcpu].calling
+            ]
+            if any(at == start and met == {0, 1} for at, met in walks):
+                length = len(graph.path(start)) + steps
+                best = length if best is None else min(best, length)
+    return best
+
+
+@settings(max_examples=200, deadline=None)
+@given(NODES)
+def test_no_lasso_is_shorter(nodes: list[Node]) -> None:
+    model, graph = graph_of(nodes)
+    found = starvation.shortest(model, graph, (0, 1))
+    tried = [by_trying(model, graph, vcpu, 6) for vcpu in (0, 1)]
+    shortest = min((length for length in tried if length is not None), default=None)
+    if found is not None and len(found.loop) <= 6:
+        assert found.length == shortest
+    else:
+        assert shortest is None or (found is not None and found.length <= shortest)

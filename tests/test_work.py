@@ -1,6 +1,7 @@
 import pytest
 
 import broken_protocols
+import polling_protocols
 from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check.properties.work import Span, measure
 from mtrrzap.engine.check.result import Limits
@@ -68,3 +69,21 @@ def test_a_search_that_was_cut_measures_nothing() -> None:
     found = measure(scenario(load("review"), 3, 1), limit=Limits(states=10))
     assert found.cut == "limit of 10 states"
     assert found.waiting is None
+
+
+@pytest.mark.parametrize("name", ["polls_the_bool", "polls_under_the_lock"])
+@pytest.mark.parametrize(("vcpus", "requests", "waiting"), [(2, 1, 2), (3, 1, 3), (2, 2, 3)])
+def test_a_vcpu_that_polls_waits_like_one_that_is_blocked(
+    name: str, vcpus: int, requests: int, waiting: int
+) -> None:
+    """The sketch with a loop in place of its wait_until, whose own numbers these are."""
+    polls = measure(scenario(protocol(getattr(polling_protocols, name), "test"), vcpus, requests))
+    blocked = measure(scenario(load("sketch"), vcpus, requests))
+    assert polls.waiting == blocked.waiting == waiting
+    assert polls.zaps == blocked.zaps
+
+
+def test_a_vcpu_that_gives_up_does_not_wait() -> None:
+    """It looks twice at most, and then zaps for itself: what others do then is not its business."""
+    found = measure(scenario(protocol(polling_protocols.looks_twice, "test"), 2, 1))
+    assert found.waiting == 1

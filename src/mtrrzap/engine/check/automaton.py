@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from mtrrzap.engine.check.freeze import UnfreezableError, chain, standing
+from mtrrzap.engine.check.freeze import UnfreezableError, chain, freeze, standing
 from mtrrzap.engine.check.hidden import Hidden
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import (
@@ -31,6 +31,13 @@ from mtrrzap.protocol import (
 
 LINES = 100_000
 """How many lines a protocol may run between two operations before it counts as endless."""
+
+LONG = 64
+"""Operations into a call from which on generators are kept, to go on with: to run each place's
+operations anew from the start would take time that is quadratic in the length of a call."""
+
+KEPT = 16
+"""Generators that are kept, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class Automaton:
         self.objects: tuple[SharedObject, ...] = vm.objects()
         self._hidden = Hidden(protocol)
         self._started: dict[tuple[Range, ...], Place] = {}
+        self._after: dict[Hashable, tuple[Place, Place]] = {}
+        self._kept: dict[int, tuple[Place, Steps]] = {}
 
     def start(self, ranges: tuple[Range, ...]) -> Place:
         """Return the place before the first operation of a call for ``ranges``."""
@@ -71,7 +80,21 @@ class Automaton:
             UserError: if the protocol fails, yields rubbish, does not go on, or does otherwise
                 than it did before with the same results.
         """
-        return self.replay(ranges, (*place.results, result), place.operations)
+        try:
+            step = (id(place), freeze(result))
+        except UnfreezableError:
+            return self._go_on(ranges, place, result)
+        if step not in self._after:
+            after = self._go_on(ranges, place, result)
+            self._after[step] = place, after  # the place too: an id is not used again
+        return self._after[step][1]
+
+    def _go_on(self, ranges: tuple[Range, ...], place: Place, result: Any) -> Place:
+        results = (*place.results, result)
+        kept = self._kept.pop(id(place), None)
+        if kept is None:
+            return self.replay(ranges, results, place.operations)
+        return self._run(kept[1], results, place.operations, sent=len(results) - 1)
 
     def replay(
         self,
@@ -80,29 +103,52 @@ class Automaton:
         expected: tuple[Operation, ...] | None = None,
     ) -> Place:
         """Run a new generator and send it ``results``; check the ``expected`` operations."""
-        steps = self._protocol.call(self._vm, ranges)
-        try:
-            return self._replayed(steps, results, expected)
-        finally:
-            with _LineBudget(self._home(), active=True):
-                _discard(steps)
+        return self._run(self._protocol.call(self._vm, ranges), results, expected, sent=None)
 
-    def _replayed(
+    def _run(
         self,
         steps: Steps,
         results: tuple[Any, ...],
         expected: tuple[Operation, ...] | None,
+        *,
+        sent: int | None,
     ) -> Place:
-        operations: list[Operation] = []
-        send: Any = None
-        for i in range(len(results) + 1):
+        place = None
+        try:
+            place = self._place(steps, results, expected, sent)
+        finally:
+            if place is None or place.operation is None or len(results) < LONG:
+                self._close(steps)
+        if place.operation is not None and len(results) >= LONG:
+            self._kept[id(place)] = place, steps
+            if len(self._kept) > KEPT:
+                self._close(self._kept.pop(next(iter(self._kept)))[1])
+        return place
+
+    def _close(self, steps: Steps) -> None:
+        with _LineBudget(self._home(), active=True):
+            _discard(steps)
+
+    def _place(
+        self,
+        steps: Steps,
+        results: tuple[Any, ...],
+        expected: tuple[Operation, ...] | None,
+        sent: int | None,
+    ) -> Place:
+        """Send what was not sent yet; ``sent`` is None for a generator that has not begun."""
+        first = 0 if sent is None else sent + 1
+        operations = list(expected[:first]) if expected is not None else []
+        for i in range(first, len(results) + 1):
             last = i == len(results)
-            operation = self._send(steps, send, watched=last)
+            before = expected[i] if expected is not None and not last else None
+            send = results[i - 1] if i else None
+            operation = self._send(steps, send, watched=last, before=before)
             if last:
                 self._check_hidden(steps)
-            if expected is not None and not last and operation != expected[i]:
+            if before is not None and operation is not before:
                 raise UserError(
-                    f"{self._protocol.name} did {expected[i]} here before, and now {operation}, "
+                    f"{self._protocol.name} did {before} here before, and now {operation}, "
                     "though everything it was told is the same",
                     place=where(steps) or self._home(),
                     mend="keep state in shared objects only",
@@ -110,8 +156,6 @@ class Automaton:
             if operation is None:
                 return Place(("end",), None, results, tuple(operations), self._home())
             operations.append(operation)
-            if not last:
-                send = results[i]
         return Place(
             key=(_key(steps, results), operations[-1]),
             operation=operations[-1],
@@ -133,9 +177,15 @@ class Automaton:
         code = self._protocol.call.__code__
         return f"{code.co_filename}:{code.co_firstlineno}"
 
-    def _send(self, steps: Steps, value: Any, *, watched: bool) -> Operation | None:
+    def _send(
+        self, steps: Steps, value: Any, *, watched: bool, before: Operation | None
+    ) -> Operation | None:
+        """Return the next operation: ``before`` itself, already judged, if it is equal to that."""
         try:
-            with _LineBudget(self._home(), active=watched):
+            if watched:
+                with _LineBudget(self._home(), active=True):
+                    operation = steps.send(value)
+            else:
                 operation = steps.send(value)
         except StopIteration:
             return None
@@ -156,6 +206,11 @@ class Automaton:
             if isinstance(error, SystemExit):
                 what = "the file ends the program (SystemExit)"
             raise UserError(what, place=_raised_at(error) or self._home()) from error
+        same = before is not None and operation == before
+        return before if same else self._judged(operation, steps)
+
+    def _judged(self, operation: Any, steps: Steps) -> Operation:
+        """Return what a protocol has yielded, if it is an operation that makes sense."""
         if not isinstance(operation, Operation):
             raise UserError(
                 f"a protocol yields operations, and this is {operation!r}", place=where(steps)

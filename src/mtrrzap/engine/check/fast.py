@@ -1,6 +1,6 @@
-"""The compiled search's other half: tables, room, layout, and the way back to a schedule."""
+"""The compiled search: which loop, which room, and the way back to a schedule."""
 
-# mypy: disable-error-code="no-untyped-call"
+# mypy: disable-error-code="call-arg,no-untyped-call"
 
 from __future__ import annotations
 
@@ -8,189 +8,25 @@ import contextlib
 import mmap
 import os
 import time
+from bisect import bisect_right
 from typing import Any
 
 import numpy as np
 
-from mtrrzap.engine.check import kernel, plain
+from mtrrzap.engine.check import kernel, plain, visited
 from mtrrzap.engine.check.explore import Progress, schedule
-from mtrrzap.engine.check.model import Entry, Model, State
+from mtrrzap.engine.check.model import Model, State
 from mtrrzap.engine.check.properties import deadlock
 from mtrrzap.engine.check.result import INTERRUPTED, Choice, Exploration, Found, Limits
 from mtrrzap.engine.check.stepper import Stepper
+from mtrrzap.engine.check.tables import Tables
 
-_WORD = 63
 _PAUSE = 1 << 18
-_FIRST_SLOTS = 1 << 16
+_FIRST_SLOTS = 1 << 18
+_NARROW_SLOTS = 21
+"""Bits of the slots that a table may begin with, to be one of narrow slots."""
+_MOST_SLOTS = 1 << 32
 _RESERVE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-class Tables:
-    """The model's tables as arrays, with room for what is not learned yet."""
-
-    def __init__(self, model: Model) -> None:
-        """Start with room for what the model knows, twice over."""
-        self.model = model
-        self._known: dict[tuple[int, int, int], Entry | None] = {}
-        self.stride = 0
-        self.events = self.swaps = self.keys = np.empty(0, np.int64)
-        self.layout()
-
-    def layout(self) -> None:
-        """Make arrays of the right size and fill in everything that is known."""
-        model = self.model
-        self.value_room = [_room(len(values)) for values in model.values]
-        self.local_room = _room(len(model.locals))
-        self.event_room = _room(len(model.events))
-        self.ghost_room = _room(len(model.ghosts))
-        self._check_numbers()
-        most = max((len(each) for each in model.alternatives), default=1)
-        self.most = max(2, most)
-        self.options = np.zeros(self.local_room, np.int64)
-        self.option_field = np.zeros((self.local_room, self.most), np.int64)
-        self.option_row = np.zeros((self.local_room, self.most), np.int64)
-        self.finished = np.zeros(self.local_room, np.bool_)
-        self.fields, self.words = fields_for(self.rooms())
-        self.choices = np.zeros(self.local_room * self.most, np.uint64)
-        self.effects = np.full((2 * self._rows(0) + 1024, 2), kernel.UNKNOWN, np.int64)
-        self.effects[0] = 0  # what one that has finished does
-        self._next_row = 1
-        self._filled = 0
-        stride = (self.event_room + 1) * model.vcpus
-        same = stride == self.stride
-        self.stride = stride
-        known = self.events if same else self.events[:0]
-        self.events = _grown(known, self.ghost_room * stride, kernel.UNKNOWN)
-        self.events.reshape(-1, stride)[:, : model.vcpus] = 0
-        self.swaps = _grown(self.swaps, self.ghost_room * model.vcpus, kernel.NO_NUMBER)
-        self.keys = _grown(self.keys, self.ghost_room * model.vcpus, kernel.NO_NUMBER)
-        self._add_locals()
-        for place, entry in self._known.items():
-            self._put(place, entry)
-
-    def _check_numbers(self) -> None:
-        room = {
-            "local states": (len(self.model.locals), kernel.LOCAL_BITS),
-            "values of an object": (max(map(len, self.model.values)), kernel.VALUE_BITS),
-            "ghost events": (len(self.model.events) + 1, kernel.EVENT_BITS),
-            "ghost values": (len(self.model.ghosts), kernel.GHOST_BITS),
-        }
-        for what, (known, bits) in room.items():
-            if known >= 1 << bits:
-                raise OverflowError(f"more than {1 << bits:,} {what}")
-
-    def _rows(self, first: int) -> int:
-        """Return how many effects there may be of the local states from ``first`` on."""
-        return sum(
-            self.value_room[option.target]
-            for alternatives in self.model.alternatives[first:]
-            for option in alternatives
-        )
-
-    def _add_locals(self) -> None:
-        model = self.model
-        for local in range(self._filled, len(model.locals)):
-            alternatives = model.alternatives[local]
-            self.options[local] = len(alternatives)
-            self.finished[local] = model.finished(local)
-            for choice, option in enumerate(alternatives):
-                self.option_field[local, choice] = model.vcpus + option.target
-                self.option_row[local, choice] = self._next_row
-                self._add_choice(local, choice)
-                self._next_row += self.value_room[option.target]
-        self._filled = len(model.locals)
-
-    def _add_choice(self, local: int, choice: int) -> None:
-        _, shift, mask = self.fields[self.option_field[local, choice]].tolist()
-        packed = shift | mask << plain.MASK_AT | self._next_row << plain.ROW_AT
-        more = choice + 1 < self.options[local]
-        self.choices[local * self.most + choice] = packed | more << plain.MORE_AT
-
-    def learn(self, asked: Any) -> bool:
-        """Answer the questions that stopped the kernel; say whether all was laid out anew."""
-        anew = False
-        events = []
-        for kind, a, b, c in dict.fromkeys(map(tuple, asked.tolist())):
-            if kind == kernel.MISS_EVENT:
-                events.append((a, b, c))
-            elif kind == kernel.MISS_ENTRY:
-                anew = self._answer_entry((a, b, c)) or anew
-            else:
-                self._answer_symmetry(kind, a, b)
-        self._answer_events(events)
-        if len(self.model.ghosts) > self.ghost_room:
-            self.layout()
-            return True
-        return anew
-
-    def _answer_events(self, events: list[tuple[int, int, int]]) -> None:
-        """Write all at once: most of what a small search learns is of this kind."""
-        step, stride, vcpus = self.model.event_step, self.stride, self.model.vcpus
-        places, packed = [], []
-        for ghost, event, vcpu in events:
-            after, flags = step(ghost, event, vcpu)
-            places.append(ghost * stride + (event + 1) * vcpus + vcpu)
-            packed.append(flags << kernel.FLAGS_AT | (after - ghost) << kernel.CHANGE_AT)
-        self.events[places] = packed
-
-    def _answer_symmetry(self, kind: int, ghost: int, vcpu: int) -> None:
-        model = self.model
-        first = ghost * model.vcpus
-        if kind == kernel.MISS_SWAP:
-            self.swaps[first + vcpu] = model.ghost_swapped(ghost, vcpu)
-        else:
-            every = range(model.vcpus)
-            self.keys[first : first + model.vcpus] = [model.ghost_key(ghost, i) for i in every]
-
-    def _answer_entry(self, place: tuple[int, int, int]) -> bool:
-        if place in self._known:
-            return False
-        entry = self._known[place] = self.model.entry(*place)
-        if self._fit():
-            return True
-        self._put(place, entry)
-        return False
-
-    def _put(self, place: tuple[int, int, int], entry: Entry | None) -> None:
-        local, choice, value = place
-        change = packed = 0
-        if entry is not None:
-            change = entry.value - value
-            packed = kernel.ENABLED | entry.flags << kernel.FLAGS_AT
-            packed |= (entry.event + 1) * self.model.vcpus << kernel.EVENT_AT
-            packed |= (entry.local - local) << kernel.LOCAL_AT
-        self.effects[self.option_row[local, choice] + value] = change, packed
-
-    def _fit(self) -> bool:
-        """Make room for what was just learned; say whether everything was laid out anew."""
-        model = self.model
-        fits = (
-            len(model.locals) <= self.local_room
-            and len(model.events) <= self.event_room
-            and len(model.ghosts) <= self.ghost_room
-            and all(
-                len(values) <= room
-                for values, room in zip(model.values, self.value_room, strict=True)
-            )
-            and all(len(each) <= self.most for each in model.alternatives[self._filled :])
-            and self._next_row + self._rows(self._filled) <= len(self.effects)
-        )
-        if not fits:
-            self.layout()
-            return True
-        self._add_locals()
-        return False
-
-    def rooms(self) -> list[int]:
-        """Return how many numbers each field of a state must have room for."""
-        locals_ = [self.local_room] * self.model.vcpus
-        return [*locals_, *self.value_room, self.ghost_room]
-
-
-def _grown(old: Any, size: int, nothing: int) -> Any:
-    new = np.full(size, nothing, np.int64)
-    new[: len(old)] = old
-    return new
 
 
 def _reserved(needed: int, dtype: Any) -> Any:
@@ -215,26 +51,13 @@ def _reserved(needed: int, dtype: Any) -> Any:
     return np.frombuffer(room, dtype)
 
 
-def _room(known: int) -> int:
-    return 1 << max(1, (known + known // 2).bit_length())
-
-
-def fields_for(rooms: list[int]) -> tuple[Any, int]:
-    """Place fields of the given sizes in one word, or in two: rows of (word, shift, mask)."""
-    bits = [max(0, (room - 1).bit_length()) for room in rooms]
-    used = [0, 0]
-    rows = []
-    for width in bits:
-        word = 0 if used[0] + width <= _WORD else 1
-        rows.append((word, used[word], (1 << width) - 1))
-        used[word] += width
-    if used[1] > _WORD:
-        raise OverflowError("a state does not fit in two words")
-    return np.array(rows, np.int64), 2 if used[1] else 1
-
-
 class FastSearch:
-    """The same search as :class:`explore.Search`, compiled."""
+    """The same search as :class:`explore.Search`, compiled.
+
+    ``_states`` are kept in the order of their discovery, with the first of each level in
+    ``_levels``; which state one was reached from is looked for when a schedule is wanted. In the
+    *plain* search, of states of one word without symmetry, the table is one of :mod:`visited`.
+    """
 
     def __init__(
         self,
@@ -250,13 +73,20 @@ class FastSearch:
         self._stepper = Stepper(model, symmetry=symmetry)
         self._limits = limits or Limits()
         self._progress = progress
-        self._tables = Tables(model)
+        self._tables = Tables(model, symmetry=bool(self._stepper.runs))
         self._fields, self.words = self._tables.fields, self._tables.words
         self._control = np.zeros(kernel.CONTROLS, np.int64)
         self._control[kernel.WANTED] = wanted
         self._violations = np.zeros(kernel.FLAGS, np.int64)
         self._asked = np.zeros((0, 4), np.int64)
         self._runs = np.array(self._stepper.runs, np.int64).reshape(-1, 2)
+        self._table = np.zeros(0, np.bool_)
+        self._hashing = np.zeros(3, np.uint64)
+        self._recent = np.zeros(1 << visited.RECENT_BITS, np.uint64)
+
+    @property
+    def _plain(self) -> bool:
+        return self.words == 1 and not len(self._runs)
 
     def run(self) -> Exploration:
         """Search to the end, to the last wanted violation, to a limit, or until Ctrl-C."""
@@ -279,133 +109,202 @@ class FastSearch:
 
     def _begin(self) -> None:
         self._states = _reserved(1, np.int64)
-        self._parents = _reserved(1, np.uint32)[: self._most()]
-        self._table = _reserved(_FIRST_SLOTS * self.words, np.int64)
-        self._control[kernel.SLOTS] = _FIRST_SLOTS
+        self._levels = _reserved(1, np.int64)
+        control = self._control
+        control[kernel.SLOTS] = _FIRST_SLOTS
         first = self._stepper.canonical(self._model.initial)
-        self._fit_layout()
-        for field, number in enumerate(first):
-            word, shift, _ = self._fields[field]
-            if field == 0:
-                self._states[: self.words] = [kernel.TAKEN, 0][: self.words]
+        first = (*first[:-1], self._tables.ghost_number(first[-1]))
+        self._fields, self.words = self._tables.fields, self._tables.words
+        self._states[: self.words] = [kernel.TAKEN, 0][: self.words]
+        for (word, shift, _), number in zip(self._fields, first, strict=True):
             self._states[word] |= number << shift
-        self._control[kernel.COUNT] = 1
-        self._control[kernel.LEVEL_END] = 1
-        self._control[kernel.PAUSE_AT] = 0
-        kernel.rebuild(self._states, 1, self._table, _FIRST_SLOTS, self.words)
+        control[kernel.COUNT] = control[kernel.LEVEL_END] = 1
+        control[kernel.PAUSE_AT] = 0
+        self._make_table()
 
     def _load(self) -> None:
         """Load all of the compiled code, or compile it: that is not the search's time."""
         self._advance()  # pauses at once
-        kernel.double(np.zeros(4, np.int64), 2, 1)
+        self._answer()
         states, fields, words = self._states, self._fields, self.words
         kernel.repack(states, 0, words, fields, states, words, fields)
-
-    def _most(self) -> int:
-        """Return the room that the limit of states leaves: a batch more, all that it overshoots."""
-        states = self._limits.states
-        if states is None:
-            return 1 << 32
-        return states + kernel.BATCH * self._model.vcpus * self._tables.option_field.shape[1]
+        if self._plain:
+            none = np.zeros(2 + visited.MARGIN, self._table.dtype)
+            visited.double(none, np.array([2, 0, visited.NARROW], np.uint64))
+        else:
+            kernel.double(np.zeros(4, np.int64), 2, 1)
 
     def _advance(self) -> int:
         tables = self._tables
         questions = kernel.BATCH * self._model.vcpus * tables.most
         if len(self._asked) < questions:
             self._asked = np.zeros((questions, 4), np.int64)
-        if self.words == 1 and not len(self._runs):
-            return self._advance_plainly()
+        if self._plain:
+            states = self._states.view(np.uint64)
+            where = states, self._levels, self._table, self._recent, self._hashing
+            return int(plain.search(*where, *self._plainly(), *self._notes()))
         return int(
             kernel.search(
-                self._states, self._parents, self._table, self.words, self._fields,
-                self._model.vcpus, self._runs, tables.options, tables.option_field,
-                tables.option_row, tables.effects, tables.events, tables.stride, tables.swaps,
-                tables.keys, tables.finished, self._violations, self._asked, self._control,
+                self._states, self._levels, self._table, self.words, self._fields,
+                *self._lookups(), tables.finished, *self._notes(),
             )
         )  # fmt: skip
 
-    def _advance_plainly(self) -> int:
+    def _notes(self) -> tuple[Any, Any, Any]:
+        return self._violations, self._asked, self._control
+
+    def _plainly(self) -> tuple[Any, Any, Any]:
+        """Return what the plain loop looks up."""
         tables = self._tables
         _, ghost_at, _ = self._fields[-1].tolist()
         local_bits = int(self._fields[0, 2]).bit_length()
         shape = self._model.vcpus, tables.most, local_bits, ghost_at, tables.stride
-        return int(
-            plain.search(
-                self._states.view(np.uint64), self._parents, self._table.view(np.uint64),
-                tuple(map(np.uint64, shape)), tables.choices, tables.effects.view(np.uint64),
-                tables.events.view(np.uint64), tables.finished, self._violations, self._asked,
-                self._control,
-            )
+        effects = tables.effects.view(np.uint64)
+        lookups = tables.choices, effects, tables.events, tables.finished
+        return tuple(map(np.uint64, shape)), lookups, tables.compiled()
+
+    def _lookups(self) -> tuple[Any, ...]:
+        """Return what the other loop looks up."""
+        tables = self._tables
+        return (
+            self._model.vcpus, self._runs, tables.options, tables.option_field, tables.option_row,
+            tables.effects, tables.events, tables.stride, tables.swaps, tables.keys,
         )  # fmt: skip
 
     def _after(self, status: int, started: float) -> str | None:
         if status == kernel.MISS:
-            asked = self._asked[: int(self._control[kernel.ASKED])]
-            self._control[kernel.ASKED] = 0
-            if self._tables.learn(asked):
-                self._fit_layout()
+            self._answer()
         elif status == kernel.GROW:
             return self._grow()
         elif status == kernel.FOUND:
             return "every violation asked for was found"
-        else:
-            return self._pause(time.perf_counter() - started) or self._limits.late(started)
-        return self._limits.late(started)
+        elif (cut := self._pause(time.perf_counter() - started)) is not None:
+            return cut
+        return self._limits.late(started) or self._limits.big(self._bytes())
+
+    def _answer(self) -> None:
+        asked = self._asked[: int(self._control[kernel.ASKED])]
+        self._control[kernel.ASKED] = 0
+        if self._tables.learn(asked):
+            self._fit_layout()
 
     def _pause(self, seconds: float) -> str | None:
         count, at = int(self._control[kernel.COUNT]), int(self._control[kernel.AT])
         self._control[kernel.PAUSE_AT] = at + _PAUSE
         if self._progress:
             self._progress(count, seconds, count - at)
-        limits = self._limits
-        if limits.states is not None and count >= limits.states:
-            return f"limit of {limits.states:,} states"
-        return None
+        return self._enough(count)
+
+    def _enough(self, count: int) -> str | None:
+        states = self._limits.states
+        return f"limit of {states:,} states" if states is not None and count >= states else None
 
     def _grow(self) -> str | None:
-        count = int(self._control[kernel.COUNT])
-        limits = self._limits
-        if limits.states is not None and count >= limits.states:
-            return f"limit of {limits.states:,} states"
-        slots = int(self._control[kernel.SLOTS])
-        if (big := limits.big(self._bytes() + 8 * self.words * slots)) is not None:
-            return big
-        if slots >= 1 << 32:
+        count, slots = int(self._control[kernel.COUNT]), int(self._control[kernel.SLOTS])
+        enough = self._enough(count) or self._limits.big(self._bytes() + slots * self._slot_bytes())
+        if enough is not None:
+            return enough
+        if slots >= _MOST_SLOTS:
             return "more states than the hash table may have"
-        if 2 * slots * self.words > len(self._table) or count * 2 > len(self._states) // self.words:
+        room = len(self._states) // self.words
+        if (2 * slots + visited.MARGIN) * self._slot_words() > len(self._table) or 2 * count > room:
             return "out of memory"
         self._control[kernel.SLOTS] = 2 * slots
-        if not kernel.double(self._table, slots, self.words):
-            self._rebuild()
+        self._double(slots)
+        self._set_limit()
         return None
 
+    def _double(self, slots: int) -> None:
+        if not self._plain:
+            if not kernel.double(self._table, slots, self.words):
+                self._make_table()
+            return
+        slot_bits, width = self._widths()
+        if (slot_bits, width) == (slots.bit_length(), self._hashing[2]):
+            went = visited.double(self._table, self._hashing)
+            self._hashing[1] += np.uint64(1)
+            self._recent[:] = 0
+            if went:
+                return
+        self._make_table()
+
+    def _slot_words(self) -> int:
+        """Return how many of the table's numbers make a slot."""
+        return 1 if self._plain else self.words
+
+    def _slot_bytes(self) -> int:
+        return int(self._table.itemsize) * self._slot_words()
+
     def _bytes(self) -> int:
-        """Return what the states take: themselves, their parents' numbers, the hash table."""
+        """Return what the states take: themselves, and the hash table."""
         count, slots = int(self._control[kernel.COUNT]), int(self._control[kernel.SLOTS])
-        return count * (8 * self.words + 4) + slots * 8 * self.words
+        return count * 8 * self.words + slots * self._slot_bytes()
+
+    def _set_limit(self) -> None:
+        """Let the loop go on to where the table is too full, or there are states enough."""
+        slots = int(self._control[kernel.SLOTS])
+        most = slots * 3 // 4 if self._plain else slots // 2
+        if self._limits.states is not None:  # overshot by a batch
+            room = kernel.BATCH * self._model.vcpus * self._tables.most + 1
+            most = min(most, self._limits.states + room)
+        self._control[kernel.GROW_AT] = most
 
     def _fit_layout(self) -> None:
+        """Pack the states anew if their fields have moved."""
         fields, words = self._tables.fields, self._tables.words
         if words == self.words and np.array_equal(fields, self._fields):
             return
+        same = words == self.words and np.array_equal(fields[:, :2], self._fields[:, :2])
+        bits = self._bits()
         count = int(self._control[kernel.COUNT])
-        states, slots = self._states, int(self._control[kernel.SLOTS])
+        states = self._states
         if words != self.words:
             states = _reserved(count * words, np.int64)
-            self._table = _reserved(slots * words, np.int64)
-        kernel.repack(self._states, count, self.words, self._fields, states, words, fields)
+        if not same:
+            kernel.repack(self._states, count, self.words, self._fields, states, words, fields)
         self._states, self._fields, self.words = states, fields, words
-        self._rebuild()
+        if not same or not self._plain or bits != self._bits():
+            self._make_table()
 
-    def _rebuild(self) -> None:
-        count, slots = int(self._control[kernel.COUNT]), int(self._control[kernel.SLOTS])
-        self._table[: slots * self.words] = kernel.EMPTY
-        kernel.rebuild(self._states, count, self._table, slots, self.words)
+    def _bits(self) -> int:
+        """Return the bits of a hash: those of a state, and some for more to come."""
+        _, shift, mask = self._fields[-1].tolist()
+        return max(visited.LEAST_BITS, int(shift) + int(mask).bit_length())
+
+    def _widths(self) -> tuple[int, int]:
+        slot_bits = int(self._control[kernel.SLOTS]).bit_length() - 1
+        return visited.widths(self._bits(), slot_bits, _NARROW_SLOTS)
+
+    def _make_table(self) -> None:
+        """Put all states into a new table, of the kind that suits them."""
+        count = int(self._control[kernel.COUNT])
+        if not self._plain:
+            slots = int(self._control[kernel.SLOTS])
+            self._table = _reserved(slots * self.words, np.int64)
+            kernel.rebuild(self._states, count, self._table, slots, self.words)
+            self._set_limit()
+            return
+        self._recent[:] = 0
+        slot_bits, width = self._widths()
+        while True:
+            self._hashing[:] = self._bits(), slot_bits, width
+            kind = np.uint32 if width == visited.NARROW else np.uint64
+            used = int(self._control[kernel.SLOTS]) + visited.MARGIN
+            self._control[kernel.SLOTS] = 1 << slot_bits
+            if self._table.dtype == kind:
+                self._table[:used] = 0
+            else:
+                self._table = _reserved((1 << slot_bits) + visited.MARGIN, kind)
+            states = self._states.view(np.uint64)
+            if visited.rebuild(states, count, self._table, self._hashing):
+                break
+            slot_bits += 1
+        self._set_limit()
 
     def _unpacked(self, index: int) -> State:
         words = self._states[index * self.words : (index + 1) * self.words]
-        return tuple(
-            int(words[word]) >> int(shift) & int(mask) for word, shift, mask in self._fields
+        return self._tables.model_state(
+            tuple(int(words[word]) >> int(shift) & int(mask) for word, shift, mask in self._fields)
         )
 
     def _finish(self, result: Exploration, seconds: float) -> Exploration:
@@ -425,10 +324,26 @@ class FastSearch:
     def _schedule(self, bit: int) -> tuple[Choice, ...]:
         flag = 1 << bit
         at = int(self._violations[bit])
+        levels = self._levels[: int(self._control[kernel.DEPTH]) + 1].tolist()
         indices = [at]
-        while at:
-            at = int(self._parents[at])
+        for level in range(bisect_right(levels, at) - 1, 0, -1):
+            at = self._predecessor(levels[level - 1], levels[level], at)
             indices.append(at)
         path = [self._unpacked(index) for index in reversed(indices)]
         last = None if flag == deadlock.FLAG else Choice(0, 0)
         return schedule(self._stepper, path, last, flag)
+
+    def _predecessor(self, first: int, stop: int, at: int) -> int:
+        """Return the state that was the first to lead to state ``at``."""
+        while True:
+            if self._plain:
+                states = self._states.view(np.uint64)
+                found = plain.predecessor(states, first, stop, at, *self._plainly(), *self._notes())
+            else:
+                found = kernel.predecessor(
+                    self._states, first, stop, at, self.words, self._fields, *self._lookups(),
+                    *self._notes(),
+                )  # fmt: skip
+            if found >= 0:
+                return int(found)
+            self._answer()

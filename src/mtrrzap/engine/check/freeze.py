@@ -101,6 +101,8 @@ class Freezer:
     def _function(self, value: FunctionType) -> Hashable:
         held = (value.__closure__, value.__defaults__, value.__kwdefaults__, value.__dict__)
         scope = id(value.__globals__)
+        if not any(held):
+            return (FunctionType, value.__code__, scope)
         return (FunctionType, value.__code__, scope, *(self.freeze(each) for each in held))
 
     def _dataclass(self, value: Any) -> Hashable:
@@ -140,11 +142,11 @@ def _frame(generator: Any, freeze_: Callable[[Any], Hashable]) -> Hashable:
     frame: FrameType = generator.gi_frame
     names = frame.f_locals
     inner = generator.gi_yieldfrom
-    apart: tuple[Any, ...] = (frame, names)
+    apart = {id(frame), id(names)}
     if isinstance(inner, GeneratorType):  # has a frame of its own; any other iterator is held
-        apart = (*apart, inner)
+        apart.add(id(inner))
     held = gc.get_referents(generator)  # locals and temporaries, for instance a loop's iterator
-    values = (value for value in held if all(value is not other for other in apart))
+    values = (value for value in held if id(value) not in apart)
     return (frame.f_code, frame.f_lasti, tuple(names), tuple(freeze_(value) for value in values))
 
 

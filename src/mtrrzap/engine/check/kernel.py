@@ -28,14 +28,16 @@ ENABLED, UNKNOWN = 1, 1 << 6
 FLAGS_AT, EVENT_AT, LOCAL_AT = 1, 8, 40
 FLAGS = 5
 FLAGS_MASK, EVENT_MASK = (1 << FLAGS) - 1, (1 << 32) - 1
-CHANGE_AT = 8  # in the table of events: flags and UNKNOWN as above, then the ghost's change
+CHANGE_AT = 7  # in the table of events: flags and UNKNOWN as above, then the ghost's change
+# An option of a local state: where its object is in a state, how wide, its effects' first row.
+MASK_AT, ROW_AT, MORE_AT = 6, 26, 63
 NO_NUMBER = -1
 LOCAL_BITS, VALUE_BITS, EVENT_BITS, GHOST_BITS = 20, 20, 16, 24
 MISSED = -1
 DEADLOCK = 16
 
 AT, COUNT, TRANSITIONS, SLOTS, LEVEL_END, DEPTH, WANTED, PAUSE_AT, RAISED, ASKED = range(10)
-CONTROLS = 10
+GROW_AT, CONTROLS = 10, 11
 
 BATCH = 128
 PIECE = 1 << 14
@@ -237,8 +239,7 @@ def _expand(
 
 @njit(cache=True)
 def _keep(
-    batch: Any, made: int, origin: Any, touched: Any, states: Any, parents: Any, table: Any,
-    slots: int, words: int, count: int,
+    batch: Any, made: int, touched: Any, states: Any, table: Any, slots: int, words: int, count: int
 ) -> int:  # fmt: skip
     """Insert the batch; return how many states there are then."""
     for i in range(made):
@@ -250,15 +251,23 @@ def _keep(
         states[words * count] = low
         if words == 2:
             states[2 * count + 1] = high
-        parents[count] = origin[i]
         count += 1
     return count
 
 
 @njit(cache=True, inline="always")
-def why_stop(at: int, count: int, room: int, capacity: int, control: Any) -> int:
+def enter_level(at: int, count: int, levels: Any, control: Any) -> None:
+    """Begin the next level if the last is done: ``levels`` has the first state of each."""
+    if at == control[LEVEL_END]:
+        control[LEVEL_END] = count
+        control[DEPTH] += 1
+        levels[control[DEPTH]] = at
+
+
+@njit(cache=True, inline="always")
+def why_stop(at: int, count: int, room: int, control: Any) -> int:
     """Say what must be seen to before the next batch, or ``DONE``."""
-    if count + room > capacity or (count + room) * 2 > control[SLOTS]:
+    if count + room > control[GROW_AT]:
         return GROW
     if at >= control[PAUSE_AT]:
         return PAUSE
@@ -275,33 +284,35 @@ def _is_over(value: Any, vcpus: int, finished: Any) -> bool:
     return done == vcpus
 
 
+@njit(cache=True, inline="always")
+def _load(at: int, to: int, states: Any, words: int, fields: Any, batch: Any, value: Any) -> None:
+    """Unpack a state, and put it where its first successor will be."""
+    batch[2 * to + 1] = 0
+    for word in range(words):
+        batch[2 * to + word] = states[words * at + word]
+    for f in range(fields.shape[0]):
+        value[f] = (batch[2 * to + fields[f, 0]] >> fields[f, 1]) & fields[f, 2]
+
+
 @njit(cache=True)
 def search(
-    states: Any, parents: Any, table: Any, words: int, fields: Any, vcpus: int, run: Any,
+    states: Any, levels: Any, table: Any, words: int, fields: Any, vcpus: int, run: Any,
     options: Any, option_field: Any, option_row: Any, effects: Any, events: Any, stride: int,
     swaps: Any, keys: Any, finished: Any, violations: Any, asked: Any, control: Any,
 ) -> int:  # fmt: skip
     """Expand states from ``control[AT]`` on; return why it stopped."""
-    width = fields.shape[0]
     room = BATCH * vcpus * option_field.shape[1]
     batch = np.zeros(2 * room + 2, np.int64)
-    origin, touched = np.empty(room, np.int64), np.empty(room, np.int64)
-    value = np.empty(width, np.int64)
+    touched, value = np.empty(room, np.int64), np.empty(fields.shape[0], np.int64)
     local, key = np.empty(vcpus, np.int64), np.empty(vcpus, np.int64)
     at, count, status = control[AT], control[COUNT], DONE
     while at < count and status == DONE:
-        if at == control[LEVEL_END]:
-            control[LEVEL_END] = count
-            control[DEPTH] += 1
-        status = why_stop(at, count, room, parents.shape[0], control)
+        enter_level(at, count, levels, control)
+        status = why_stop(at, count, room, control)
         stop = min(at + BATCH, control[LEVEL_END]) if status == DONE else at
         made = 0
         for here in range(at, stop):
-            batch[2 * made + 1] = 0
-            for word in range(words):
-                batch[2 * made + word] = states[words * here + word]
-            for f in range(width):
-                value[f] = (batch[2 * made + fields[f, 0]] >> fields[f, 1]) & fields[f, 2]
+            _load(here, made, states, words, fields, batch, value)
             more = _expand(
                 here, made, value, local, key, batch, fields, vcpus, run, options, option_field,
                 option_row, effects, events, stride, swaps, keys, violations, asked, control,
@@ -312,13 +323,34 @@ def search(
                 continue
             if more == made and not _is_over(value, vcpus, finished):
                 note(DEADLOCK, here, violations, control)
-            for i in range(made, more):
-                origin[i] = here
             control[TRANSITIONS] += more - made
             made = more
             at = here + 1
-        count = _keep(
-            batch, made, origin, touched, states, parents, table, control[SLOTS], words, count
-        )
+        count = _keep(batch, made, touched, states, table, control[SLOTS], words, count)
     control[AT], control[COUNT] = at, count
     return status
+
+
+@njit(cache=True)
+def predecessor(
+    states: Any, first: int, stop: int, to: int, words: int, fields: Any, vcpus: int, run: Any,
+    options: Any, option_field: Any, option_row: Any, effects: Any, events: Any, stride: int,
+    swaps: Any, keys: Any, violations: Any, asked: Any, control: Any,
+) -> int:  # fmt: skip
+    """Return the first of the states from ``first`` to ``stop`` that leads to ``to``, or -1."""
+    batch = np.zeros(2 * vcpus * option_field.shape[1] + 2, np.int64)
+    value = np.empty(fields.shape[0], np.int64)
+    local, key = np.empty(vcpus, np.int64), np.empty(vcpus, np.int64)
+    low, high = states[words * to], states[2 * to + 1] if words == 2 else 0
+    for here in range(first, stop):
+        _load(here, 0, states, words, fields, batch, value)
+        made = _expand(
+            here, 0, value, local, key, batch, fields, vcpus, run, options, option_field,
+            option_row, effects, events, stride, swaps, keys, violations, asked, control,
+        )  # fmt: skip
+        for i in range(made):
+            if batch[2 * i] == low and batch[2 * i + 1] == high:
+                return here
+        if made == MISSED:
+            return -1
+    return -1

@@ -71,6 +71,7 @@ class Model:
         vm = scenario.protocol.vm()
         self.objects: tuple[SharedObject, ...] = vm.objects()
         self.automaton = Automaton(scenario.protocol, vm)
+        self._named = scenario.named
         self._memory = Memory(self.objects, scenario.memory, alloc_fails=scenario.alloc_fails)
         self.locals = Interned()
         self.values = [Interned() for _ in (*self.objects, None)]
@@ -139,7 +140,7 @@ class Model:
 
     def name(self, local: Local) -> int:
         """Return the vCPU in a local state, or -1 where it stands for any of its group."""
-        return local.group if self.scenario.named else -1
+        return local.group if self._named else -1
 
     def finished(self, local: int) -> bool:
         """Say whether a vCPU in this local state has made all its requests."""

@@ -3,7 +3,7 @@
 A successor is the state plus three changes, looked up and shifted into place. There is nothing to
 unpack and next to nothing to decide: a blocked step writes its successor where the next one will,
 and what is unusual (a flag, a hole in the tables) only leaves a bit, for which the state is looked
-at again by the other loop. A state's slot is fetched into the cache well before it is needed.
+at again by the other loop. States go into the table of :mod:`visited` in batches.
 """
 
 # mypy: disable-error-code="arg-type,call-arg,import-untyped,misc,no-any-return,no-untyped-call"
@@ -14,83 +14,31 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
-from mtrrzap.engine.check import kernel
+from mtrrzap.engine.check import ghosts, kernel, visited
 
-# All numbers are unsigned: an index that cannot be negative needs no test for it. A constant of
-# another type would make numba compute with floats.
+# All numbers are unsigned, as in :mod:`visited`.
 U = np.uint64
-ZERO, ONE, HALF = U(0), U(1), U(32)
+ZERO, ONE = U(0), U(1)
 ENABLED, UNKNOWN = U(kernel.ENABLED), U(kernel.UNKNOWN)
 FLAGS_AT, FLAGS_MASK = U(kernel.FLAGS_AT), U(kernel.FLAGS_MASK << kernel.FLAGS_AT)
 UNUSUAL = UNKNOWN | FLAGS_MASK
 EVENT_AT, EVENT_MASK = U(kernel.EVENT_AT), U(kernel.EVENT_MASK)
 SIGNED_LOCAL_AT, SIGNED_CHANGE_AT = np.int64(kernel.LOCAL_AT), np.int64(kernel.CHANGE_AT)
-MIX_ONE, MIX_TWO = U(kernel.MIX_ONE & (1 << 64) - 1), U(kernel.MIX_TWO & (1 << 64) - 1)
 
-# An option of a local state: where its object is in a state, how wide, its effects' first row.
-SHIFT_MASK = U(63)
-MASK_AT, MASK_MASK, ROW_AT = U(6), U((1 << kernel.VALUE_BITS) - 1), U(26)
+SHIFT_MASK, MASK_MASK = U(63), U((1 << kernel.VALUE_BITS) - 1)
+MASK_AT, ROW_AT, MORE_AT = U(kernel.MASK_AT), U(kernel.ROW_AT), U(kernel.MORE_AT)
 ROW_MASK = U((1 << 36) - 1)
-MORE_AT = U(63)
 
-BATCH = 128
-
-
-@intrinsic
-def _fetch(_: Any, array: Any, index: Any) -> Any:
-    """Start to load a cache line, and do not wait for it."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        view = context.make_array(signature.args[0])(context, builder, arguments[0])
-        bytes_ = ir.IntType(8).as_pointer()
-        at = builder.bitcast(builder.gep(view.data, [arguments[1]]), bytes_)
-        number = ir.IntType(32)
-        shape = ir.FunctionType(ir.VoidType(), [bytes_, number, number, number])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [bytes_], shape)
-        builder.call(prefetch, [at, number(1), number(3), number(1)])  # to write, keep, data
-        return context.get_dummy_value()
-
-    return types.void(array, index), generate
-
-
-@njit(cache=True)
-def _keep(
-    batch: Any, made: int, origin: Any, slot: Any, states: Any, parents: Any, table: Any,
-    slots: int, count: int,
-) -> int:  # fmt: skip
-    """Insert the batch; return how many states there are then."""
-    last = slots - ONE
-    for i in range(U(made)):
-        x = batch[i] * MIX_ONE
-        x = ((x ^ (x >> HALF)) * MIX_TWO) >> HALF
-        x = (x * slots) >> HALF
-        slot[i] = x
-        _fetch(table, x)
-    to = U(count)
-    for i in range(U(made)):
-        state, at = batch[i], slot[i]
-        there = table[at]
-        while there != state and there != ZERO:
-            at = (at + ONE) & last
-            there = table[at]
-        table[at] = state  # also if it is there: whether it is new is hard to predict
-        states[to] = state
-        parents[to] = origin[i]
-        to += U(there == ZERO)
-    return np.int64(to)
+BATCH = kernel.BATCH
 
 
 @njit(cache=True, inline="always")
-def _expand(
-    state: int, here: int, made: int, batch: Any, origin: Any, shape: Any, choices: Any,
-    effects: Any, events: Any,
-) -> Any:  # fmt: skip
+def _expand(state: int, made: int, batch: Any, shape: Any, tables: Any) -> Any:
     """Append every successor; return how many there are, and what was unusual."""
     vcpus, most, local_bits, ghost_at, stride = shape
+    choices, effects, events, _ = tables
     seen, shift = ZERO, ZERO
     row = (state << ONE >> (ghost_at + ONE)) * stride
     local_mask = (ONE << local_bits) - ONE
@@ -103,13 +51,13 @@ def _expand(
             value = (state >> value_at) & (option >> MASK_AT & MASK_MASK)
             effect_at = (option >> ROW_AT & ROW_MASK) + value
             effect = effects[effect_at, ONE]
-            event = events[row + (effect >> EVENT_AT & EVENT_MASK) + vcpu]
+            event = np.int64(events[row + (effect >> EVENT_AT & EVENT_MASK) + vcpu])
             after = state + (U(np.int64(effect) >> SIGNED_LOCAL_AT) << shift)
             after += effects[effect_at, ZERO] << value_at
-            after += U(np.int64(event) >> SIGNED_CHANGE_AT) << ghost_at
-            batch[made], origin[made] = after, here
+            after += U(event >> SIGNED_CHANGE_AT) << ghost_at
+            batch[made] = after
             made += effect & ENABLED
-            seen |= effect | event
+            seen |= effect | U(event)
             more = option >> MORE_AT
             at += ONE
         shift += local_bits
@@ -118,11 +66,13 @@ def _expand(
 
 @njit(cache=True)
 def _look(
-    state: int, here: int, shape: Any, choices: Any, effects: Any, events: Any, violations: Any,
-    asked: Any, control: Any,
+    state: int, here: int, shape: Any, tables: Any, compiled: Any, violations: Any, asked: Any,
+    control: Any,
 ) -> bool:  # fmt: skip
     """Note the flags that a state raises, or ask what it takes to know; say whether it asked."""
     vcpus, most, local_bits, ghost_at, stride = shape
+    choices, effects, events, _ = tables
+    words, slots, rows, sizes = compiled
     flags, shift, before = ZERO, ZERO, control[kernel.ASKED]
     ghost = state << ONE >> (ghost_at + ONE)
     for vcpu in range(vcpus):
@@ -133,13 +83,18 @@ def _look(
             value = (state >> (option & SHIFT_MASK)) & (option >> MASK_AT & MASK_MASK)
             effect = effects[(option >> ROW_AT & ROW_MASK) + value, ONE]
             event = effect >> EVENT_AT & EVENT_MASK
-            follow = events[ghost * stride + event + vcpu]
+            at = ghost * stride + event + vcpu
+            number = np.int64(event) // np.int64(vcpus) - 1
             if effect & UNKNOWN:
                 kernel.ask(asked, control, kernel.MISS_ENTRY, local, choice, value)
-            elif follow & UNKNOWN:
-                number = np.int64(event) // np.int64(vcpus) - 1
-                kernel.ask(asked, control, kernel.MISS_EVENT, ghost, number, vcpu)
-            flags |= (effect | follow) & FLAGS_MASK
+            elif events[at] & kernel.UNKNOWN:
+                if sizes[ghosts.COUNT] and number < len(rows):
+                    events[at] = ghosts.step(
+                        np.int64(ghost), number, np.int64(vcpu), words, slots, rows, sizes
+                    )
+                if events[at] & kernel.UNKNOWN:
+                    kernel.ask(asked, control, kernel.MISS_EVENT, ghost, number, vcpu)
+            flags |= (effect | U(events[at])) & FLAGS_MASK
             if not option >> MORE_AT:
                 break
     if control[kernel.ASKED] > before:
@@ -158,39 +113,75 @@ def _is_over(state: int, shape: Any, finished: Any) -> bool:
 
 
 @njit(cache=True)
+def _known(
+    state: int, here: int, made: int, batch: Any, shape: Any, tables: Any, compiled: Any,
+    violations: Any, asked: Any, control: Any,
+) -> Any:  # fmt: skip
+    """Append every successor, and note every flag; return how many there are, or ask."""
+    while True:
+        more, seen = _expand(state, made, batch, shape, tables)
+        if not seen & ~(U(control[kernel.RAISED]) << FLAGS_AT):
+            return more, True
+        if _look(state, here, shape, tables, compiled, violations, asked, control):
+            return made, False
+
+
+@njit(cache=True)
 def search(
-    states: Any, parents: Any, table: Any, shape: Any, choices: Any, effects: Any, events: Any,
-    finished: Any, violations: Any, asked: Any, control: Any,
+    states: Any, levels: Any, table: Any, recent: Any, hashing: Any, shape: Any, tables: Any,
+    compiled: Any, violations: Any, asked: Any, control: Any,
 ) -> int:  # fmt: skip
     """Expand states from ``control[AT]`` on; return why it stopped."""
-    slots = U(control[kernel.SLOTS])
     room = BATCH * np.int64(shape[0] * shape[1]) + 1
-    batch, slot = np.empty(room, np.uint64), np.empty(room, np.uint64)
-    origin = np.empty(room, np.uint32)
+    batch, fresh = np.empty(room, np.uint64), np.empty(room, np.uint64)
+    hashes = np.empty(room, np.uint64)
     at, count = control[kernel.AT], control[kernel.COUNT]
     status = kernel.DONE
     while at < count and status == kernel.DONE:
-        if at == control[kernel.LEVEL_END]:
-            control[kernel.LEVEL_END] = count
-            control[kernel.DEPTH] += 1
-        status = kernel.why_stop(at, count, room, parents.shape[0], control)
-        stop = min(at + BATCH, control[kernel.LEVEL_END]) if status == kernel.DONE else at
-        usual = U(control[kernel.RAISED]) << FLAGS_AT
+        kernel.enter_level(at, count, levels, control)
+        status = kernel.why_stop(at, count, room, control)
+        start, stop = at, min(at + BATCH, control[kernel.LEVEL_END])
         made = ZERO
-        for here in range(at, stop):
+        for here in range(start, stop if status == kernel.DONE else start):
             state = states[here]
-            more, seen = _expand(state, here, made, batch, origin, shape, choices, effects, events)
-            if seen & ~usual and _look(
-                state, here, shape, choices, effects, events, violations, asked, control
-            ):
-                status = kernel.MISS
+            more, seen = _expand(state, made, batch, shape, tables)
+            if seen & ~(U(control[kernel.RAISED]) << FLAGS_AT):
+                more, known = _known(
+                    state, here, made, batch, shape, tables, compiled, violations, asked, control
+                )
+                if not known:
+                    status = kernel.MISS
             if status == kernel.MISS:  # look only what else this batch will ask for
                 continue
-            if more == made and not _is_over(state, shape, finished):
+            if more == made and not _is_over(state, shape, tables[3]):
                 kernel.note(kernel.DEADLOCK, here, violations, control)
             made = more
             at = here + 1
+        met = visited.sift(batch, made, fresh, hashes, recent, table, hashing)
+        count, whole = visited.insert(fresh, hashes, met, states, table, hashing, count)
+        if not whole:  # again, once the table has grown
+            at, status = start, kernel.GROW
+            continue
         control[kernel.TRANSITIONS] += np.int64(made)
-        count = _keep(batch, made, origin, slot, states, parents, table, slots, count)
     control[kernel.AT], control[kernel.COUNT] = at, count
     return status
+
+
+@njit(cache=True)
+def predecessor(
+    states: Any, first: int, stop: int, to: int, shape: Any, tables: Any, compiled: Any,
+    violations: Any, asked: Any, control: Any,
+) -> int:  # fmt: skip
+    """Return the first of the states from ``first`` to ``stop`` that leads to ``to``, or -1."""
+    batch = np.empty(np.int64(shape[0] * shape[1]) + 1, np.uint64)
+    wanted = states[to]
+    for here in range(first, stop):
+        made, known = _known(
+            states[here], here, ZERO, batch, shape, tables, compiled, violations, asked, control
+        )
+        if not known:
+            return -1
+        for i in range(made):
+            if batch[i] == wanted:
+                return here
+    return -1

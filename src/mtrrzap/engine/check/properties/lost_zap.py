@@ -39,6 +39,10 @@ class Atoms:
             if any(start <= low and high <= end for start, end in wanted)
         ]
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._atoms)
+
     def mask(self, ranges: tuple[Range, ...]) -> int:
         """Return the bits of the atoms that lie fully inside one of ``ranges``."""
         return sum(
@@ -55,6 +59,11 @@ class LostZap:
         """Prepare for the vCPUs and ranges of ``scenario``."""
         self._vcpus = scenario.vcpus
         self._atoms = Atoms(scenario)
+
+    @property
+    def atoms(self) -> int:
+        """How many bits an outstanding range takes."""
+        return len(self._atoms)
 
     def initial(self) -> Hashable:
         """Nobody has asked for anything."""

@@ -4,7 +4,8 @@ Weak fairness: a vCPU that could make a step all the time makes one at some time
 returns is a cycle of states in which the watched vCPU is inside its call and every vCPU either
 makes a step or, somewhere on the cycle, cannot. It is looked for in each strongly connected
 component of the graph without the watched vCPU's returns, and reported as a lasso: a stem, and a
-loop that repeats for ever. A state in which nobody can make a step is one too: its loop is empty.
+loop that repeats for ever, of the fewest steps that both can have together. A state in which nobody
+can make a step is one too, and the first that is reported: its loop is empty.
 
 The kernel's spinlock queues its waiters, so here a lock is taken in two steps, joining the queue
 and being served: an unfair lock would starve every protocol.
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from functools import cached_property
+from operator import itemgetter
 from typing import NamedTuple
 
 from mtrrzap.engine.check.explore import Progress
@@ -36,6 +39,11 @@ class Starved(NamedTuple):
     stem: Schedule
     loop: Schedule
 
+    @property
+    def length(self) -> int:
+        """How many steps both have."""
+        return len(self.stem) + len(self.loop)
+
 
 class Answer(NamedTuple):
     """The verdict, the size of the graph, and why it is not whole, if it is not."""
@@ -53,12 +61,19 @@ def check(model: Model, *, limit: Limits | None = None, progress: Progress | Non
         return Answer(None, len(graph.states), graph.transitions, graph.cut)
     watched = {model.scenario.requests[vcpu]: vcpu for vcpu in reversed(range(model.vcpus))}
     starved = _dead_end(graph)
-    every = range(model.vcpus)
-    for vcpu in sorted(watched.values()) if model.scenario.symmetric else every:
-        if starved:
-            break
-        starved = _Watch(model, graph, vcpu).search()
+    if starved is None:
+        every = sorted(watched.values()) if model.scenario.symmetric else range(model.vcpus)
+        starved = shortest(model, graph, every)
     return Answer(starved, len(graph.states), graph.transitions, None)
+
+
+def shortest(model: Model, graph: Graph, watched: Iterable[int]) -> Starved | None:
+    """Return the shortest lasso in which one of the ``watched`` vCPUs starves, if any does."""
+    best: Starved | None = None
+    for vcpu in watched:
+        found = _Watch(model, graph, vcpu).search(None if best is None else best.length)
+        best = found or best
+    return best
 
 
 def _dead_end(graph: Graph) -> Starved | None:
@@ -76,17 +91,27 @@ class _Watch:
         self._model = model
         self._graph = graph
         self._vcpu = vcpu
+        self._idles: dict[int, frozenset[int]] = {}
 
-    def search(self) -> Starved | None:
+    def search(self, below: int | None = None) -> Starved | None:
+        """Return a shortest lasso, of fewer steps than ``below``."""
         count = len(self._graph.states)
         found = components(count, lambda at: (edge.to for edge in self._edges(at)))
-        fair = [each for each in found if self._is_fair(each)]
-        if not fair:
-            return None
-        return min(
-            (self._lasso(each) for each in fair),
-            key=lambda lasso: len(lasso.stem) + len(lasso.loop),
-        )
+        best: Starved | None = None
+        for start, inside in self._by_start(each for each in found if self._is_fair(each)):
+            stem = self._graph.path(start)
+            if below is not None and len(stem) + 1 >= below:
+                break  # states are numbered by their distance
+            loop = self._loop(start, inside, None if below is None else below - len(stem) - 1)
+            if loop:
+                best = Starved(self._vcpu, stem, loop)
+                below = best.length
+        return best
+
+    @staticmethod
+    def _by_start(fair: Iterable[list[int]]) -> list[tuple[int, set[int]]]:
+        insides = [set(component) for component in fair]
+        return sorted(((at, inside) for inside in insides for at in inside), key=itemgetter(0))
 
     def _edges(self, at: int) -> Iterable[Edge]:
         for edge in self._graph.edges[at]:
@@ -108,57 +133,71 @@ class _Watch:
         moved = {edge.vcpu for at in component for edge in self._edges(at) if edge.to in inside}
         return waiting <= moved
 
-    def _lasso(self, component: list[int]) -> Starved:
-        inside = set(component)
-        start = min(component)
-        loop: list[Edge] = []
-        at = start
-        unmet = set(range(self._model.vcpus)) - self._idle(at)
-        while unmet:
-            path = self._nearest(at, inside, unmet)
-            for edge in path:
-                at = edge.to
-                unmet -= {edge.vcpu} | self._idle(at)
-            loop += path
-        loop += self._back(at, start, inside, must_move=not loop)
-        steps = tuple(Choice(edge.vcpu, edge.choice) for edge in loop)
-        return Starved(self._vcpu, self._graph.path(start), steps)
+    def _loop(self, start: int, inside: set[int], most: int | None) -> Schedule:
+        """Return a shortest fair loop from ``start``, of ``most`` steps, or nothing.
 
-    def _idle(self, at: int) -> set[int]:
-        return set(range(self._model.vcpus)) - {edge.vcpu for edge in self._graph.edges[at]}
+        A loop is looked for from its nearest state: none of a lower number is on it. One goes on
+        from a state and the vCPUs that have neither moved nor been idle yet.
+        """
+        home = self._distances(start, inside, most)
+        everybody = frozenset(range(self._model.vcpus))
+        first = start, everybody - self._idle(start)
+        came: dict[_Node, tuple[_Node, Edge]] = {}
+        frontier, steps = [first], 0
+        while frontier and (most is None or steps < most):
+            steps += 1
+            following = []
+            for node in frontier:
+                for edge in self._edges(node[0]):
+                    if edge.to not in home or (most is not None and steps + home[edge.to] > most):
+                        continue
+                    after = edge.to, node[1] - {edge.vcpu} - self._idle(edge.to)
+                    if after == (start, frozenset()):
+                        return _trail(came, node, first, edge)
+                    if after != first and after not in came:
+                        came[after] = node, edge
+                        following.append(after)
+            frontier = following
+        return ()
 
-    def _nearest(self, start: int, inside: set[int], unmet: set[int]) -> list[Edge]:
-        def meets(edge: Edge) -> bool:
-            return edge.vcpu in unmet or bool(self._idle(edge.to) & unmet)
-
-        return self._shortest(start, inside, meets)
-
-    def _back(self, at: int, start: int, inside: set[int], *, must_move: bool) -> list[Edge]:
-        if at == start and not must_move:
-            return []
-        return self._shortest(at, inside, lambda edge: edge.to == start)
-
-    def _shortest(self, start: int, inside: set[int], good: object) -> list[Edge]:
-        came: dict[int, tuple[int, Edge]] = {}
+    def _distances(self, start: int, inside: set[int], most: int | None) -> dict[int, int]:
+        """Return how far it is to ``start`` from where it is no farther than ``most``."""
+        before = self._before
+        found = {start: 0}
         queue = deque([start])
-        seen = {start}
         while queue:
             at = queue.popleft()
+            if found[at] == most:
+                break
+            for origin in before[at]:
+                if origin >= start and origin in inside and origin not in found:
+                    found[origin] = found[at] + 1
+                    queue.append(origin)
+        return found
+
+    @cached_property
+    def _before(self) -> list[list[int]]:
+        before: list[list[int]] = [[] for _ in self._graph.states]
+        for at in range(len(before)):
             for edge in self._edges(at):
-                if edge.to not in inside:
-                    continue
-                if good(edge):  # type: ignore[operator]
-                    return [*_trail(came, at, start), edge]
-                if edge.to not in seen:
-                    seen.add(edge.to)
-                    came[edge.to] = (at, edge)
-                    queue.append(edge.to)
-        raise AssertionError("a component that is not strongly connected")
+                before[edge.to].append(at)
+        return before
+
+    def _idle(self, at: int) -> frozenset[int]:
+        if at not in self._idles:
+            moving = {edge.vcpu for edge in self._graph.edges[at]}
+            self._idles[at] = frozenset(range(self._model.vcpus)) - moving
+        return self._idles[at]
 
 
-def _trail(came: dict[int, tuple[int, Edge]], at: int, start: int) -> list[Edge]:
-    trail = []
-    while at != start:
-        at, edge = came[at]
+_Node = tuple[int, frozenset[int]]
+
+
+def _trail(
+    came: dict[_Node, tuple[_Node, Edge]], node: _Node, first: _Node, last: Edge
+) -> Schedule:
+    trail = [last]
+    while node != first:
+        node, edge = came[node]
         trail.append(edge)
-    return trail[::-1]
+    return tuple(Choice(edge.vcpu, edge.choice) for edge in reversed(trail))

@@ -5,9 +5,10 @@ first call to the last return. *Needed* is the least that any protocol can do: t
 requested ranges, zapped once, as if all calls came together.
 
 **waiting**: the zaps that one call sits through, from its first step to its return: those that
-the vCPU makes itself, and those of others that end while it is *blocked* (for a lock or a flag). A
-vCPU that could go on but is not scheduled is not waiting: that is the scheduler's doing, and would
-be the same for every protocol.
+the vCPU makes itself, and those of others that end while it *waits*: while it is blocked (for a
+lock or a flag), or goes round in a loop out of which its own steps never lead (it polls). A vCPU
+that could go on but is not scheduled is not waiting: that is the scheduler's doing, and would be
+the same for every protocol.
 
 Both are extreme paths through the graph of all states, found exactly: its strongly connected
 components, condensed, are acyclic. If a cycle zaps, there is no worst case.
@@ -147,12 +148,12 @@ class _Condensed:
     def waiting(self, vcpu: int) -> int | None:
         """Return the most zaps that one call of ``vcpu`` sits through."""
         worst = 0
+        waits = self._waits(vcpu)
         most = [0] * len(self._found)
         for number in reversed(range(len(self._found))):
             for at in self._found[number]:
-                blocked = all(edge.vcpu != vcpu for edge in self._graph.edges[at])
                 for edge in self._graph.edges[at]:
-                    cost = self._sits(at, edge, vcpu, blocked=blocked)
+                    cost = self._sits(at, edge, vcpu, waits=waits[at])
                     if self._cycles(at, edge):
                         if cost:
                             return None
@@ -165,11 +166,30 @@ class _Condensed:
                     most[to] = max(most[to], total)
         return worst
 
-    def _sits(self, at: int, edge: Edge, vcpu: int, *, blocked: bool) -> int:
+    def _waits(self, vcpu: int) -> list[bool]:
+        """Say for each state whether ``vcpu`` is where it stays as long as it runs alone.
+
+        Its own steps make a graph. There, a component without a way out is one state in which the
+        vCPU is blocked, or a loop in which it polls.
+        """
+        edges = self._graph.edges
+
+        def own(at: int) -> list[int]:
+            return [edge.to for edge in edges[at] if edge.vcpu == vcpu]
+
+        waits = [False] * len(edges)
+        for component in components(len(edges), own):
+            inside = set(component)
+            if all(to in inside for at in component for to in own(at)):
+                for at in component:
+                    waits[at] = True
+        return waits
+
+    def _sits(self, at: int, edge: Edge, vcpu: int, *, waits: bool) -> int:
         if self._zap(self._graph.states[at], edge) is None:
             return 0
         own = edge.vcpu == vcpu
-        return int(own or (blocked and not self._outside(at, vcpu)))
+        return int(own or (waits and not self._outside(at, vcpu)))
 
     def _outside(self, at: int, vcpu: int) -> bool:
         local = self._graph.states[at][vcpu]

@@ -2,8 +2,8 @@
 
 User mode adds one to a counter in each of its vCPU's pages and executes INT3; the handler in ring
 0 performs the next entry of the table; and so on until an entry says HLT. Only user mode touches
-pages, because a hypervisor may emulate ring 0 without making second-stage entries (a software-nested
-KVM does). Ring 0 keeps to instructions that KVM's emulator knows.
+pages, because a hypervisor may emulate ring 0 without making second-stage entries (a
+software-nested KVM does). Ring 0 keeps to instructions that KVM's emulator knows.
 
 All is in one memslot that begins at 0, mapped one to one by guest pages of 2 MiB::
 

@@ -6,12 +6,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from mtrrzap.engine.live import guest, host
 from mtrrzap.engine.live import ioctl as k
 from mtrrzap.engine.live import memory as m
+from mtrrzap.engine.live.environment import available_memory
 from mtrrzap.engine.live.stats import Statistics
+from mtrrzap.engine.live.target import Counters
 from mtrrzap.engine.live.vcpu import Vcpu
 from mtrrzap.errors import UserError
 
@@ -25,21 +27,6 @@ _NEEDS = {
 _VM_STATISTICS = ("pages_4k", "pages_2m", "remote_tlb_flush_requests")
 _TSS_ADDRESS = 0xFFFBD000
 """Below 4 GiB, for hosts that run real mode under VMX; moved up behind large memories."""
-
-
-class Counters(NamedTuple):
-    """KVM's statistics of the VM and all its vCPUs."""
-
-    faults: int
-    """``pf_fixed``: page faults that made an entry."""
-    entries: int
-    """``pages_4k`` and ``pages_2m``: leaves that exist now."""
-    flushes: int
-    """``remote_tlb_flush_requests``."""
-
-    def since(self, before: "Counters") -> "Counters":
-        """Return what has been added since; ``entries`` is the number now."""
-        return Counters(self.faults - before.faults, self.entries, self.flushes - before.flushes)
 
 
 class Machine:
@@ -62,6 +49,7 @@ class Machine:
         self._fds: list[int] = []
         self._stats: Statistics | None = None
         self._memory: m.Memory | None = None
+        self._refuse_more_memory()
         try:
             self._build(tables, cd_nw, huge=huge)
         except OSError as error:
@@ -105,6 +93,15 @@ class Machine:
             what = ", ".join(missing) or f"API version {k.API_VERSION}"
             raise UserError(f"this KVM lacks {what}", place=str(DEVICE), mend=_INSTEAD)
         return kvm
+
+    def _refuse_more_memory(self) -> None:
+        available = available_memory()
+        if available is not None and self.where.memory > available:
+            raise UserError(
+                f"the host has {available >> 20} MiB to give, and all of the guest's is filled",
+                place="--memory",
+                mend="give less",
+            )
 
     def _refuse_more_vcpus(self, vm: int) -> None:
         most = host.ioctl(vm, k.CHECK_EXTENSION, k.CAP_MAX_VCPUS)

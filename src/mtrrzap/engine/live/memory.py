@@ -1,9 +1,7 @@
 """The guest's memory: one anonymous mapping, the zap, and the proof that nothing in it was lost."""
 
 import struct
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from mtrrzap.engine.live import host
 from mtrrzap.engine.live.guest import PAGE, Layout
@@ -20,7 +18,6 @@ class Memory:
         self.size = size
         self._mapping = host.Mapping(size + _LARGE)
         self._offset = -self._mapping.address % _LARGE
-        self._mmu_lock = threading.Lock()
         advice = host.MADV_HUGEPAGE if huge else host.MADV_NOHUGEPAGE
         try:
             self._mapping.advise(self._offset, size, advice)
@@ -39,17 +36,11 @@ class Memory:
 
         A change of protection in the monitor's own mapping invalidates secondary page tables
         (``mmu_notifier``): from RW to RWX, and back. Neither takes data or a right away from
-        the guest.
+        the guest. Of two at once, one would find the change made already: so callers hold a lock.
         """
         at, size = self._offset + start * PAGE, (end - start) * PAGE
         self._mapping.protect(at, size, _RW | host.PROT_EXEC)
         self._mapping.protect(at, size, _RW)
-
-    @contextmanager
-    def mmu_lock(self) -> Iterator[None]:
-        """Hold what zaps hold: two at once would find their range changed by each other."""
-        with self._mmu_lock:
-            yield
 
     def close(self) -> None:
         """Give it back."""

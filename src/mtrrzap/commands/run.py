@@ -1,0 +1,156 @@
+"""``mtrrzap run``: a trace for real, on vCPUs of /dev/kvm or on threads."""
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtrrzap.commands import protocols, traces
+from mtrrzap.commands.live_progress import LiveProgress
+from mtrrzap.commands.options import (
+    HostMaxphyaddrOption,
+    JsonOption,
+    PageSize,
+    QuirkOption,
+    VcpusOption,
+    host,
+    rescaled,
+    size,
+)
+from mtrrzap.engine.live.environment import Environment, environment
+from mtrrzap.engine.live.measure import Engine, Settings, measure
+from mtrrzap.engine.live.plan import plan
+from mtrrzap.engine.live.run import Case
+from mtrrzap.errors import UserError
+from mtrrzap.guest.trace import Trace
+from mtrrzap.kvm.policy import POLICIES, by_name
+from mtrrzap.kvm.replay import HOST_MAXPHYADDR
+from mtrrzap.protocol import PROTOCOLS
+from mtrrzap.report import text
+from mtrrzap.report.live import COUNTED, MODELLED, TIMED, Measured, as_data, line, measured, remarks
+
+USUAL = ("direct", "v4", "review", "ticket")
+_REQUESTS_OF = "review"
+"""Whose requests a protocol is given that is named without a policy: patches 6-8 and 10."""
+
+
+def run(
+    file: Annotated[
+        Path, typer.Argument(metavar="[TRACE]", help="A trace, or a shipped recording's name.")
+    ] = Path("ovmf-8"),
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            "-p",
+            help="A policy; a protocol, for the requests of 'review'; or POLICY:PROTOCOL; "
+            f"repeatable. Without: {', '.join(USUAL)}.",
+        ),
+    ] = None,
+    *,
+    engine: Annotated[
+        Engine, typer.Option(help="A real VM, or threads with a modelled page table.")
+    ] = Engine.LIVE,
+    vcpus: VcpusOption = None,
+    memory: Annotated[str, typer.Option(help="Memory of the test guest.")] = "64M",
+    repeat: Annotated[int, typer.Option("--repeat", "-r", help="Runs of each policy.", min=1)] = 3,
+    touch: Annotated[
+        int, typer.Option(help="Pages that each vCPU touches before every event.", min=1)
+    ] = 256,
+    page_size: Annotated[
+        PageSize, typer.Option(help="Pages that back the test guest: 4K or 2M.")
+    ] = PageSize.SMALL,
+    meet: Annotated[
+        bool,
+        typer.Option(
+            "--meet/--no-meet",
+            help="Let vCPUs that act at once make each request at once, as if each had a core.",
+        ),
+    ] = True,
+    timeout: Annotated[float, typer.Option(help="Seconds for one run.", min=0.001)] = 60.0,
+    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
+    quirk: QuirkOption = True,
+    json: JsonOption = False,
+) -> int:
+    """Run a trace's requests for real: vCPUs exit, zaps drop entries, accesses fault."""
+    if page_size is PageSize.HUGE:
+        raise UserError("no test guest is backed by 1G pages", place="--page-size", mend="2M")
+    cases = [_case(name) for name in policy or USUAL]
+    trace = rescaled(traces.one(file), vcpus, None)
+    where = host(host_maxphyaddr, quirk=quirk, ept=True, noncoherent_dma=True)
+    settings = Settings(
+        engine=engine,
+        memory=size(memory),
+        touch=touch,
+        huge=page_size is PageSize.LARGE,
+        meet=meet,
+        timeout=timeout,
+    )
+    divided = plan(trace)
+    around = environment()
+    with LiveProgress([len(mine) for mine in divided.items], repeat) as progress:
+        made = measure(cases, divided, where, settings, repeat=repeat, progress=progress.show)
+    rows = measured(trace, where, page_size.level, cases, made)
+    if json:
+        sys.stdout.write(text.as_json(_data(str(file), trace, settings, around, rows)))
+    else:
+        _print(str(file), trace, settings, around, rows)
+    return int(any(True for row in rows for _ in row.findings))
+
+
+def _case(name: str) -> Case:
+    """Return what ``--policy`` names. Raises ``UserError``."""
+    first, colon, second = name.partition(":")
+    names = {each.name for each in POLICIES}
+    if colon and (first in names or first.startswith("+")):
+        chosen, protocol = by_name(first), protocols.load(second)
+    elif name in names or name.startswith("+"):
+        chosen = by_name(name)
+        protocol = PROTOCOLS[chosen.protocol]
+    elif name in PROTOCOLS or colon:
+        chosen, protocol = by_name(_REQUESTS_OF), protocols.load(name)
+    else:
+        raise UserError(
+            f"neither a policy nor a protocol is called {name!r}",
+            place="--policy",
+            mend=f"policies are {', '.join(each.name for each in POLICIES)}; "
+            f"protocols {', '.join(PROTOCOLS)}",
+        )
+    return Case(name, replace(chosen, protocol=protocol.name), protocol)
+
+
+def _data(
+    name: str, trace: Trace, settings: Settings, around: Environment, rows: list[Measured]
+) -> dict[str, object]:
+    return {
+        "trace": name,
+        "vcpus": trace.header.vcpus,
+        "incomplete": trace.incomplete,
+        "settings": asdict(settings),
+        "host": around._asdict(),
+        "units": {"times": "seconds", "memory": "bytes", "frames": "4 KiB"},
+        "rows": [as_data(row) for row in rows],
+    }
+
+
+def _print(
+    name: str, trace: Trace, settings: Settings, around: Environment, rows: list[Measured]
+) -> None:
+    console = text.console()
+    columns = (*COUNTED, *(f"{column} (ms)" for column in TIMED), *MODELLED)
+    cells = [line(row) for row in rows]
+    title = f"{name}, {trace.header.vcpus} vCPUs, {settings.memory >> 20} MiB, medians of runs"
+    numbers = frozenset(columns) - {"policy"}
+    made = text.table(columns, cells, title=title, numbers=numbers)
+    if text.width(console, made) <= console.width:
+        console.print(made)
+    else:
+        split = len(COUNTED) + len(TIMED)
+        left = [each[:split] for each in cells]
+        console.print(text.table(columns[:split], left, title=title, numbers=numbers))
+        right = [(each[0], *each[split:]) for each in cells]
+        console.print(text.table(("policy", *columns[split:]), right, numbers=numbers))
+    for remark in remarks(name, trace, settings, around, rows):
+        text.say(console, remark)

@@ -1,6 +1,7 @@
 """``mtrrzap run``: a trace for real, on vCPUs of /dev/kvm or on threads."""
 
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -76,8 +77,8 @@ def run(
 ) -> int:
     """Run a trace's requests for real: vCPUs exit, zaps drop entries, accesses fault."""
     if page_size is PageSize.HUGE:
-        raise UserError("no test guest is backed by 1G pages", place="--page-size", mend="2M")
-    cases = [_case(name) for name in policy or USUAL]
+        raise UserError("no test guest is backed by 1G pages", place="--page-size", mend="use 2M")
+    cases = [case_of(name) for name in policy or USUAL]
     trace = rescaled(traces.one(file), vcpus, None)
     where = host(host_maxphyaddr, quirk=quirk, ept=True, noncoherent_dma=True)
     settings = Settings(
@@ -90,7 +91,11 @@ def run(
     )
     divided = plan(trace)
     around = environment()
-    with LiveProgress([len(mine) for mine in divided.items], repeat) as progress:
+    with ExitStack() as stack:
+        for each in cases:
+            if each.protocol.name not in PROTOCOLS:
+                stack.enter_context(protocols.blamed(Path(each.protocol.source)))
+        progress = stack.enter_context(LiveProgress([len(i) for i in divided.items], repeat))
         made = measure(cases, divided, where, settings, repeat=repeat, progress=progress.show)
     rows = measured(trace, where, page_size.level, cases, made)
     if json:
@@ -100,7 +105,7 @@ def run(
     return int(any(True for row in rows for _ in row.findings))
 
 
-def _case(name: str) -> Case:
+def case_of(name: str) -> Case:
     """Return what ``--policy`` names. Raises ``UserError``."""
     first, colon, second = name.partition(":")
     names = {each.name for each in POLICIES}

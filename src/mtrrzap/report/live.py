@@ -41,11 +41,16 @@ class Measured:
 
     @property
     def findings(self) -> Iterator[str]:
-        """Yield what is wrong: lost data, another number of requests."""
+        """Yield what is wrong: lost data, a lost zap, another number of requests."""
         for number, run in enumerate(self.runs, start=1):
             where = f"{self.case.name}, run {number}"
             if run.lost:
                 yield f"{where}: guest memory LOST data in {len(run.lost)} places: {run.lost[0]}"
+            if run.unzapped:
+                yield (
+                    f"{where}: LOST ZAP: {run.unzapped} requests returned before all of their "
+                    "frames were zapped (see 'mtrrzap check')"
+                )
             if (run.requests, run.ranges) != (self.requests, self.ranges):
                 yield (
                     f"{where}: {run.requests} requests for {run.ranges} ranges, "
@@ -101,7 +106,7 @@ def as_data(row: Measured) -> dict[str, object]:
 
 
 _NUMBERS = (
-    *("requests", "ranges", "zaps", "outside", "frames", "refaults", "flushes"),
+    *("requests", "ranges", "zaps", "outside", "frames", "unzapped", "refaults", "flushes"),
     *("wall", "waited", "longest_wait"),
 )
 

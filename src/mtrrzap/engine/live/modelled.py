@@ -1,6 +1,7 @@
 """A modelled page table as a run's target: real threads and real protocols, but no KVM."""
 
 import threading
+from time import sleep
 
 from mtrrzap.engine.live import guest
 from mtrrzap.engine.live.plan import Item, Plan
@@ -13,6 +14,8 @@ from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp import Memslot, PageTable
 from mtrrzap.kvm.vcpu import Vcpu, power_on
 
+_VISIT = 1e-7
+"""Seconds in which a walk looks at one entry: about what a real zap takes (docs/live.md)."""
 _AT_A_TIME = 32
 """Pages touched before a zap may come in between."""
 
@@ -82,10 +85,15 @@ class Modelled:
         self._seen[vcpu] = zaps
 
     def zap(self, start: int, end: int) -> None:
-        """Zap the frames ``[start, end)`` as the policy walks."""
+        """Zap the frames ``[start, end)`` as the policy walks, and take as long as a walk does.
+
+        Without that nobody would ever ask while another one zaps.
+        """
         with self._lock:
             self._zaps += 1
-            self._flushes += self._table.zap(Range(start, end), self._walk).flushes
+            done = self._table.zap(Range(start, end), self._walk)
+            self._flushes += done.flushes
+            sleep(done.visits * _VISIT)
 
     def counters(self) -> Counters:
         """Return what has been counted."""

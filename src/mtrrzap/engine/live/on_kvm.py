@@ -11,6 +11,8 @@ from mtrrzap.engine.live.turns import StoppedError
 from mtrrzap.engine.live.vcpu import BrokenVcpuError, KickedError
 from mtrrzap.kvm.vcpu import Vcpu
 
+_PORTS = {guest.BELL: "a write of CR0", guest.PROTECTION: "#GP"}
+
 
 class OnKvm:
     """A plan's test guest in a real VM."""
@@ -91,13 +93,15 @@ class OnKvm:
     def _port(self, vcpu: int, port: int) -> None:
         reason = self._run(vcpu)
         if reason != k.EXIT_IO or self._machine.vcpus[vcpu].state.exit.io.port != port:
-            raise self._unexpected(vcpu, f"OUT to port {port:#x}", reason)
+            raise self._unexpected(vcpu, _PORTS[port], reason)
 
     def _unexpected(self, vcpu: int, wanted: str, reason: int) -> BrokenVcpuError:
         mine = self._machine.vcpus[vcpu]
         seen = k.EXITS[reason]
         if reason == k.EXIT_IO:
-            seen = f"OUT to port {mine.state.exit.io.port:#x}"
+            seen = _PORTS.get(mine.state.exit.io.port, "OUT to another port")
+            if mine.state.exit.io.port == guest.PANIC:
+                seen = f"exception {mine.state.regs.rax & 0xFF}"
         elif reason == k.EXIT_WRMSR:
             seen = f"WRMSR of {mine.state.exit.msr.data:#x} to {mine.state.exit.msr.index:#x}"
         return BrokenVcpuError(mine.dump(f"{seen} instead of {wanted}"))

@@ -35,6 +35,9 @@ class Run:
     """Of them, those that hold no frame of the test guest."""
     frames: int
     """Frames of the test guest in the zaps; one zapped twice counts twice."""
+    unzapped: int
+    """Requests that returned although no zap that began after them, or several, had covered all of
+    their frames: lost zaps, as ``check`` calls them."""
     refaults: int
     """Page faults that made an entry, from the first event on."""
     flushes: int

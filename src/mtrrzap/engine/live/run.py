@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, perf_counter
+from typing import NamedTuple
 
 from mtrrzap.engine.live.plan import Item, Plan
 from mtrrzap.engine.live.result import Probe, Run
 from mtrrzap.engine.live.target import Counters, Target
 from mtrrzap.engine.live.turns import Meetings, StoppedError, Turns
 from mtrrzap.engine.live.vcpu import BrokenVcpuError
+from mtrrzap.engine.live.zaps import Zaps
 from mtrrzap.engine.threads import Runtime, ZapError
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import Policy
@@ -68,10 +70,18 @@ class StuckError(UserError):
 
 
 class _Mine(threading.local):
-    """What a vCPU's thread has done in its request."""
+    """Of one vCPU's thread."""
 
     walked = 0.0
-    zaps = outside = frames = 0
+    """Seconds in walks of its own."""
+
+
+class _Request(NamedTuple):
+    """One that has returned."""
+
+    ranges: int
+    waited: float
+    unzapped: bool
 
 
 class _Running:
@@ -91,8 +101,8 @@ class _Running:
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
         self._ended = threading.Semaphore(0)
-        self._requests: list[list[tuple[int, float]]] = [[] for _ in range(self._vcpus)]
-        self._zaps: list[tuple[int, int, int]] = [(0, 0, 0)] * self._vcpus
+        self._requests: list[list[_Request]] = [[] for _ in range(self._vcpus)]
+        self._zaps = Zaps()
         self._last = 0.0
 
     # -- the main thread
@@ -112,9 +122,10 @@ class _Running:
             self._watch(deadline, progress)
         except BaseException as error:
             self._stop(error)
-        self._join(started)
+        alive = self._join(started)
         if self._failure is not None:
-            raise _explained(self._failure, timeout, self._where())
+            told = _explained(self._failure, timeout, self._where())
+            raise StuckError(f"{alive} cannot be stopped; {told}") if alive else told
         return self._result(probe, before, begin)
 
     def _prepare(self, deadline: float) -> tuple[Probe, Counters, float]:
@@ -161,8 +172,11 @@ class _Running:
         self._runtime.abort(StoppedError())
         self._target.kick()
 
-    def _join(self, threads: list[threading.Thread]) -> None:
-        """Wait for the threads, come what may: memory is not given back under a running guest."""
+    def _join(self, threads: list[threading.Thread]) -> str:
+        """Wait for the threads, come what may: memory is not given back under a running guest.
+
+        Return the names of those that do not end.
+        """
         deadline = monotonic() + _PATIENCE
         while alive := [thread for thread in threads if thread.is_alive()]:
             try:
@@ -170,20 +184,20 @@ class _Running:
             except KeyboardInterrupt as error:
                 self._stop(error)
             if self._failure is not None and monotonic() > deadline:
-                names = ", ".join(thread.name for thread in alive)
-                raise StuckError(f"{names} cannot be stopped: {self._failure}")
+                return ", ".join(thread.name for thread in alive)
+        return ""
 
     def _result(self, probe: Probe, before: Counters, begin: float) -> Run:
         after = self._target.counters()
         requests = [request for mine in self._requests for request in mine]
-        waits = [waited for _, waited in requests]
-        zaps, outside, frames = (sum(column) for column in zip(*self._zaps, strict=True))
+        waits = [request.waited for request in requests]
         return Run(
             requests=len(requests),
-            ranges=sum(ranges for ranges, _ in requests),
-            zaps=zaps,
-            outside=outside,
-            frames=frames,
+            ranges=sum(request.ranges for request in requests),
+            zaps=self._zaps.count,
+            outside=self._zaps.outside,
+            frames=self._zaps.frames,
+            unzapped=sum(request.unzapped for request in requests),
             refaults=after.faults - before.faults,
             flushes=after.flushes - before.flushes,
             wall=self._last - begin,
@@ -218,7 +232,6 @@ class _Running:
         self._target.finish(vcpu)
         with self._lock:
             self._last = max(self._last, perf_counter())
-            self._zaps[vcpu] = (self._mine.zaps, self._mine.outside, self._mine.frames)
 
     def _events(self, vcpu: int, items: tuple[Item, ...]) -> None:
         state = power_on(self._plan.trace.header.maxphyaddr)
@@ -245,22 +258,23 @@ class _Running:
 
     def _request(self, vcpu: int, ranges: tuple[tuple[int, int], ...]) -> None:
         """Make a request as the vCPU that exited: it stays out of the guest meanwhile."""
+        asked = self._zaps.now()
         walked, begin = self._mine.walked, perf_counter()
         self._runtime.call(vcpu, ranges)
         waited = perf_counter() - begin - (self._mine.walked - walked)
-        self._requests[vcpu].append((len(ranges), waited))
+        unzapped = bool(self._zaps.missing(asked, ranges))
+        self._requests[vcpu].append(_Request(len(ranges), waited, unzapped))
 
     def _zap(self, start: int, end: int) -> None:
         """Zap what lies inside guest memory, as KVM does: under one lock, whoever zaps."""
-        end = min(end, self._target.frames)
+        began = self._zaps.now()
+        inside = min(end, self._target.frames)
         with self._mmu_lock:
             begin = perf_counter()
-            if start < end:
-                self._target.zap(start, end)
+            if start < inside:
+                self._target.zap(start, inside)
             self._mine.walked += perf_counter() - begin
-        self._mine.zaps += 1
-        self._mine.outside += start >= end
-        self._mine.frames += max(0, end - start)
+        self._zaps.ended(began, start, end, max(0, inside - start))
 
 
 def _meetings(case: Case, plan: Plan, host: Host) -> dict[int, tuple[int, int]]:

@@ -1,12 +1,15 @@
 """``mtrrzap run``: a trace for real, on vCPUs of /dev/kvm or on threads."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from mtrrzap.commands import protocols, traces
 from mtrrzap.commands.live_progress import LiveProgress
@@ -33,6 +36,8 @@ from mtrrzap.report import text
 from mtrrzap.report.live import COUNTED, MODELLED, TIMED, Measured, as_data, line, measured, remarks
 
 USUAL = ("direct", "v4", "review", "ticket")
+DROPPABLE = ("ranges", "frames zapped")
+"""Columns left out, in this order, where the terminal is too narrow for all."""
 _REQUESTS_OF = "review"
 """Whose requests a protocol is given that is named without a policy: patches 6-8 and 10."""
 
@@ -144,18 +149,34 @@ def _print(
     name: str, trace: Trace, settings: Settings, around: Environment, rows: list[Measured]
 ) -> None:
     console = text.console()
-    columns = (*COUNTED, *(f"{column} (ms)" for column in TIMED), *MODELLED)
-    cells = [line(row) for row in rows]
-    title = f"{name}, {trace.header.vcpus} vCPUs, {settings.memory >> 20} MiB, medians of runs"
-    numbers = frozenset(columns) - {"policy"}
-    made = text.table(columns, cells, title=title, numbers=numbers)
+    columns, cells = (*COUNTED, *TIMED, *MODELLED), [line(row) for row in rows]
+    vcpus, mib = trace.header.vcpus, settings.memory >> 20
+    title = f"{text.printable(name)}, {vcpus} vCPUs, {mib} MiB; medians, times in ms"
+    made = _table(columns, cells, title)
     if text.width(console, made) <= console.width:
         console.print(made)
     else:
+        console.print(_narrow(console, (*COUNTED, *TIMED), cells, title))
         split = len(COUNTED) + len(TIMED)
-        left = [each[:split] for each in cells]
-        console.print(text.table(columns[:split], left, title=title, numbers=numbers))
         right = [(each[0], *each[split:]) for each in cells]
-        console.print(text.table(("policy", *columns[split:]), right, numbers=numbers))
+        console.print(_table(("policy", *MODELLED), right))
     for remark in remarks(name, trace, settings, around, rows):
         text.say(console, remark)
+
+
+def _table(
+    columns: Sequence[str], cells: Iterable[Sequence[object]], title: str | None = None
+) -> Table:
+    return text.table(columns, cells, title=title, numbers=frozenset(columns) - {"policy"})
+
+
+def _narrow(
+    console: Console, columns: Sequence[str], cells: list[tuple[object, ...]], title: str
+) -> Table:
+    """Return the table without as many of ``DROPPABLE`` as do not fit."""
+    for dropped in range(len(DROPPABLE) + 1):
+        kept = [n for n, column in enumerate(columns) if column not in DROPPABLE[:dropped]]
+        made = _table([columns[n] for n in kept], [[row[n] for n in kept] for row in cells], title)
+        if text.width(console, made) <= console.width:
+            break
+    return made

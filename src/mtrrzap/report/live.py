@@ -123,7 +123,7 @@ def remarks(
     if not findings:
         yield f"{len(runs)} runs: requests and ranges are those that compare counts."
     if settings.engine is Engine.LIVE:
-        yield from _of_kvm(around, runs)
+        yield from _of_kvm(settings, around, runs)
     else:
         yield (
             "Threads and protocols are real; page table, entries and faults are modelled, times "
@@ -142,7 +142,7 @@ def remarks(
     )
 
 
-def _of_kvm(around: Environment, runs: Sequence[Run]) -> Iterator[str]:
+def _of_kvm(settings: Settings, around: Environment, runs: Sequence[Run]) -> Iterator[str]:
     if not any(run.lost for run in runs):
         yield "Guest memory: every data page held at the end of each run what it must."
     probes = [run.probe for run in runs]
@@ -155,6 +155,8 @@ def _of_kvm(around: Environment, runs: Sequence[Run]) -> Iterator[str]:
             f"({least.before:,} to {least.after:,}), and accesses faulted again "
             f"({least.refaults:,} times at least)."
         )
+        if settings.huge and not all(probe.large for probe in probes):
+            yield "NO ENTRY OF 2 MiB WAS SEEN: the host backs the guest by pages of 4 KiB."
         return
     yield (
         f"{on}: NO REFAULTS SEEN after a zap of all memory in {len(probes) - worked} of "

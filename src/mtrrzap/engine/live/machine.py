@@ -26,7 +26,7 @@ _NEEDS = {
 }
 _VM_STATISTICS = ("pages_4k", "pages_2m", "remote_tlb_flush_requests")
 _TSS_ADDRESS = 0xFFFBD000
-"""Below 4 GiB, for hosts that run real mode under VMX; moved up behind large memories."""
+"""Below 4 GiB, for VMX hosts that cannot run real mode by themselves; not set under memory."""
 
 
 class Machine:
@@ -110,10 +110,10 @@ class Machine:
 
     def _connect(self, vm: int) -> None:
         """Give the VM its memory, and have all accesses to MSRs come to user space."""
-        top = max(_TSS_ADDRESS, self.where.memory)
-        if top == _TSS_ADDRESS:
-            host.ioctl(vm, k.SET_TSS_ADDR, top)
-            host.ioctl(vm, k.SET_IDENTITY_MAP_ADDR, ctypes.c_uint64(top - guest.PAGE))
+        if self.where.memory < _TSS_ADDRESS:
+            host.ioctl(vm, k.SET_TSS_ADDR, _TSS_ADDRESS)
+            below = ctypes.c_uint64(_TSS_ADDRESS - guest.PAGE)
+            host.ioctl(vm, k.SET_IDENTITY_MAP_ADDR, below)
         region = k.MemoryRegion(0, 0, 0, self.where.memory, self.memory.address)
         host.ioctl(vm, k.SET_USER_MEMORY_REGION, region)
         cap = k.EnableCap(cap=k.CAP_X86_USER_SPACE_MSR)
@@ -131,8 +131,8 @@ class Machine:
         """Return KVM's statistics as they are now."""
         vm = {} if self._stats is None else self._stats.read()
         faults = sum(vcpu.statistics().get("pf_fixed", 0) for vcpu in self.vcpus)
-        entries = vm.get("pages_4k", 0) + vm.get("pages_2m", 0)
-        return Counters(faults, entries, vm.get("remote_tlb_flush_requests", 0))
+        small, large = vm.get("pages_4k", 0), vm.get("pages_2m", 0)
+        return Counters(faults, small + large, large, vm.get("remote_tlb_flush_requests", 0))
 
     def __enter__(self) -> Self:
         """Nothing more to do."""

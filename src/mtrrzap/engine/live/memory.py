@@ -2,9 +2,11 @@
 
 import struct
 from collections.abc import Iterator
+from errno import EINVAL
 
 from mtrrzap.engine.live import host
 from mtrrzap.engine.live.guest import PAGE, Layout
+from mtrrzap.errors import UserError
 
 _LARGE = 1 << 21
 _RW = host.PROT_READ | host.PROT_WRITE
@@ -21,8 +23,12 @@ class Memory:
         advice = host.MADV_HUGEPAGE if huge else host.MADV_NOHUGEPAGE
         try:
             self._mapping.advise(self._offset, size, advice)
-        except OSError:
+        except OSError as error:
             self.close()
+            if huge and error.errno == EINVAL:
+                raise UserError(
+                    "this host has no transparent huge pages", place="--page-size", mend="use 4K"
+                ) from error
             raise
         self.view = self._mapping.view()[self._offset : self._offset + size]
 

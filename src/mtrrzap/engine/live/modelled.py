@@ -12,6 +12,7 @@ from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp import Memslot, PageTable
+from mtrrzap.kvm.tdp.levels import frames
 from mtrrzap.kvm.vcpu import Vcpu, power_on
 
 _VISIT = 1e-7
@@ -98,7 +99,10 @@ class Modelled:
     def counters(self) -> Counters:
         """Return what has been counted."""
         with self._lock:
-            return Counters(self._faults, self._table.leaf_count(), self._flushes)
+            leaves = list(self._table.leaves())
+        counts = [((run.end - run.start) // frames(run.level), run.level) for run in leaves]
+        large = sum(count for count, level in counts if level > 1)
+        return Counters(self._faults, sum(count for count, _ in counts), large, self._flushes)
 
     def lost(self) -> list[str]:
         """There is no memory to lose anything of."""

@@ -11,6 +11,8 @@ class Probe(NamedTuple):
 
     before: int
     """Entries that were there."""
+    large: int
+    """Of them, those of 2 MiB."""
     after: int
     """Entries right after it."""
     refaults: int

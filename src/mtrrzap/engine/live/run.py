@@ -140,7 +140,8 @@ class _Running:
         before = self._target.counters()
         begin = perf_counter()
         self._turns.leave(_SNAPSHOT, main)
-        return Probe(full.entries, empty.entries, before.faults - empty.faults), before, begin
+        again = before.faults - empty.faults
+        return Probe(full.entries, full.large, empty.entries, again), before, begin
 
     def _watch(self, deadline: float, progress: Progress | None) -> None:
         """Wait until every vCPU has ended."""

@@ -10,12 +10,14 @@ WARM_UPS = 2
 
 
 class Counters(NamedTuple):
-    """Counted since the machine was made, but ``entries``, which is how many there are now."""
+    """Counted since the machine was made, but entries are those that there are now."""
 
     faults: int
     """Page faults that made an entry."""
     entries: int
     """Leaves of the second-stage page table."""
+    large: int
+    """Of them, those of 2 MiB."""
     flushes: int
     """Requests for a remote TLB flush."""
 

@@ -20,6 +20,7 @@ from mtrrzap.engine.live.guest import Entry, Op
 from mtrrzap.engine.live.machine import Machine
 from mtrrzap.engine.live.measure import Engine, Settings, measure
 from mtrrzap.engine.live.plan import plan
+from mtrrzap.engine.live.result import Run
 from mtrrzap.engine.simulate.rescale import with_vcpus
 from mtrrzap.kvm.replay import Host
 from mtrrzap.report.live import COUNTED, MODELLED, TIMED, line, measured
@@ -107,8 +108,10 @@ def rows(name: str, vcpus: int, memory: int, repeat: int) -> Iterator[str]:
     trace = with_vcpus(traces.one(Path(f"{name}-{max(vcpus, 8)}")), vcpus)
     cases = [case_of(policy) for policy in USUAL]
     settings = Settings(engine=Engine.LIVE, memory=memory << 20)
-    runs = measure(cases, plan(trace), Host(), settings, repeat=repeat)
-    for row in measured(trace, Host(), 1, cases, runs):
+    runs: list[list[Run]] = [[] for _ in cases]
+    for index, made in measure(cases, plan(trace), Host(), settings, repeat=repeat):
+        runs[index].append(made)
+    for row in measured(trace, Host(), 1, list(zip(cases, runs, strict=True))):
         for finding in row.findings:
             print(f"{name} {vcpus} {memory}: {finding}", file=sys.stderr)
         cells = (_cell(value) for value in line(row))

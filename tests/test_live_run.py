@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from live_host import LIMIT, kvm_missing, need_kvm, python
+from live_host import LIMIT, need_kvm, python
 from mtrrzap.commands import traces
 from mtrrzap.commands.run import case_of
 from mtrrzap.engine.simulate.rescale import with_vcpus
@@ -146,7 +146,6 @@ def broken(how: str, timeout: float = 60) -> str:
     """What a run in a guest that was tampered with says; its threads have ended."""
     need_kvm()
     code = (
-        "import sys; sys.path[:0] = ['tests']\n"
         "from live_guests import broken\n"
         "try:\n"
         f"    print(broken({how!r}, timeout={timeout}).lost)\n"
@@ -186,8 +185,8 @@ def test_lost_data_is_a_finding() -> None:
 
 def test_ctrl_c_ends_a_guest_without_end() -> None:
     need_kvm()
-    code = "import sys; sys.path[:0] = ['tests']\nfrom live_guests import interrupted\n"
-    assert python(code + "interrupted()") == "interrupted\n"
+    code = "from live_guests import interrupted; interrupted()"
+    assert python(code) == "interrupted\n"
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -195,14 +194,9 @@ def test_200_runs_leave_nothing_behind(engine: str) -> None:
     """Every tenth of them is ended by its timeout."""
     if engine == "live":
         need_kvm()
-    code = "import sys; sys.path[:0] = ['tests']\nfrom live_guests import left_behind\n"
-    out = python(f"{code}left_behind({engine!r}, 200)", limit=200)
+    code = f"from live_guests import left_behind; left_behind({engine!r}, 200)"
+    out = python(code, limit=200)
     early, late = (tuple(map(int, line.split())) for line in out.splitlines())
     assert early[:3] == late[:3]
     assert early[1:3] == (1, 0)
     assert late[3] - early[3] < 18  # one mapping in ten runs would be 18
-
-
-def test_what_is_skipped_is_named() -> None:
-    why = kvm_missing()
-    assert why is None or why.startswith("/dev/kvm: ")

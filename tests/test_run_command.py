@@ -1,15 +1,18 @@
 """``mtrrzap run`` as a user meets it: one line for what cannot be, a table for what can."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from live_host import LIMIT, need_kvm
 from mtrrzap.commands.live_progress import line
+from mtrrzap.engine.live import measure
 from test_cli import Run
 
 SMALL = ("--engine", "threads", "-r", "1", "--touch", "4", "--memory", "4M")
@@ -25,7 +28,7 @@ def test_threads_print_a_table(run: Run) -> None:
     ]
     assert [row[4] for row in rows] == ["7,680", "12,288"]
     assert [row[8] for row in rows] == ["18", "12"]
-    assert "2 runs: requests and ranges are those that compare counts." in out
+    assert "In each of 2 runs requests and ranges are those that compare counts." in out
     assert any(text.startswith("Modelled: the recorded guest") for text in out)
 
 
@@ -43,6 +46,9 @@ def test_threads_print_a_table(run: Run) -> None:
         ("--memory 65G", "--memory: more than the test guest can map; 64G at most"),
         ("--page-size 1G", "--page-size: no test guest is backed by 1G pages; use 2M"),
         ("--vcpus 1", "--vcpus: what a second vCPU does is not in the trace"),
+        ("--timeout nan", "--timeout: nan s is no limit; give 1 to 86400"),
+        ("--timeout inf", "--timeout: inf s is no limit; give 1 to 86400"),
+        ("--timeout 0", "--timeout: 0 s is no limit; give 1 to 86400"),
         ("--timeout 0.001", "--timeout: not done after 0.001 s; events done: vCPU 0 "),
     ],
 )
@@ -144,3 +150,24 @@ def test_a_protocol_of_ones_own(
 def test_progress() -> None:
     shown = line("review", 0, 3, [0, 5, 10, 0], [10, 10, 10, 0])
     assert shown == "review  run 1 of 3  ▁▄██  15 of 30 events"
+
+
+def test_ctrl_c_keeps_what_was_measured(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third run is interrupted; the second policy has one run then."""
+    real, calls = measure.once, []
+
+    def once(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(measure, "once", once)
+    ended = run(*THREADS, "-p", "ticket", "-p", "review", "-r", "2", "--json")
+    assert (ended.status, ended.err) == (130, "mtrrzap: interrupted after 2 of 4 runs\n")
+    found = json.loads(ended.out)
+    assert found["ended"] == "interrupted after 2 of 4 runs"
+    assert [len(row["runs"]) for row in found["rows"]] == [1, 1]
+    calls[:] = [(), ()]
+    ended = run(*THREADS, "-p", "ticket")
+    assert ended == (130, "", "mtrrzap: interrupted after 0 of 1 runs\n")

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mtrrzap.commands import protocols, traces
+from mtrrzap.commands import protocols, say, traces
 from mtrrzap.commands.live_progress import LiveProgress
 from mtrrzap.commands.options import (
     HostMaxphyaddrOption,
@@ -25,17 +25,20 @@ from mtrrzap.commands.options import (
 )
 from mtrrzap.engine.live.environment import Environment, environment
 from mtrrzap.engine.live.measure import Engine, Settings, measure
-from mtrrzap.engine.live.plan import plan
+from mtrrzap.engine.live.plan import Plan, plan
+from mtrrzap.engine.live.result import Run
 from mtrrzap.engine.live.run import Case
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, by_name
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR
+from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.report import text
 from mtrrzap.report.live import COUNTED, MODELLED, TIMED, Measured, as_data, line, measured, remarks
 
 USUAL = ("direct", "v4", "review", "ticket")
+_LONGEST = 86_400.0
+"""Seconds, a day."""
 DROPPABLE = ("ranges", "frames zapped")
 """Columns left out, in this order, where the terminal is too narrow for all."""
 _REQUESTS_OF = "review"
@@ -75,7 +78,7 @@ def run(
             help="Let vCPUs that act at once make each request at once, as if each had a core.",
         ),
     ] = True,
-    timeout: Annotated[float, typer.Option(help="Seconds for one run.", min=0.001)] = 60.0,
+    timeout: Annotated[float, typer.Option(help="Seconds for one run, memory filled.")] = 60.0,
     host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
     quirk: QuirkOption = True,
     json: JsonOption = False,
@@ -83,6 +86,8 @@ def run(
     """Run a trace's requests for real: vCPUs exit, zaps drop entries, accesses fault."""
     if page_size is PageSize.HUGE:
         raise UserError("no test guest is backed by 1G pages", place="--page-size", mend="use 2M")
+    if not 0 < timeout <= _LONGEST:
+        raise UserError(f"{timeout:g} s is no limit", place="--timeout", mend="give 1 to 86400")
     cases = [case_of(name) for name in policy or USUAL]
     trace = rescaled(traces.one(file), vcpus, None)
     where = host(host_maxphyaddr, quirk=quirk, ept=True, noncoherent_dma=True)
@@ -94,20 +99,44 @@ def run(
         meet=meet,
         timeout=timeout,
     )
-    divided = plan(trace)
     around = environment()
-    with ExitStack() as stack:
-        for each in cases:
-            if each.protocol.name not in PROTOCOLS:
-                stack.enter_context(protocols.blamed(Path(each.protocol.source)))
-        progress = stack.enter_context(LiveProgress([len(i) for i in divided.items], repeat))
-        made = measure(cases, divided, where, settings, repeat=repeat, progress=progress.show)
-    rows = measured(trace, where, page_size.level, cases, made)
-    if json:
-        sys.stdout.write(text.as_json(_data(str(file), trace, settings, around, rows)))
-    else:
+    runs, early = _measured(cases, plan(trace), where, settings, repeat)
+    made = [(case, each) for case, each in zip(cases, runs, strict=True) if each]
+    rows = measured(trace, where, page_size.level, made)
+    why = early if isinstance(early, UserError) else "interrupted"
+    ended = f"{why} after {sum(map(len, runs))} of {repeat * len(cases)} runs" if early else None
+    if json and (rows or ended is None):
+        data = _data(str(file), trace, settings, around, rows)
+        sys.stdout.write(text.as_json(data | {"ended": ended}))
+    elif rows:
         _print(str(file), trace, settings, around, rows)
+    if isinstance(early, UserError):
+        raise early
+    if ended is not None:
+        say.note(f"mtrrzap: {ended}")
+        return 130
     return int(any(True for row in rows for _ in row.findings))
+
+
+def _measured(
+    cases: list[Case], divided: Plan, where: Host, settings: Settings, repeat: int
+) -> tuple[list[list[Run]], KeyboardInterrupt | UserError | None]:
+    """Return each case's runs, and what ended the last one early: those before it are kept."""
+    runs: list[list[Run]] = [[] for _ in cases]
+    try:
+        with ExitStack() as stack:
+            for case in cases:
+                if case.protocol.name not in PROTOCOLS:
+                    stack.enter_context(protocols.blamed(Path(case.protocol.source)))
+            progress = LiveProgress([len(mine) for mine in divided.items], repeat)
+            show = stack.enter_context(progress).show
+            for index, made in measure(
+                cases, divided, where, settings, repeat=repeat, progress=show
+            ):
+                runs[index].append(made)
+    except (KeyboardInterrupt, UserError) as early:
+        return runs, early
+    return runs, None
 
 
 def case_of(name: str) -> Case:

@@ -59,12 +59,12 @@ class Measured:
 
 
 def measured(
-    trace: Trace, host: Host, page_level: int, cases: Sequence[Case], runs: Sequence[Sequence[Run]]
+    trace: Trace, host: Host, page_level: int, made: Sequence[tuple[Case, Sequence[Run]]]
 ) -> list[Measured]:
-    """Put each case's runs beside what the other engines say of the same requests."""
+    """Put each case's runs, one or more, beside what the other engines say of the same requests."""
     guest = Guest.of(trace, host, page_level, cost_model.costs())
     found = []
-    for case, made in zip(cases, runs, strict=True):
+    for case, runs in made:
         requests = list(replay(trace, case.policy, host))
         sums = total(requests)
         prediction = None
@@ -72,7 +72,7 @@ def measured(
             cost = simulate(guest, case.policy, requests)
             zaps = sum(served.zaps for served in cost.served)
             prediction = Prediction(zaps, millions(cost.cycles), millions(cost.longest))
-        found.append(Measured(case, made, sums.requests, sums.ranges, prediction))
+        found.append(Measured(case, runs, sums.requests, sums.ranges, prediction))
     return found
 
 
@@ -121,7 +121,7 @@ def remarks(
     yield from findings
     runs = [run for row in rows for run in row.runs]
     if not findings:
-        yield f"{len(runs)} runs: requests and ranges are those that compare counts."
+        yield f"In each of {len(runs)} runs requests and ranges are those that compare counts."
     if settings.engine is Engine.LIVE:
         yield from _of_kvm(settings, around, runs)
     else:

@@ -1,6 +1,6 @@
 """Several policies, several times, side by side on one machine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -49,16 +49,14 @@ def measure(
     *,
     repeat: int = 1,
     progress: Progress | None = None,
-) -> list[list[Run]]:
-    """Return each case's runs. Repetitions go through all cases in turn, so that all share a load.
+) -> Iterator[tuple[int, Run]]:
+    """Yield runs with their case's index; repetitions go through all cases, which share a load.
 
     Raises ``UserError``.
     """
-    found: list[list[Run]] = [[] for _ in cases]
     for number in range(repeat):
-        for case, runs in zip(cases, found, strict=True):
-            runs.append(once(case, plan, host, settings, _told(progress, case, number)))
-    return found
+        for index, case in enumerate(cases):
+            yield index, once(case, plan, host, settings, _told(progress, case, number))
 
 
 def _told(progress: Progress | None, case: Case, number: int) -> Callable[[list[int]], None] | None:

@@ -3,8 +3,8 @@
 Run: python benchmarks/stress_threads.py [--threads 64] [--calls 10000] [PROTOCOL ...]
 
 The judge (tests/zap_log.py) sees a logical clock's ticks of calls and zaps, and nothing else.
-``--raise`` and ``--no-memory`` make that share of zaps raise, and of allocations fail. Whether those
-protocols lose a zap that can is up to the scheduler. Ends with status 1 if one of the others does.
+``--raise`` and ``--no-memory``: the share of zaps that raise, of allocations that fail. Protocols
+that can lose a zap do if the scheduler lets them. Ends with status 1 if one of the others does.
 """
 
 from __future__ import annotations

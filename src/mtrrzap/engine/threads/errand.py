@@ -20,6 +20,7 @@ class _Job:
     def __init__(self, zap: Zap, start: int, end: int) -> None:
         self._zap = zap
         self._range = (start, end)
+        self.value: object = None
         self.error: BaseException | None = None
         self.ran = False
         self.over: SimpleQueue[None] = SimpleQueue()
@@ -27,7 +28,7 @@ class _Job:
     def run(self) -> None:
         """Zap; what is no Exception is raised here as well."""
         try:
-            self._zap(*self._range)
+            self.value = self._zap(*self._range)
         except BaseException as error:
             self.error = error
             self.ran = True
@@ -77,7 +78,7 @@ class Errand:
         finally:
             self._jobs.put(None)
 
-    def _ferried(self, start: int, end: int) -> None:
+    def _ferried(self, start: int, end: int) -> object:
         """Let the main thread zap, or do it here if that is gone."""
         with self._lock:
             gone = self._left
@@ -89,5 +90,5 @@ class Errand:
             if job.error is not None:
                 raise job.error
             if job.ran:
-                return
-        self._zap(start, end)
+                return job.value
+        return self._zap(start, end)

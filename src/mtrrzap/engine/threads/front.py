@@ -48,7 +48,7 @@ class Front:
         if not callable(zap):
             raise UserError(f"zap is {zap!r}", mend="give a function of (start, end)")
         if not isinstance(protocol, Protocol):
-            if protocol not in PROTOCOLS:
+            if not isinstance(protocol, str) or protocol not in PROTOCOLS:
                 raise UserError(
                     f"no protocol is called {protocol!r}",
                     mend=f"there are {', '.join(PROTOCOLS)}, or make one by protocol()",

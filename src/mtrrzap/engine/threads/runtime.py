@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
 from mtrrzap.engine.threads.ledger import Ledger
 from mtrrzap.engine.threads.state import Alloc, State, Waiter
+from mtrrzap.errors import UserError
 from mtrrzap.protocol import Mmu, Operation, Protocol, Range
 
 Zap = Callable[[int, int], object]
@@ -84,7 +86,8 @@ class Runtime:
         began = self._ledger.zap_begins()
         error: BaseException | None = None
         try:
-            zap(start, end)
+            if inspect.isawaitable(zap(start, end)):
+                raise UserError("zap returned something to await", mend="use AsyncZapCoordinator")
         except BaseException as raised:
             error = raised
         self._ledger.zap_ended(began, start, end, error)

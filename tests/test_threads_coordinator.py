@@ -13,7 +13,13 @@ import pytest
 import mtrrzap.engine.threads as api
 from broken_protocols import mutex
 from crew import Crew, reached
-from mtrrzap.engine.threads import AsyncZapCoordinator, ClosedError, ZapCoordinator, ZapError
+from mtrrzap.engine.threads import (
+    AsyncZapCoordinator,
+    ClosedError,
+    ZapCoordinator,
+    ZapError,
+    errand,
+)
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Range
 from mtrrzap.protocol.registry import protocol
@@ -96,7 +102,6 @@ def test_what_cannot_be_coordinated_is_refused(zap: Any, name: Any, says: str) -
     assert str(refused.value).startswith(says)
 
 
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 def test_a_coroutine_that_hides_is_refused_when_it_shows() -> None:
     hidden = functools.partial(lambda zap, *args: zap(*args), zap_async)
     with pytest.raises(ZapError) as told:
@@ -170,10 +175,10 @@ def test_an_error_reaches_the_main_thread() -> None:
 def test_the_main_thread_works_where_no_thread_can_be_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def start(_: threading.Thread) -> None:
+    def start(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr(errand._thread, "start_new_thread", start)
     zaps: list[Range] = []
     ZapCoordinator(lambda *zap: zaps.append(zap)).zap(1, 2)
     assert zaps == [(0, 0x100)]

@@ -51,7 +51,7 @@ class ZapCoordinator(Front):
         ranges = self._asked(start, end)
         if _inside(self):
             self._again()
-        if threading.current_thread() is threading.main_thread():
+        if threading.get_ident() == threading.main_thread().ident:
             Errand(lambda zap: self._call(ranges, zap), self._zap).run()
         else:
             self._call(ranges, self._zap)

@@ -7,9 +7,10 @@ main thread only waits and zaps; if it leaves early, the errand is run to its en
 
 from __future__ import annotations
 
+import _thread
 from collections.abc import Callable
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock
 
 from mtrrzap.engine.threads.runtime import Zap
 
@@ -53,10 +54,10 @@ class Errand:
 
     def run(self) -> None:
         """Start it, do its zaps, return when it is over; raise what the call raises."""
-        thread = Thread(target=self._work, name="mtrrzap errand", daemon=True)
         try:
             try:
-                thread.start()
+                # One step, which no handler can interrupt: threading.Thread.start() is several.
+                _thread.start_new_thread(self._work, ())
             except RuntimeError:  # no thread to be had, as when the interpreter ends
                 self._call(self._zap)
                 return

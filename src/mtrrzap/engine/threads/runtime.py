@@ -86,8 +86,7 @@ class Runtime:
         began = self._ledger.zap_begins()
         error: BaseException | None = None
         try:
-            if inspect.isawaitable(zap(start, end)):
-                raise UserError("zap returned something to await", mend="use AsyncZapCoordinator")
+            _refuse_coroutine(zap(start, end))
         except BaseException as raised:
             error = raised
         self._ledger.zap_ended(began, start, end, error)
@@ -100,6 +99,13 @@ class Runtime:
     def abort(self, error: BaseException) -> None:
         """Do the same because of ``error``, which will be the cause of what they raise."""
         self._state.close(error)
+
+
+def _refuse_coroutine(returned: object) -> None:
+    if inspect.isawaitable(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()
+        raise UserError("zap returned something to await", mend="use AsyncZapCoordinator")
 
 
 class _Parked(Waiter):

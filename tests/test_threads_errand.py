@@ -158,7 +158,7 @@ def test_a_handler_that_raises_anywhere_tears_nothing(protocol: str) -> None:
         crew.start(coordinator.zap, 0x9000, 0x9001)
         crew.join()
         verdict = judge(calls, zaps)
-        print(len(ticks), len(calls) > 100, verdict)
+        print(len(ticks), len(calls) > 0, verdict)
         """,
         protocol,
     )

@@ -94,4 +94,5 @@ class Front:
 
 
 def _name(front: Front) -> str:
-    return f"a {type(front).__name__}"
+    name = type(front).__name__
+    return f"{'an' if name.startswith('A') else 'a'} {name}"

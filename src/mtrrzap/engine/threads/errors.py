@@ -38,9 +38,6 @@ class ZapError(ExceptionGroup[Exception]):
         self.ranges = ranges
         return self
 
-    def __init__(self, ranges: tuple[Range, ...], errors: Sequence[Exception]) -> None:
-        """Keep what ``__new__`` made of it."""
-
     def derive(self, errors: Sequence[Exception]) -> ZapError:  # type: ignore[override]
         """Return a part of the group, as ``except*`` does."""
         return ZapError(self.ranges, errors)

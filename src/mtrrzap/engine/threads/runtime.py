@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
 from mtrrzap.engine.threads.ledger import Ledger
 from mtrrzap.engine.threads.state import Alloc, State, Waiter
+from mtrrzap.errors import UserError
 from mtrrzap.protocol import Mmu, Operation, Protocol, Range
 
 Zap = Callable[[int, int], object]
@@ -84,7 +86,7 @@ class Runtime:
         began = self._ledger.zap_begins()
         error: BaseException | None = None
         try:
-            zap(start, end)
+            _refuse_coroutine(zap(start, end))
         except BaseException as raised:
             error = raised
         self._ledger.zap_ended(began, start, end, error)
@@ -97,6 +99,13 @@ class Runtime:
     def abort(self, error: BaseException) -> None:
         """Do the same because of ``error``, which will be the cause of what they raise."""
         self._state.close(error)
+
+
+def _refuse_coroutine(returned: object) -> None:
+    if inspect.isawaitable(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()
+        raise UserError("zap returned something to await", mend="use AsyncZapCoordinator")
 
 
 class _Parked(Waiter):

@@ -2,7 +2,7 @@
 
 Run: python benchmarks/live.py [REPEAT]
 
-Prints the tables of docs/live.md: needs /dev/kvm, an otherwise idle machine, and some minutes.
+Writes the last section of docs/live.md: needs /dev/kvm, an otherwise idle machine, some minutes.
 """
 
 import statistics
@@ -25,6 +25,8 @@ from mtrrzap.engine.simulate.rescale import with_vcpus
 from mtrrzap.kvm.replay import Host
 from mtrrzap.report.live import COUNTED, MODELLED, TIMED, line, measured
 
+DOC = Path(__file__).parent.parent / "docs/live.md"
+MARK = "<!-- what follows is made by benchmarks/live.py; do not edit -->"
 MIB = 64
 TIMES = 50
 
@@ -125,10 +127,18 @@ def _cell(value: object) -> str:
 def main(arguments: Sequence[str]) -> None:
     repeat = int(arguments[0]) if arguments else 5
     around = environment()
-    print(f"Linux {around.kernel}, {around.second_stage}, {around.cores} cores, {repeat} runs\n")
-    for part in (costs(), [""], table(repeat)):
+    host_is = f"Linux {around.kernel}, {around.second_stage}, {around.cores} cores"
+    made = [
+        MARK,
+        "",
+        f"{host_is}; medians of {repeat} runs, times in ms, modelled ones in Mcycles.",
+    ]
+    for part in ([""], costs(), [""], table(repeat)):
         for text in part:
             print(text, flush=True)
+            made.append(text)
+    kept, _, _ = DOC.read_text(encoding="utf-8").partition(MARK)
+    DOC.write_text(kept + "\n".join(made) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

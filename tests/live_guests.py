@@ -1,6 +1,7 @@
 """Runs of the live engine for tests, to be called in a process of their own."""
 
 import os
+import resource
 import signal
 import threading
 from collections import Counter
@@ -89,6 +90,28 @@ def left_behind(engine: str, runs: int) -> None:
         limit = settings if number % 10 else replace(settings, timeout=1e-6)
         with suppress(UserError) if limit is not settings else nullcontext():
             once(case_of("ticket"), divided, HOST, limit)
+
+
+def starved() -> None:
+    """Build machines with one descriptor more each time, until one can be built."""
+    divided = plan(traces.one(Path("cd-types-outlive-the-window")))
+    settings = Settings(memory=1 << 20, touch=4)
+    once(case_of("ticket"), divided, HOST, settings)
+    print(*_owned()[:3])
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    refused = set()
+    for more in range(1000):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3 + more, most[1]))
+        try:
+            once(case_of("ticket"), divided, HOST, settings)
+        except UserError as error:
+            refused.add(str(error.place))
+            continue
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, most)
+        break
+    print(*_owned()[:3])
+    print(more, *refused)
 
 
 def _owned() -> tuple[int, int, int, int]:

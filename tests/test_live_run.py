@@ -189,6 +189,14 @@ def test_ctrl_c_ends_a_guest_without_end() -> None:
     assert python(code) == "interrupted\n"
 
 
+def test_a_machine_half_built_is_given_back() -> None:
+    """It lacks one descriptor or another: it needs 3, and 2 for its vCPU."""
+    need_kvm()
+    before, after, said = python("from live_guests import starved; starved()").splitlines()
+    assert before == after
+    assert said == "5 ulimit -n"
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_200_runs_leave_nothing_behind(engine: str) -> None:
     """Every tenth of them is ended by its timeout."""

@@ -174,7 +174,7 @@ def _explained(error: OSError) -> UserError:
             )
         case errno.EMFILE | errno.ENFILE:
             return UserError(
-                "too many open files: the monitor needs 2 for each vCPU and 4 more",
+                "too many open files: the monitor needs 2 for each vCPU and 3 more",
                 place="ulimit -n",
                 mend="raise it, or give fewer --vcpus",
             )

@@ -15,8 +15,14 @@ import pytest
 from live_host import LIMIT, need_kvm, python
 from mtrrzap.commands import traces
 from mtrrzap.commands.run import case_of
+from mtrrzap.engine.live.modelled import Modelled
+from mtrrzap.engine.live.plan import Item, Plan, plan
+from mtrrzap.engine.live.run import run
 from mtrrzap.engine.simulate.rescale import with_vcpus
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, replay, total
+from mtrrzap.kvm.vcpu import Vcpu
 
 POLICIES = ("direct", "v4", "review", "ticket")
 ENGINES = ("live", "threads")
@@ -140,6 +146,45 @@ def test_events_that_end_in_gp_do_so(engine: str, tmp_path: Path) -> None:
     found = data(engine, str(file), *["-p", "Base1", "-p", "review", "-r", "1", "--memory", "4M"])
     assert found["incomplete"] == "written by hand"
     assert [row["runs"][0]["requests"] for row in found["rows"]] == [4, 7]
+
+
+class Log(Modelled):
+    """A target that keeps a log; appending to a list is indivisible."""
+
+    def __init__(self, made: Plan, policy: Policy) -> None:
+        super().__init__(made, policy, Host(), 4 << 20, 1)
+        self.performed: list[Item] = []
+        self.zapped: list[Range] = []
+
+    def perform(self, vcpu: int, item: Item, state: Vcpu) -> None:
+        assert vcpu == item.event.vcpu
+        self.performed.append(item)
+        super().perform(vcpu, item, state)
+
+    def zap(self, start: int, end: int) -> None:
+        self.zapped.append(Range(start, end))
+        super().zap(start, end)
+
+
+@pytest.mark.parametrize("meet", [True, False])
+@pytest.mark.parametrize("name", ["ovmf-8", "seabios-8"])
+def test_phases_follow_each_other_and_direct_zaps_what_is_asked(name: str, meet: bool) -> None:
+    whole = traces.one(Path(name))
+    case, made = case_of("direct"), plan(whole)
+    target = Log(made, case.policy)
+    run(case, made, Host(), target, timeout=60, meet=meet)
+    assert sorted(item.position for item in target.performed) == list(range(len(whole.events)))
+    phases = [item.phase for item in target.performed if item.phase is not None]
+    assert phases == sorted(phases)
+    asked = [
+        Range(start, min(end, target.frames))
+        for request in replay(whole, case.policy, Host())
+        for start, end in request.ranges
+        if start < target.frames
+    ]
+    probe, *zapped = target.zapped
+    assert probe == (0, target.frames)
+    assert sorted(zapped) == sorted(asked)
 
 
 def broken(how: str, timeout: float = 60) -> str:

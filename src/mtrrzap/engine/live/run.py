@@ -114,15 +114,16 @@ class _Running:
         ]
         started: list[threading.Thread] = []
         deadline = monotonic() + timeout
+        error: BaseException | None = None
         try:
             for thread in threads:
                 thread.start()
                 started.append(thread)
             probe, before, begin = self._prepare(deadline)
             self._watch(deadline, progress)
-        except BaseException as error:
-            self._stop(error)
-        alive = self._join(started)
+        except BaseException as caught:
+            error = caught
+        alive = self._end(started, error)
         if self._failure is not None:
             told = _explained(self._failure, timeout, self._where())
             raise StuckError(f"{alive} cannot be stopped; {told}") if alive else told
@@ -173,17 +174,23 @@ class _Running:
         self._runtime.abort(StoppedError())
         self._target.kick()
 
-    def _join(self, threads: list[threading.Thread]) -> str:
-        """Wait for the threads, come what may: memory is not given back under a running guest.
+    def _end(self, threads: list[threading.Thread], error: BaseException | None) -> str:
+        """Wait for the threads, however often Ctrl-C is pressed: their guest's memory must stay.
 
         Return the names of those that do not end.
         """
+        while True:
+            try:
+                if error is not None:
+                    self._stop(error)
+                return self._join(threads)
+            except KeyboardInterrupt as again:
+                error = error or again
+
+    def _join(self, threads: list[threading.Thread]) -> str:
         deadline = monotonic() + _PATIENCE
         while alive := [thread for thread in threads if thread.is_alive()]:
-            try:
-                alive[0].join(_TICK)
-            except KeyboardInterrupt as error:
-                self._stop(error)
+            alive[0].join(_TICK)
             if self._failure is not None and monotonic() > deadline:
                 return ", ".join(thread.name for thread in alive)
         return ""

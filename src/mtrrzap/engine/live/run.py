@@ -29,8 +29,10 @@ Progress = Callable[[list[int]], None]
 
 _TICK = 0.1
 """Seconds between two looks at the clock, and two calls of ``Progress``."""
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 """Seconds for threads to end once they were told to."""
+_SHOWN = 16
+"""vCPUs named in an error."""
 _FIRST, _PROBE, _SECOND, _SNAPSHOT, _START = range(5)
 """Phases before those of the trace; in ``_PROBE`` and ``_SNAPSHOT`` the main thread acts."""
 
@@ -162,7 +164,15 @@ class _Running:
             for vcpu, done in enumerate(self._done)
             if done < len(self._plan.items[vcpu])
         ]
-        return "events done: " + (", ".join(behind) or "all")
+        return f"events done: {_some(behind) or 'all'}"
+
+    def _failed(self, error: BaseException) -> None:
+        """End the run because of a vCPU's thread, unless it ends already."""
+        with self._lock:
+            if self._failure is not None:
+                return
+            self._failure = error
+        self._stop(error)
 
     def _stop(self, error: BaseException) -> None:
         """Keep the first error, and make every thread end."""
@@ -192,7 +202,7 @@ class _Running:
         while alive := [thread for thread in threads if thread.is_alive()]:
             alive[0].join(_TICK)
             if self._failure is not None and monotonic() > deadline:
-                return ", ".join(thread.name for thread in alive)
+                return _some([thread.name for thread in alive])
         return ""
 
     def _result(self, probe: Probe, before: Counters, begin: float) -> Run:
@@ -225,7 +235,7 @@ class _Running:
             finally:
                 self._target.leave(vcpu)
         except BaseException as error:
-            self._stop(error)
+            self._failed(error)
         finally:
             self._ended.release()
 
@@ -266,7 +276,7 @@ class _Running:
 
     def _request(self, vcpu: int, ranges: tuple[tuple[int, int], ...]) -> None:
         """Make a request as the vCPU that exited: it stays out of the guest meanwhile."""
-        asked = self._zaps.now()
+        asked = self._zaps.asked()
         walked, begin = self._mine.walked, perf_counter()
         self._runtime.call(vcpu, ranges)
         waited = perf_counter() - begin - (self._mine.walked - walked)
@@ -296,6 +306,12 @@ def _meetings(case: Case, plan: Plan, host: Host) -> dict[int, tuple[int, int]]:
             found[request.event] = (phase, passed[phase, request.vcpu])
             passed[phase, request.vcpu] += 1
     return found
+
+
+def _some(names: list[str]) -> str:
+    """Join names, but not hundreds."""
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _explained(error: BaseException, timeout: float, where: str) -> BaseException:

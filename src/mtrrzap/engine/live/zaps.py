@@ -2,9 +2,18 @@
 
 import threading
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from mtrrzap.engine.threads.ledger import without
 from mtrrzap.protocol import Range
+
+
+class Since(NamedTuple):
+    """When a request was made."""
+
+    tick: int
+    ended: int
+    """Zaps that had ended by then."""
 
 
 class Zaps:
@@ -23,6 +32,12 @@ class Zaps:
             self._clock += 1
             return self._clock
 
+    def asked(self) -> Since:
+        """Return when a request is made."""
+        with self._lock:
+            self._clock += 1
+            return Since(self._clock, len(self._ended))
+
     def ended(self, began: int, start: int, end: int, inside: int) -> None:
         """Note that the zap of ``[start, end)`` that began at a tick is done.
 
@@ -34,8 +49,9 @@ class Zaps:
             self.frames += inside
             self._ended.append((began, (start, end)))
 
-    def missing(self, since: int, ranges: Iterable[Range]) -> tuple[Range, ...]:
-        """Return the frames that no zap covers which began after a tick and has ended."""
+    def missing(self, since: Since, ranges: Iterable[Range]) -> tuple[Range, ...]:
+        """Return the frames that no zap covers which began after a request and has ended."""
         with self._lock:
-            zapped = [each for began, each in self._ended if began > since]
+            later = self._ended[since.ended :]
+        zapped = [each for began, each in later if began > since.tick]
         return without(ranges, zapped)

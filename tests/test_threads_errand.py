@@ -199,6 +199,8 @@ def test_a_fork_is_refused_in_the_child() -> None:
         """
         coordinator = ZapCoordinator(lambda *_: None)
         parent = os.getpid()
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
         if (child := os.fork()) == 0:
             try:
                 coordinator.zap(1, 2)

@@ -11,24 +11,34 @@ from broken_protocols import ListVm, crossed_locks, raises, rubbish
 from crew import Crew, parked, reached
 from mtrrzap.engine.threads import ClosedError, Runtime, ZapError, ZapInterruptedError, runtime
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import PROTOCOLS, Operation, Range, Steps
+from mtrrzap.protocol import PROTOCOLS, Operation, Range, Spinlock, Steps
 from mtrrzap.protocol.registry import protocol
 
 ONE: tuple[Range, ...] = ((0x1000, 0x2000),)
 
 
-@pytest.fixture
-def waiting(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
-    """Counts the threads that have come to wait."""
+def counting(monkeypatch: pytest.MonkeyPatch, *, locks: bool) -> threading.Semaphore:
+    """Count the threads that have come to wait: for a lock, or for anything else."""
     semaphore = threading.Semaphore(0)
     wait = runtime._Parked.wait
 
     def counted(each: Any) -> Any:
-        semaphore.release()
+        if isinstance(each.operation.target, Spinlock) == locks:
+            semaphore.release()
         return wait(each)
 
     monkeypatch.setattr(runtime._Parked, "wait", counted)
     return semaphore
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    return counting(monkeypatch, locks=False)
+
+
+@pytest.fixture
+def queueing(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    return counting(monkeypatch, locks=True)
 
 
 class Gate:
@@ -131,14 +141,14 @@ def take(vm: ListVm, ranges: tuple[Range, ...]) -> Steps:
     yield vm.lock.unlock()
 
 
-def test_a_lock_is_handed_on_in_the_order_of_arrival(waiting: threading.Semaphore) -> None:
+def test_a_lock_is_handed_on_in_the_order_of_arrival(queueing: threading.Semaphore) -> None:
     gate, crew = Gate(), Crew()
     under_test = Runtime(protocol(take, "test"), gate.zap)
     crew.start(under_test.call, 0, ((0, 1),))
     reached(gate.entered)
     for vcpu in range(1, 40):
         crew.start(under_test.call, vcpu, ((vcpu, vcpu + 1),))
-        parked(waiting)
+        parked(queueing)
     gate.leave.set()
     crew.join()
     assert gate.zaps == [(vcpu, vcpu + 1) for vcpu in range(40)]
@@ -186,7 +196,7 @@ def test_closing_ends_all_who_wait_and_all_who_come(
     assert gate.zaps == [ONE[0]]
 
 
-def test_a_protocol_that_breaks_ends_its_waiters(waiting: threading.Semaphore) -> None:
+def test_a_protocol_that_breaks_ends_its_waiters(queueing: threading.Semaphore) -> None:
     """vCPU 0 waits for a lock whose holder meets an error."""
     entered, leave, crew = threading.Event(), threading.Event(), Crew()
 
@@ -200,7 +210,7 @@ def test_a_protocol_that_breaks_ends_its_waiters(waiting: threading.Semaphore) -
     crew.start(under_test.call, 1, ONE)
     reached(entered)
     crew.start(under_test.call, 0, ONE)
-    parked(waiting)
+    parked(queueing)
     leave.set()
     crew.join(errors=2)
     kinds = sorted(type(error).__name__ for error in crew.errors)

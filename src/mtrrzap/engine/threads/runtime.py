@@ -39,7 +39,8 @@ class Runtime:
         """Run the protocol for one request on this thread; return when the protocol returns.
 
         ``vcpu`` is a number that no other call in progress uses. ``zap`` replaces the runtime's own
-        for the zaps of this thread.
+        for the zaps of this thread. In the main thread a signal handler that raises between two
+        steps ends all calls (``errand`` says what to do about that).
 
         Raises:
             ZapError: if zaps that raised leave frames of ``ranges`` unzapped.
@@ -78,8 +79,8 @@ class Runtime:
                 result = result.wait()
             if isinstance(operation.target, Mmu):
                 error = self._zapped(zap, *operation.args)
-                if error is not None and not isinstance(error, Exception):
-                    interrupt = interrupt or error
+                if interrupt is None and not isinstance(error, Exception):
+                    interrupt = error
 
     def _zapped(self, zap: Zap, start: int, end: int) -> BaseException | None:
         """Zap, whatever happens; return what the user's function raised."""

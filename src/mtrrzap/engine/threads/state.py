@@ -76,24 +76,24 @@ class Cell:
         return queued
 
     def _hand_over(self) -> None:
-        """Perform what the new value allows; each of these may allow more."""
+        """Perform what the new value allows those who wait, in their order."""
+        if self._fair:
+            while self._waiting and self._serve(self._waiting[0]):
+                self._waiting.popleft()
+            return
         changed = True
-        while changed and self._waiting:
+        while changed:  # what one of them does may allow what another before it waits for
             before = self._value
-            still: deque[Waiter] = deque()
-            while self._waiting:
-                waiter = self._waiting.popleft()
-                outcomes = self._target.effect(self._value, waiter.operation, waiter.vcpu)
-                if outcomes:
-                    self._value, waiter.result = outcomes[0]
-                    waiter.wake()
-                    continue
-                still.append(waiter)
-                if self._fair:
-                    break  # nor can anybody who queues behind it
-            still.extend(self._waiting)
-            self._waiting = still
-            changed = before != self._value and not self._fair
+            self._waiting = deque(each for each in self._waiting if not self._serve(each))
+            changed = bool(self._waiting) and before != self._value
+
+    def _serve(self, waiter: Waiter) -> bool:
+        """Perform an operation for its waiter and wake it, unless it is still blocked."""
+        outcomes = self._target.effect(self._value, waiter.operation, waiter.vcpu)
+        if outcomes:
+            self._value, waiter.result = outcomes[0]
+            waiter.wake()
+        return bool(outcomes)
 
     def close(self, make: Callable[[], ClosedError]) -> None:
         """Wake all who wait, with an error."""

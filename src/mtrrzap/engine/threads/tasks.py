@@ -61,7 +61,10 @@ class AsyncZapCoordinator(Front):
         await asyncio.shield(task)
 
     def close(self) -> None:
-        """End all calls: those that wait raise ClosedError at once, as later ones do."""
+        """End all calls: those that wait raise ClosedError at once, as later ones do.
+
+        To be called in the thread of the event loop.
+        """
         self._state.close()
 
     async def _call(self, ranges: tuple[Range, ...]) -> None:
@@ -96,8 +99,8 @@ class AsyncZapCoordinator(Front):
                 result = await result.wait()
             if isinstance(operation.target, Mmu):
                 error = await self._zapped(*operation.args)
-                if error is not None and not isinstance(error, Exception):
-                    interrupt = interrupt or error
+                if interrupt is None and not isinstance(error, Exception):
+                    interrupt = error
 
     async def _zapped(self, start: int, end: int) -> BaseException | None:
         """Zap, whatever happens; return what the user's function raised.

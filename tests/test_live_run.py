@@ -57,7 +57,7 @@ def frames(trace: str, vcpus: int, policy: str, memory: int) -> int:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("trace", "vcpus", "memory"),
-    [("ovmf-8", 4, 64), ("seabios-8", 2, 256), ("seabios-16", 8, 64), ("ovmf-16", 16, 64)],
+    [("ovmf-8", 4, 64), ("seabios-8", 2, 64), ("seabios-16", 8, 256), ("ovmf-16", 16, 64)],
 )
 def test_a_recording(engine: str, trace: str, vcpus: int, memory: int) -> None:
     found = data(engine, trace, *f"--vcpus {vcpus} --memory {memory}M -r 1 --touch 64".split())

@@ -54,10 +54,16 @@ def frames(trace: str, vcpus: int, policy: str, memory: int) -> int:
     )
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
-    ("trace", "vcpus", "memory"),
-    [("ovmf-8", 4, 64), ("seabios-8", 2, 64), ("seabios-16", 8, 256), ("ovmf-16", 16, 64)],
+    ("engine", "trace", "vcpus", "memory"),
+    [
+        ("live", "ovmf-8", 4, 64),
+        ("live", "seabios-8", 2, 64),
+        ("live", "seabios-16", 8, 256),
+        ("live", "ovmf-16", 16, 64),
+        ("threads", "seabios-16", 8, 256),
+        ("threads", "ovmf-8", 8, 64),
+    ],
 )
 def test_a_recording(engine: str, trace: str, vcpus: int, memory: int) -> None:
     found = data(engine, trace, *f"--vcpus {vcpus} --memory {memory}M -r 1 --touch 64".split())

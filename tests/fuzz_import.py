@@ -22,7 +22,8 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest import csv_trace, listing
 from mtrrzap.guest.importer import Known
 from mtrrzap.guest.trace import Trace, dumps, load
-from mtrrzap.report import memtype, perfetto
+from mtrrzap.report import kernel_map, memtype, perfetto
+from test_kernel_map import ALONE, REAL
 from test_listing import (
     ALL_CPUS_A_LINE,
     CLEANUP,
@@ -109,6 +110,8 @@ def read_listing(data: bytes) -> None:
         memtype.table(mtrrs)
         memtype.broken_rules(mtrrs)
     memtype.disagreeing(states.cpus)
+    if states.kernel_map is not None:
+        list(kernel_map.rows(states.kernel_map))
 
 
 SMALL = (
@@ -127,6 +130,7 @@ TARGETS: tuple[tuple[Callable[[bytes], None], tuple[bytes, ...]], ...] = (
             part.encode()
             for part in (
                 ALL_CPUS_A_LINE,
+                ALONE,
                 CLEANUP,
                 IN_CPUS,
                 ITEMS,
@@ -135,6 +139,7 @@ TARGETS: tuple[tuple[Callable[[bytes], None], tuple[bytes, ...]], ...] = (
                 ONE_A_LINE,
                 PROC,
                 RDMSR_A,
+                REAL,
             )
         ),
     ),

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from mtrrzap.commands import kernel_map
 from mtrrzap.commands.listings import States, load
 from mtrrzap.commands.options import JsonOption
 from mtrrzap.commands.show import numbers
-from mtrrzap.errors import UserError
 from mtrrzap.report import memtype as report
 from mtrrzap.report import text
 from mtrrzap.report.strip import LEGEND, strip
@@ -54,31 +54,22 @@ def memtype(
 ) -> None:
     """Show memory types by address: who decided, what overlaps mean, which rules are broken."""
     states = load(source, at, maxphyaddr)
+    if states.kernel_map is not None and not states.cpus:
+        if vcpu is not None or diff is not None or with_pat:
+            states.one(None, "--vcpu, --diff, --pat")
+        kernel_map.show(states, states.kernel_map, address, json=json)
+        return
     number, mtrrs = states.one(vcpu, "--vcpu")
     if diff is not None:
         _diff(states, number, diff, maxphyaddr, json=json)
     elif json:
         sys.stdout.write(text.as_json(_as_dict(states, number, mtrrs)))
     elif address is not None:
-        _print_address(text.console(), mtrrs, _hex(address, mtrrs))
+        _print_address(text.console(), mtrrs, kernel_map.address_of(address, mtrrs.maxphyaddr))
     else:
         _print(text.console(), states, number, mtrrs, lookup)
         if with_pat:
             _print_pat(text.console(), mtrrs)
-
-
-def _hex(word: str, mtrrs: Mtrrs) -> int:
-    try:
-        value = int(word, 16)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 1 << mtrrs.maxphyaddr:
-        raise UserError(
-            f"not an address: {word[:40]!r}",
-            place="--address",
-            mend=f"hex, below {1 << mtrrs.maxphyaddr:#x} (MAXPHYADDR {mtrrs.maxphyaddr})",
-        )
-    return value
 
 
 def _named(kind: MemType | None) -> str:

@@ -24,6 +24,7 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest import csv_trace, parquet_trace
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR
 from mtrrzap.report import perfetto
+from mtrrzap.report.perfetto_modelled import modelled_events
 from mtrrzap.report.perfetto_requests import request_events
 
 
@@ -40,7 +41,9 @@ def export(
     form: Annotated[
         Format,
         typer.Option(
-            "--format", "-f", help="csv, parquet: one row an event; perfetto: JSON, with requests."
+            "--format",
+            "-f",
+            help="csv, parquet: one row an event; perfetto: JSON, with requests and zaps.",
         ),
     ],
     output: Annotated[
@@ -58,14 +61,15 @@ def export(
 ) -> None:
     """Write a trace as CSV ('import' reads it back), as Parquet, or as JSON for the Perfetto UI.
 
-    The policies and the host matter to the requests in perfetto's JSON only.
+    The policies and the host matter to the requests and the modelled zaps in perfetto's JSON only.
     """
     chosen = policies(policy)
     where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
     trace = traces.one(file)
 
     def requests(stamps: perfetto.Stamps) -> Iterator[perfetto.Item]:
-        return request_events(trace, chosen, where, page_size.level, stamps)
+        yield from request_events(trace, chosen, where, page_size.level, stamps)
+        yield from modelled_events(trace, chosen, where, page_size.level)
 
     pieces: Iterable[str] | bytes
     match form:

@@ -11,6 +11,7 @@ import typer
 from mtrrzap.commands import traces
 from mtrrzap.commands.options import (
     EptOption,
+    ForceOption,
     HostMaxphyaddrOption,
     NcdOption,
     PageSize,
@@ -22,6 +23,7 @@ from mtrrzap.commands.options import (
 )
 from mtrrzap.errors import UserError
 from mtrrzap.guest import csv_trace, parquet_trace
+from mtrrzap.guest.files import distinct, kept
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR
 from mtrrzap.report import perfetto
 from mtrrzap.report.perfetto_modelled import modelled_events
@@ -58,11 +60,15 @@ def export(
     page_size: Annotated[
         PageSize, typer.Option(help="Page size of the full page table of the leaves' counters.")
     ] = PageSize.SMALL,
+    force: ForceOption = False,
 ) -> None:
     """Write a trace as CSV ('import' reads it back), as Parquet, or as JSON for the Perfetto UI.
 
     The policies and the host matter to the requests and the modelled zaps in perfetto's JSON only.
     """
+    if output is not None:
+        distinct({"--output": output}, {"FILE": file})
+        kept(output, "--output", force=force)
     chosen = policies(policy)
     where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
     trace = traces.one(file)

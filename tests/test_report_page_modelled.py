@@ -96,6 +96,16 @@ def test_a_guest_larger_than_any_published() -> None:
         assert "Nothing is published of 17 vCPUs" in part
 
 
+def test_a_guest_whose_memory_is_unknown() -> None:
+    small = shipped("seabios-8")
+    bare = Trace(replace(small.header, memory=0, memslots=()), small.events)
+    made = section("x", bare, POLICIES, by_name("+9"), Host())
+    known = section("x", small, POLICIES, by_name("+9"), Host())
+    for part in (served, costs):
+        assert "zaps come out far too cheap" in part(made, 0)
+        assert "too cheap" not in part(known, 0)
+
+
 def test_a_policy_that_asks_for_nothing() -> None:
     made = section("x", shipped("ovmf-8"), POLICIES, by_name("v6.11"), Host())
     assert "v6.11 asks for nothing" in served(made, 0)

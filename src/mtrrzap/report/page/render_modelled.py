@@ -35,10 +35,19 @@ def served(section: Section, index: int) -> Markup:
 
 
 def _beyond(section: Section) -> str:
-    vcpus = section.trace.header.vcpus
-    if vcpus <= PUBLISHED_VCPUS:
-        return ""
-    return f"Nothing is published of {vcpus} vCPUs, so nothing vouches for that factor here."
+    """Say what makes the model's figures of this trace worse than that."""
+    header = section.trace.header
+    said = []
+    if header.vcpus > PUBLISHED_VCPUS:
+        said.append(
+            f"Nothing is published of {header.vcpus} vCPUs: nothing vouches for that factor here."
+        )
+    if not header.memory and not header.memslots:
+        said.append(
+            "The trace does not tell how much memory the guest has: with next to nothing to walk, "
+            "zaps come out far too cheap (import --memory)."
+        )
+    return " ".join(said)
 
 
 def _shares(section: Section) -> Markup:

@@ -177,7 +177,7 @@ def _maps(section: Section, index: int) -> Markup:
     rows = [_change(n, change, index) for n, change in enumerate(found.changes, start=1)]
     caption = join(
         badge(Basis.COUNTED),
-        f" {len(rows)} update windows, {len(found.maps)} different maps. A window "
+        f" Update windows: {len(rows)}; different maps: {len(found.maps)}. A window "
         "goes from the event that sets CD or disables the MTRRs to the one after which neither "
         "holds; maps are of its vCPU, by KVM's reading, CD not looked at.",
     )

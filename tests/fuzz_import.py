@@ -1,8 +1,8 @@
 """Feed mutated captures, traces, CSVs and listings to their readers, a million times if asked to.
 
-Run: ``python tests/fuzz_import.py --cases 1000000 [--seed 1]``, or with ``--atheris`` (if it is
-installed) under its coverage-guided loop. A case may end in a result or a ``UserError``; anything
-else, and anything that takes longer than ``SECONDS``, is a finding: its seed and bytes are printed.
+Run: ``python tests/fuzz_import.py --cases 1000000 [--seed 1]``; ``fuzz_atheris.py`` has the same
+readers under a coverage-guided loop. A case may end in a result or a ``UserError``; anything else,
+and anything that takes longer than ``SECONDS``, is a finding: its seed and bytes are printed.
 """
 
 import argparse
@@ -230,10 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--atheris", action="store_true")
-    arguments, rest = parser.parse_known_args()
-    if arguments.atheris:
-        _atheris(rest)
+    arguments = parser.parse_args()
     ended: Counter[str] = Counter()
     begin = time.perf_counter()
     for seed in range(arguments.seed, arguments.seed + arguments.cases):
@@ -248,20 +245,6 @@ def main() -> None:
     for what, count in sorted(ended.items()):
         print(f"  {count:10,}  {what}")
     sys.exit(any(what.endswith("FINDING") for what in ended))
-
-
-def _atheris(rest: list[str]) -> None:
-    import atheris  # type: ignore[import-not-found]
-
-    def one(data: bytes) -> None:
-        if data:
-            result = check(TARGETS[data[0] % len(TARGETS)][0], data[1:])
-            if result not in ("read", "UserError"):
-                raise AssertionError(result)
-
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *rest], one)
-    atheris.Fuzz()
 
 
 if __name__ == "__main__":

@@ -24,13 +24,15 @@ def one(data: bytes) -> None:
 
 
 def main() -> None:
-    """Put the samples into an empty corpus and begin."""
+    """Put the samples, and what was kept, into an empty corpus and begin."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.iterdir()):
         for number, (_, samples) in enumerate(fuzz_import.TARGETS):
             for count, sample in enumerate(samples):
                 (folder / f"sample-{number}-{count}").write_bytes(bytes([number]) + sample)
+        for number, data in enumerate(fuzz_import.kept()):
+            (folder / f"kept-{number}").write_bytes(data)
     atheris.Setup(sys.argv, one)
     atheris.Fuzz()
 

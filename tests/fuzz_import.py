@@ -6,6 +6,8 @@ and anything that takes longer than ``SECONDS``, is a finding: its seed and byte
 """
 
 import argparse
+import json
+import lzma
 import random
 import resource
 import signal
@@ -14,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from captures import ENABLE, POWER_ON, capture, line, text
@@ -37,6 +40,10 @@ from test_listing import (
 )
 
 SECONDS = 5
+
+_KEPT = Path(__file__).with_name("data") / "fuzz" / "atheris.json.xz"
+"""What atheris found to reach code that nothing before it did: characters are bytes, the first one
+chooses the reader."""
 
 NUMBERS = (
     b"0",
@@ -144,6 +151,11 @@ TARGETS: tuple[tuple[Callable[[bytes], None], tuple[bytes, ...]], ...] = (
         ),
     ),
 )
+
+
+def kept() -> list[bytes]:
+    """Return the inputs that atheris kept."""
+    return [text.encode("latin-1") for text in json.loads(lzma.decompress(_KEPT.read_bytes()))]
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:

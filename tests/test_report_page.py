@@ -256,7 +256,7 @@ def test_any_trace_has_a_page(found: list[Event], words: str, timed: bool) -> No
     made = Trace(header, tuple(found), words)
     page = Page(page_of((words, made), policy="v6.1"))
     asked = len(list(replay(made, by_name("v6.1"), Host())))
-    assert len(page.all("path", "m")) == len(found) + asked
+    assert len(page.all("path", "m")) == len(found) + 2 * asked
     assert [line.partition(":")[0] for line in data(page)[0]["lines"]] == [  # type: ignore[attr-defined]
         str(n) for n in range(len(found))
     ]

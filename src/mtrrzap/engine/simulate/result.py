@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mtrrzap.engine.simulate.phases import Stage
+from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Why
 
 
@@ -31,6 +32,16 @@ class Spent(NamedTuple):
         return Spent(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+class Stretch(NamedTuple):
+    """A part of a request: a walk of its own over a range, or a wait for another vCPU."""
+
+    begin: float
+    end: float
+    range: Range | None
+    """What is walked; what contends for mmu_lock, and the flush, are in it. None for a wait."""
+    waited_for: int | None = None
+
+
 class Served(NamedTuple):
     """One request as it went. Times are cycles since the first vCPU started."""
 
@@ -45,6 +56,8 @@ class Served(NamedTuple):
     waited_for: int | None
     """A vCPU that it waited for, the last one if several."""
     spent: Spent
+    stretches: tuple[Stretch, ...] = ()
+    """Its walks and waits, in order; between them it operates."""
 
 
 class PhaseCost(NamedTuple):

@@ -60,7 +60,7 @@ def text(forms: tuple[str, ...], count: int = LINES) -> bytes:
 
 
 def chunks(data: bytes) -> Iterator[bytes]:
-    return (data[start : start + (1 << 20)] for start in range(0, len(data), 1 << 20))
+    return (data[start : start + (1 << 19)] for start in range(0, len(data), 1 << 19))
 
 
 def imported(data: bytes) -> float:

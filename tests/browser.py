@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+SIZE = (1400, 1450)
+"""Of the window, in pixels."""
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -50,7 +52,7 @@ class Browser:
         self._base = base
         options = {
             "binary": shutil.which("chromium"),
-            "args": [*FLAGS, f"--user-data-dir={profile}", "--window-size=1400,1450"],
+            "args": [*FLAGS, f"--user-data-dir={profile}", f"--window-size={SIZE[0]},{SIZE[1]}"],
         }
         wanted = {
             "browserName": "chrome",

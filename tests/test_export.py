@@ -64,10 +64,10 @@ def test_leaves_left_count_what_two_ranges_share_once() -> None:
     walk = by_name("Base2").walk
     request = Request(0, 0, Why.CD_SET, (Range(0, 0x100), Range(0x80, 0x180)))
     assert table.leaves == 1 << 18
-    assert table.left(request, walk) == (1 << 18) - 0x180
-    assert table.left(request, walk) == (1 << 18) - 0x180
+    assert table.left(request.ranges, walk) == (1 << 18) - 0x180
+    assert table.left(request.ranges, walk) == (1 << 18) - 0x180
     assert table.cost([request], walk).leaves == 0x200
-    assert table.left(Request(0, 0, Why.CD_SET, ()), walk) == 1 << 18
+    assert table.left((), walk) == 1 << 18
 
 
 def test_unknown_memory_has_no_counter_of_leaves(run: Run, tmp_path: Path) -> None:
@@ -120,3 +120,17 @@ def test_parquet_refuses_a_time_of_more_than_64_bits() -> None:
     events = (made.events[0]._replace(time_ns=10**20 - 1), made.events[1])
     with pytest.raises(UserError, match="more than 64 bits"):
         parquet_trace.encoded(Trace(made.header, events))
+
+
+def test_export_overwrites_only_by_force(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "x.trace"
+    path.write_text(dumps(trace(*FINE)))
+    for words in ((), ("--force",)):
+        ran = run("export", str(path), "-f", "csv", "-o", str(path), *words)
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "is also the file of FILE" in ran.err
+    assert path.read_text() == dumps(trace(*FINE))
+    out = tmp_path / "x.csv"
+    assert run("export", str(path), "-f", "csv", "-o", str(out)).status == 0
+    assert "exists already" in run("export", str(path), "-f", "csv", "-o", str(out)).err
+    assert run("export", str(path), "-f", "csv", "-o", str(out), "--force").status == 0

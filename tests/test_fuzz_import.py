@@ -1,12 +1,13 @@
 """A short run of the fuzzer of tests/fuzz_import.py, and the inputs that once found something."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz_import import TARGETS, case, check, read_trace
+from fuzz_import import TARGETS, case, check, kept, read_trace
 from test_trace import GOOD
 
 FOUND = ((read_trace, GOOD.replace("0 reset", "@0").encode()),)
@@ -22,6 +23,12 @@ def test_mutated_files(first: int) -> None:
 @pytest.mark.parametrize(("target", "data"), FOUND)
 def test_inputs_that_found_something(target: Callable[[bytes], None], data: bytes) -> None:
     assert check(target, data) == "UserError"
+
+
+def test_inputs_that_atheris_kept() -> None:
+    ended = Counter(check(TARGETS[data[0] % len(TARGETS)][0], data[1:]) for data in kept())
+    assert set(ended) == {"read", "UserError"}
+    assert ended.total() == 355
 
 
 @settings(max_examples=200, deadline=None)

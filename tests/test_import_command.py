@@ -39,9 +39,50 @@ def test_import_keeps_the_costs_beside_the_trace(run: Run, boot: Path) -> None:
     events = read(boot).events
     assert len(costs) == 68
     assert all(events[int(row["event"])].value == int(row["value"]) for row in costs)
-    shown = run("import", str(BOOT), "-o", str(boot)).out
+    shown = run("import", str(BOOT), "-o", str(boot), "--force").out
     assert "DEF_TYPE │     10 │" in shown
     assert "68 MTRR writes took 10958 us in all, median" in shown
+
+
+def test_import_overwrites_only_by_force(run: Run, boot: Path, tmp_path: Path) -> None:
+    before = boot.read_bytes()
+    ran = run("import", str(BOOT), "-o", str(boot))
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == (
+        f"mtrrzap: --output: {boot} exists already; choose another name or add --force\n"
+    )
+    assert boot.read_bytes() == before
+    costs = boot.parent / "boot.costs.csv"
+    boot.unlink()
+    assert "boot.costs.csv exists already" in run("import", str(BOOT), "-o", str(boot)).err
+    # A capture without exits has no costs: those of the trace before it would not fit.
+    other = FOLDER / "report.txt.xz"
+    assert run("import", str(other), "-o", str(boot), "--force").status == 0
+    assert not costs.exists()
+    mine = tmp_path / "mine.txt"
+    mine.write_bytes(POWER_ON + ENABLE)
+    ran = run("import", str(mine), "-o", str(mine), "--force")
+    assert "is also the file of FILE" in ran.err
+    assert mine.read_bytes() == POWER_ON + ENABLE
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("0", 0), ("0G", 0), ("4096", 4096), ("512M", 1 << 29), ("16g", 1 << 34)]
+)
+def test_sizes_of_memory(run: Run, tmp_path: Path, text: str, count: int) -> None:
+    out = tmp_path / "a.trace"
+    assert (
+        run("import", str(FOLDER / "report.txt.xz"), "-o", str(out), "--memory", text).status == 0
+    )
+    assert read(out).header.memory == count
+
+
+@pytest.mark.parametrize("text", ["-1G", "1", "xG", "9999999T", "G", "", "\u0663G", "9" * 5000])
+def test_what_is_no_size_of_memory(run: Run, tmp_path: Path, text: str) -> None:
+    out = tmp_path / "a.trace"
+    ran = run("import", str(FOLDER / "report.txt.xz"), "-o", str(out), "--memory", text)
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    assert not out.exists()
 
 
 def test_show_prints_what_a_capture_cannot_show(run: Run, boot: Path) -> None:
@@ -127,7 +168,7 @@ def test_what_the_user_knows_goes_into_the_header(run: Run, tmp_path: Path) -> N
         "--firmware",
         "SeaBIOS 1.16.2",
         "--memory",
-        "512",
+        "512M",
         "--vcpus",
         "4",
         "--maxphyaddr",
@@ -137,7 +178,7 @@ def test_what_the_user_knows_goes_into_the_header(run: Run, tmp_path: Path) -> N
     header = read(out).header
     assert (header.family, header.memory, header.vcpus, header.maxphyaddr) == (
         "SeaBIOS",
-        512,
+        512 << 20,
         4,
         39,
     )
@@ -155,7 +196,7 @@ def test_gzip_and_standard_input(
     assert len(read(out).events) == 2
     stream = io.TextIOWrapper(io.BufferedReader(io.BytesIO(packed.read_bytes())))  # type: ignore[arg-type]
     monkeypatch.setattr(sys, "stdin", stream)
-    assert run("import", "-", "-o", str(out)).status == 0
+    assert run("import", "-", "-o", str(out), "--force").status == 0
     assert read(out).header.command == "mtrrzap import -"
 
 

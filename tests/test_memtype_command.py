@@ -138,3 +138,29 @@ def test_errors_are_one_line(
     ran = run("memtype", *(word.format(**places) for word in args))
     assert (ran.status, ran.err.count("\n")) == (2, 1)
     assert ran.err.startswith("mtrrzap: " + message.format(**places))
+
+
+def test_address_goes_with_lookup_pat_and_json(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "overlap.msr"
+    path.write_text(OVERLAP)
+    words = ("memtype", str(path), "--address", "c0000123")
+    assert run(*words, "--lookup", "sdm").out.startswith("0xc0000123: manual UC\n")
+    assert run(*words, "--lookup", "kvm").out.startswith("0xc0000123: KVM WB\n")
+    shown = run(*words, "--pat").out
+    assert "│ entry ┃ PAT type ┃ MTRR UC ┃ MTRR WB ┃" in shown.replace("┃ entry", "│ entry")
+    assert "│ 1     │ WT       │ UC      │ WT      │" in shown
+    found = json.loads(run(*words, "--json").out)
+    assert (found["start"], found["end"]) == (0xC0000000, 0xC0001000)
+    assert (found["sdm"], found["kvm"]) == ("UC", "WB")
+    assert found["explanation"][-1] == "the default type is UC"
+    assert found["pat"][1] == {"entry": 1, "type": "WT", "effective": {"UC": "UC", "WB": "WT"}}
+    every = json.loads(run("memtype", str(path), "--json").out)["pat"]
+    assert [entry["type"] for entry in every] == ["WB", "WT", "UC-", "UC"] * 2
+    assert every[0]["effective"] == {"UC": "UC", "WC": "WC", "WT": "WT", "WP": "WP", "WB": "WB"}
+
+
+def test_diff_goes_with_neither_address_nor_pat(run: Run) -> None:
+    for option in (("--address", "0"), ("--pat",)):
+        ran = run("memtype", "ovmf-8", "--diff", "1", *option)
+        assert (ran.status, ran.out) == (2, "")
+        assert ran.err.startswith("mtrrzap: --diff compares registers and maps, with neither")

@@ -14,7 +14,7 @@ from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Slot, Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
 from mtrrzap.kvm.ranges import Range
-from mtrrzap.kvm.replay import Host, Request, Totals, Why, _Memo, _Node, _Rule, replay, total
+from mtrrzap.kvm.replay import Host, Request, Rule, Totals, Why, _Memo, _Node, replay, total
 from mtrrzap.kvm.vcpu import power_on
 from test_trace import HEADER
 
@@ -262,7 +262,7 @@ def test_more_states_than_are_remembered() -> None:
 
 def test_refused_events_are_forgotten_too() -> None:
     """A million different refused writes must not stay in memory: none is kept in the end."""
-    memo = _Memo(_Rule(by_name("v6.1"), Host(), ()), start := _Node(power_on(40)))
+    memo = _Memo(Rule(by_name("v6.1"), Host(), HEADER), start := _Node(power_on(40)))
     for n in range(3 * _Memo._LIMIT):
         event = wrmsr(0x210, n)
         assert memo.learn(start, event[1:5], event) == (start, None)

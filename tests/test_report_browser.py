@@ -66,6 +66,23 @@ def test_pointing_shows_the_event(browser: Browser, ovmf: Path) -> None:
     assert browser.errors() == []
 
 
+def test_pointing_at_a_zap_or_a_wait_shows_its_request(browser: Browser, ovmf: Path) -> None:
+    opened(browser, ovmf)
+    marks = "return document.querySelectorAll('#t0-served .lane path.m').length"
+    assert browser.run(marks) == 74
+    tip = "return document.getElementById('tip').textContent"
+    for look, word in (("wait", "waits for vCPU "), ("zap", "zaps [0x0, ")):
+        browser.hover(f"#t0-served rect.span.{look}")
+        line = "return document.querySelector(arguments[0]).dataset.line"
+        index = browser.run(line, f"#t0-served rect.span.{look}")
+        shown = browser.run(tip)
+        assert "modelled: " in shown
+        assert word in shown
+        current = "return document.querySelector('.m.current').dataset.i"
+        assert browser.run(current) == index
+    assert browser.errors() == []
+
+
 def test_the_keyboard_reaches_every_mark(browser: Browser, ovmf: Path) -> None:
     opened(browser, ovmf)
     where = "return document.activeElement.dataset.i ?? document.activeElement.tagName"
@@ -180,10 +197,14 @@ def test_prints(browser: Browser, ovmf: Path) -> None:
 
 
 def picture(browser: Browser, name: str) -> None:
-    """Leave a picture of the page's first screen, an event pointed at, where CI collects them."""
+    """Leave a picture of the page, an event pointed at, where CI collects them.
+
+    The light one is docs/report.png.
+    """
     folder = os.environ.get("MTRRZAP_ARTEFACTS")
     if not folder:
         return
+    browser.size(1400, 1880)  # down to who zapped and who waited
     browser.hover("#t0-lanes path.m[data-i='750']")
     browser.run("scrollTo(0, 0)")
     origin = browser.run(
@@ -194,3 +215,4 @@ def picture(browser: Browser, name: str) -> None:
     browser.point(*origin)
     Path(folder).mkdir(parents=True, exist_ok=True)
     Path(folder, name).write_bytes(browser.screenshot())
+    browser.size(*driver.SIZE)

@@ -56,7 +56,7 @@ def test_looks_of_ovmf() -> None:
     }
     assert sum(mark.host for mark in line.marks) == 448
     assert line.basis is Basis.COUNTED
-    assert line.windows() == {"cd": 34}
+    assert line.kinds() == {"cd": 34}
 
 
 @pytest.mark.parametrize("policy", [policy.name for policy in POLICIES])
@@ -106,14 +106,16 @@ def test_marks_in_the_page() -> None:
     recorded = shipped("ovmf-8")
     page = Page(page_of(("ovmf-8", recorded)))
     marks = page.all("path", "m")
-    assert len(marks) == 1348 + 74
-    assert len(page.all("rect", "span")) == 2 * 34
-    assert len(page.all("figure", "timeline")) == 2
+    assert len(marks) == 1348 + 74 + 74
+    assert len(page.all("rect", "cd")) == 2 * 34
+    assert len(page.all("rect", "zap")) == 74  # Base2: each request is a walk of its own
+    assert len(page.all("figure", "timeline")) == 3
     # One way in per lane; the arrow keys do the rest.
-    assert sum(mark.get("tabindex") == "0" for mark in marks) == 16
-    first, second = data(page)
+    assert sum(mark.get("tabindex") == "0" for mark in marks) == 24
+    first, second, third = data(page)
     assert len(first["lines"]) == 1348  # type: ignore[arg-type]
     assert len(second["lines"]) == 74  # type: ignore[arg-type]
+    assert len(third["lines"]) == 74  # type: ignore[arg-type]
     assert first["times"] is None
 
 
@@ -125,7 +127,7 @@ def test_several_traces_have_sections_and_a_nav() -> None:
     links = [a["href"] for a in page.all("a")]
     assert {"#t0", "#t1", "#t1-policies", "#protocol"} <= set(links)
     assert all(str(link)[1:] in idents for link in links)
-    assert len(page.all("path", "m")) == len(FINE) + 862 + sum(
+    assert len(page.all("path", "m")) == len(FINE) + 862 + 2 * sum(
         len(list(replay(t, by_name("Base2"), Host()))) for t in (trace(*FINE), shipped("seabios-8"))
     )
 
@@ -136,11 +138,13 @@ def test_every_figure_says_on_what_it_rests() -> None:
     badges = set(page.text("span", "basis"))
     assert badges == words  # all three are explained at the bottom
     captions = len(page.all("caption")) + len(page.all("figcaption"))
-    assert page.text("span", "counted") == ["counted"] * (captions + 1 + 1)
+    # The timeline of zaps and waits, its sums, and the cost of every policy.
+    assert page.text("span", "counted") == ["counted"] * (captions - 3 + 1 + 1)
     # Once at the bottom, and once for the writes that the recorder made up.
-    assert page.text("span", "modelled") == ["modelled"] * 2
+    assert page.text("span", "modelled") == ["modelled"] * (3 + 2)
     assert any("448 thin marks are writes by user space" in text for text in page.text("p"))
-    assert page.text("span", "measured") == ["measured"]
+    # Once at the bottom, and once for the published cycles.
+    assert page.text("span", "measured") == ["measured"] * 2
 
 
 def test_nothing_is_fetched() -> None:
@@ -177,7 +181,7 @@ def test_a_page_of_3000_events_is_small() -> None:
     assert len(text.encode()) < 1_500_000  # as it is: a fifth of what it may be
     page = Page(text)
     count = len(list(replay(long_trace(), by_name("Base2"), Host())))
-    assert len(page.all("path", "m")) == 3000 + count
+    assert len(page.all("path", "m")) == 3000 + 2 * count
     assert len(data(page)[0]["times"]) == 3000  # type: ignore[arg-type]
 
 
@@ -252,7 +256,7 @@ def test_any_trace_has_a_page(found: list[Event], words: str, timed: bool) -> No
     made = Trace(header, tuple(found), words)
     page = Page(page_of((words, made), policy="v6.1"))
     asked = len(list(replay(made, by_name("v6.1"), Host())))
-    assert len(page.all("path", "m")) == len(found) + asked
+    assert len(page.all("path", "m")) == len(found) + 2 * asked
     assert [line.partition(":")[0] for line in data(page)[0]["lines"]] == [  # type: ignore[attr-defined]
         str(n) for n in range(len(found))
     ]

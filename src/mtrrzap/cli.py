@@ -22,6 +22,7 @@ from mtrrzap.commands.policies import policies
 from mtrrzap.commands.record import record
 from mtrrzap.commands.report import report
 from mtrrzap.commands.requests import requests
+from mtrrzap.commands.run import run
 from mtrrzap.commands.show import show
 from mtrrzap.errors import UserError
 
@@ -48,6 +49,7 @@ for _command in (
     export,
     initrd,
     record,
+    run,
 ):
     app.command(_command.__name__.rstrip("_"))(_command)
 for _command in (compare, explain, audit, show, requests, policies, initrd):

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from mtrrzap.errors import UserError
 from mtrrzap.guest.importer.scan import Source
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 19
 _TRACE_DAT = b"\x17\x08\x44tracing"
 _PERF_DATA = (b"PERFILE2", b"2ELIFREP")
 _ZSTD = b"\x28\xb5\x2f\xfd"

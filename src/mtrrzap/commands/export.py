@@ -11,6 +11,7 @@ import typer
 from mtrrzap.commands import traces
 from mtrrzap.commands.options import (
     EptOption,
+    ForceOption,
     HostMaxphyaddrOption,
     NcdOption,
     PageSize,
@@ -22,8 +23,10 @@ from mtrrzap.commands.options import (
 )
 from mtrrzap.errors import UserError
 from mtrrzap.guest import csv_trace, parquet_trace
+from mtrrzap.guest.files import distinct, kept
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR
 from mtrrzap.report import perfetto
+from mtrrzap.report.perfetto_modelled import modelled_events
 from mtrrzap.report.perfetto_requests import request_events
 
 
@@ -40,7 +43,9 @@ def export(
     form: Annotated[
         Format,
         typer.Option(
-            "--format", "-f", help="csv, parquet: one row an event; perfetto: JSON, with requests."
+            "--format",
+            "-f",
+            help="csv, parquet: one row an event; perfetto: JSON, with requests and zaps.",
         ),
     ],
     output: Annotated[
@@ -55,17 +60,22 @@ def export(
     page_size: Annotated[
         PageSize, typer.Option(help="Page size of the full page table of the leaves' counters.")
     ] = PageSize.SMALL,
+    force: ForceOption = False,
 ) -> None:
     """Write a trace as CSV ('import' reads it back), as Parquet, or as JSON for the Perfetto UI.
 
-    The policies and the host matter to the requests in perfetto's JSON only.
+    The policies and the host matter to the requests and the modelled zaps in perfetto's JSON only.
     """
+    if output is not None:
+        distinct({"--output": output}, {"FILE": file})
+        kept(output, "--output", force=force)
     chosen = policies(policy)
     where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
     trace = traces.one(file)
 
     def requests(stamps: perfetto.Stamps) -> Iterator[perfetto.Item]:
-        return request_events(trace, chosen, where, page_size.level, stamps)
+        yield from request_events(trace, chosen, where, page_size.level, stamps)
+        yield from modelled_events(trace, chosen, where, page_size.level)
 
     pieces: Iterable[str] | bytes
     match form:

@@ -13,10 +13,11 @@ import typer
 from mtrrzap.commands.captures import Opened, opened
 from mtrrzap.commands.costs import cost_path
 from mtrrzap.commands.export import write
-from mtrrzap.commands.options import CaptureArgument
+from mtrrzap.commands.options import CaptureArgument, ForceOption, memory_size
 from mtrrzap.errors import UserError
 from mtrrzap.guest import csv_trace
 from mtrrzap.guest.event import Kind
+from mtrrzap.guest.files import distinct, kept
 from mtrrzap.guest.importer import Capture, Cost, Imported, Known, Start, read_capture
 from mtrrzap.guest.trace import MAGIC, MAX_LINE, Trace, trace_lines
 from mtrrzap.report import text
@@ -41,50 +42,32 @@ def import_(
         str, typer.Option(help="The guest's firmware: family, version.")
     ] = "unknown",
     guest_kernel: Annotated[str, typer.Option(help="The guest's kernel.")] = "unknown",
-    memory: Annotated[int, typer.Option(help="Guest RAM in bytes, 0: unknown.", min=0)] = 0,
+    memory: Annotated[
+        str, typer.Option(help="Guest RAM, for example 16G, or in bytes; 0: unknown.")
+    ] = "0",
     maxphyaddr: Annotated[
         int | None, typer.Option(help="The guest's MAXPHYADDR in bits.", min=32, max=52)
     ] = None,
     vcpus: Annotated[
         int, typer.Option(help="The guest's vCPUs, if some did nothing.", min=1, max=4096)
     ] = 1,
+    force: ForceOption = False,
 ) -> None:
     """Turn a capture of a real KVM (trace-cmd, ftrace, perf; docs/capture.md) into traces."""
     known = Known(
         firmware=firmware,
         guest_kernel=guest_kernel,
-        memory=memory,
+        memory=memory_size(memory),
         maxphyaddr=maxphyaddr,
         vcpus=vcpus,
         command=f"mtrrzap import {file.name}",
         start=start,
     )
-    capture = _read(file, output)
-    if capture is not None:
-        _import(capture, file, output, replace(known, date=_date(file)), vm, only_list=only_list)
-
-
-def _read(file: Path, output: Path | None) -> Capture | None:
-    """Return what a capture holds. A CSV is imported at once: None."""
-    with opened(file) as capture_file:
-        if capture_file.head.startswith(MAGIC.encode()):
-            raise UserError("already a trace", place=capture_file.name, mend="use it as it is")
-        if capture_file.head.startswith(csv_trace.FIRST.encode()):
-            _import_csv(capture_file, output or _default(file))
-            return None
-        return read_capture(capture_file.source, capture_file.name)
-
-
-def _import(
-    capture: Capture,
-    file: Path,
-    output: Path | None,
-    known: Known,
-    vm: int | None,
-    *,
-    only_list: bool,
-) -> None:
+    capture = _read(file, output, force=force)
+    if capture is None:
+        return
     chosen = _chosen(capture, vm)
+    known = replace(known, date=_date(file))
     imported = [capture.trace(capture.vms[number], known) for number in chosen]
     if only_list:
         _print_list(capture, chosen, imported, None)
@@ -92,13 +75,36 @@ def _import(
             text.say(text.console(), f"INCOMPLETE: {why}")
         return
     paths = _paths(output or _default(file), chosen)
+    _write(paths, imported, file, force=force)
+    _print_list(capture, chosen, imported, paths)
+    for path, one in zip(paths, imported, strict=True):
+        _print_one(path, one)
+
+
+def _read(file: Path, output: Path | None, *, force: bool) -> Capture | None:
+    """Return what a capture holds. A CSV is imported at once: None."""
+    with opened(file) as capture_file:
+        if capture_file.head.startswith(MAGIC.encode()):
+            raise UserError("already a trace", place=capture_file.name, mend="use it as it is")
+        if capture_file.head.startswith(csv_trace.FIRST.encode()):
+            _import_csv(capture_file, output or _default(file), file, force=force)
+            return None
+        return read_capture(capture_file.source, capture_file.name)
+
+
+def _write(paths: Sequence[Path], imported: Sequence[Imported], file: Path, *, force: bool) -> None:
+    """Write traces, and costs beside them; first make sure that nothing is lost by that."""
+    for path in paths:
+        distinct({"--output": path}, {"FILE": file})
+        kept(path, "--output", force=force)
+        kept(cost_path(path), "--output", force=force)
     for path, one in zip(paths, imported, strict=True):
         write(path, trace_lines(one.trace))
         if one.costs:
             write(cost_path(path), [text.as_csv(one.costs, Cost._fields)])
-    _print_list(capture, chosen, imported, paths)
-    for path, one in zip(paths, imported, strict=True):
-        _print_one(path, one)
+        else:
+            # Costs of the trace that was here before.
+            cost_path(path).unlink(missing_ok=True)
 
 
 def _chosen(capture: Capture, vm: int | None) -> list[int]:
@@ -125,10 +131,7 @@ def _default(file: Path) -> Path:
     name = "capture" if str(file) == "-" else file.name
     for suffix in (".xz", ".gz", ".bz2", ".txt", ".dat", ".csv"):
         name = name.removesuffix(suffix)
-    path = Path(f"{name}.trace")
-    if path.exists():
-        raise UserError("is there already", place=str(path), mend="name the output with -o")
-    return path
+    return Path(f"{name}.trace")
 
 
 def _paths(output: Path, chosen: Sequence[int]) -> list[Path]:
@@ -137,7 +140,9 @@ def _paths(output: Path, chosen: Sequence[int]) -> list[Path]:
     return [output.with_name(f"{output.stem}-vm{number}{output.suffix}") for number in chosen]
 
 
-def _import_csv(capture_file: Opened, output: Path) -> None:
+def _import_csv(capture_file: Opened, output: Path, file: Path, *, force: bool) -> None:
+    distinct({"--output": output}, {"FILE": file})
+    kept(output, "--output", force=force)
     trace = csv_trace.read(_lines(capture_file.source()), capture_file.name)
     write(output, trace_lines(trace))
     console = text.console()

@@ -8,6 +8,7 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest import listing
 from mtrrzap.guest.trace import MAGIC, Trace, format_event
 from mtrrzap.kvm.vcpu import power_on, step
+from mtrrzap.report import kernel_map
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.mtrr import MsrRefusedError, Mtrrs
 
@@ -21,9 +22,17 @@ class States(NamedTuple):
     what: str
     cpus: dict[int, Mtrrs]
     notes: tuple[str, ...]
+    kernel_map: listing.KernelMap | None = None
+    """What Linux made of them; if there are no ``cpus``, that is all there is."""
 
     def one(self, cpu: int | None, place: str) -> tuple[int, Mtrrs]:
         """Return one processor's MTRRs, the lowest one's if none is named."""
+        if not self.cpus:
+            raise UserError(
+                "a kernel's MTRR map has no registers",
+                place=place,
+                mend="give a trace, an MSR dump or a boot log with mtrr=debug",
+            )
         number = min(self.cpus) if cpu is None else cpu
         if number not in self.cpus:
             known = f"{min(self.cpus)} to {max(self.cpus)}"
@@ -84,7 +93,7 @@ def of_listing(found: listing.Listing, name: str, maxphyaddr: int | None) -> Sta
     """Return the listed registers as MTRRs. Raises ``UserError`` for a value that none can hold."""
     width = maxphyaddr or found.maxphyaddr or 52
     notes = list(found.notes)
-    if maxphyaddr is None and found.maxphyaddr is None:
+    if maxphyaddr is None and found.maxphyaddr is None and found.cpus:
         notes.append(f"no mask tells MAXPHYADDR: {width} bits are assumed")
     cpus: dict[int, Mtrrs] = {}
     missing: set[str] = set()
@@ -107,4 +116,7 @@ def of_listing(found: listing.Listing, name: str, maxphyaddr: int | None) -> Sta
         if mtrrs.fixed_enabled and not m.FIXED_INDEX.keys() <= registers.values.keys():
             missing.add("some fixed MTRRs")
     notes += [f"not listed, taken as 0: {what}" for what in sorted(missing)]
-    return States(found.what, cpus, tuple(notes))
+    if found.kernel_map is not None and cpus:
+        said = kernel_map.against(cpus[min(cpus)], found.kernel_map)
+        notes += [said] if said else []
+    return States(found.what, cpus, tuple(notes), found.kernel_map)

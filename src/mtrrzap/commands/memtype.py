@@ -1,6 +1,7 @@
 """``mtrrzap memtype``: the physical map and its types."""
 
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from mtrrzap.commands import kernel_map
 from mtrrzap.commands.listings import States, load
 from mtrrzap.commands.options import JsonOption
 from mtrrzap.commands.show import numbers
@@ -54,31 +56,33 @@ def memtype(
 ) -> None:
     """Show memory types by address: who decided, what overlaps mean, which rules are broken."""
     states = load(source, at, maxphyaddr)
+    if states.kernel_map is not None and not states.cpus:
+        if vcpu is not None or diff is not None or with_pat:
+            states.one(None, "--vcpu, --diff, --pat")
+        kernel_map.show(states, states.kernel_map, address, json=json)
+        return
     number, mtrrs = states.one(vcpu, "--vcpu")
     if diff is not None:
+        if address is not None or with_pat:
+            raise UserError(
+                "--diff compares registers and maps, with neither --address nor --pat",
+                mend="leave it out, or look at each side alone",
+            )
         _diff(states, number, diff, maxphyaddr, json=json)
+    elif address is not None:
+        row = report.at(mtrrs, kernel_map.address_of(address, mtrrs.maxphyaddr))
+        if json:
+            sys.stdout.write(text.as_json(_address_dict(states, number, mtrrs, row)))
+            return
+        _print_address(text.console(), mtrrs, int(address, 16), row, lookup)
+        if with_pat:
+            _print_pat(text.console(), mtrrs, row)
     elif json:
         sys.stdout.write(text.as_json(_as_dict(states, number, mtrrs)))
-    elif address is not None:
-        _print_address(text.console(), mtrrs, _hex(address, mtrrs))
     else:
         _print(text.console(), states, number, mtrrs, lookup)
         if with_pat:
-            _print_pat(text.console(), mtrrs)
-
-
-def _hex(word: str, mtrrs: Mtrrs) -> int:
-    try:
-        value = int(word, 16)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 1 << mtrrs.maxphyaddr:
-        raise UserError(
-            f"not an address: {word[:40]!r}",
-            place="--address",
-            mend=f"hex, below {1 << mtrrs.maxphyaddr:#x} (MAXPHYADDR {mtrrs.maxphyaddr})",
-        )
-    return value
+            _print_pat(text.console(), mtrrs, None)
 
 
 def _named(kind: MemType | None) -> str:
@@ -129,23 +133,54 @@ def _print_findings(console: Console, states: States, cpu: int, mtrrs: Mtrrs) ->
         console.print(f"All {len(states.cpus)} vCPUs have the same MTRRs.")
 
 
-def _print_address(console: Console, mtrrs: Mtrrs, address: int) -> None:
-    row = report.at(mtrrs, address)
-    text.say(console, f"{address:#x}: manual {_named(row.sdm)}, KVM {row.kvm}")
+def _print_address(
+    console: Console, mtrrs: Mtrrs, address: int, row: report.Row, lookup: Lookup
+) -> None:
+    types = {Lookup.SDM: f"manual {_named(row.sdm)}", Lookup.KVM: f"KVM {row.kvm}"}
+    types[Lookup.BOTH] = ", ".join(types.values())
+    text.say(console, f"{address:#x}: {types[lookup]}")
     for reason in report.explain(mtrrs, address):
         text.say(console, f"  {reason}")
-    if row.verdict:
+    if row.verdict and lookup is Lookup.BOTH:
         text.say(console, f"  {row.verdict}")
 
 
-def _print_pat(console: Console, mtrrs: Mtrrs) -> None:
-    columns = ["entry", "PAT type", *(f"MTRR {kind}" for kind in pat.EFFECTIVE)]
+def _print_pat(console: Console, mtrrs: Mtrrs, row: report.Row | None) -> None:
+    """Print effective types: for every MTRR type, or for those of one address."""
+    wanted = list(pat.EFFECTIVE)
+    if row is not None:
+        wanted = list(dict.fromkeys(kind for kind in (row.sdm, row.kvm) if kind is not None))
+    columns = ["entry", "PAT type", *(f"MTRR {kind}" for kind in wanted)]
     cells = [
-        (str(index), str(kind), *(str(found[mtrr]) for mtrr in pat.EFFECTIVE))
+        (str(index), str(kind), *(str(found[mtrr]) for mtrr in wanted))
         for index, kind, found in report.pat_rows(mtrrs)
     ]
     title = f"Effective types by IA32_PAT = {mtrrs.pat:#x}, without EPT and with CR0.CD = 0"
     console.print(text.table(columns, cells, title=title))
+
+
+def _address_dict(states: States, cpu: int, mtrrs: Mtrrs, row: report.Row) -> dict[str, object]:
+    return {
+        "source": states.what,
+        "vcpu": cpu,
+        **_row_dict(row),
+        "explanation": report.explain(mtrrs, row.start),
+        "pat": _pat_dict(mtrrs, [row.sdm, row.kvm]),
+        "notes": states.notes,
+    }
+
+
+def _row_dict(row: report.Row) -> dict[str, object]:
+    return row._asdict() | {"sdm": _named(row.sdm), "kvm": str(row.kvm), "verdict": row.verdict}
+
+
+def _pat_dict(mtrrs: Mtrrs, kinds: Iterable[MemType | None]) -> list[dict[str, object]]:
+    """Return for each PAT entry its type, and the effective type by MTRR type, without EPT."""
+    known = [kind for kind in kinds if kind is not None]
+    return [
+        {"entry": index, "type": str(kind), "effective": {str(k): str(found[k]) for k in known}}
+        for index, kind, found in report.pat_rows(mtrrs)
+    ]
 
 
 def _as_dict(states: States, cpu: int, mtrrs: Mtrrs) -> dict[str, object]:
@@ -154,12 +189,9 @@ def _as_dict(states: States, cpu: int, mtrrs: Mtrrs) -> dict[str, object]:
         "source": states.what,
         "vcpu": cpu,
         "maxphyaddr": mtrrs.maxphyaddr,
-        "map": [
-            row._asdict() | {"sdm": _named(row.sdm), "kvm": str(row.kvm), "verdict": row.verdict}
-            for row in found
-        ],
+        "map": [_row_dict(row) for row in found],
         "whole": whole,
-        "pat": [kind.name for kind in pat.entries(mtrrs.pat)],
+        "pat": _pat_dict(mtrrs, pat.EFFECTIVE),
         "broken_rules": report.broken_rules(mtrrs),
         "vcpus_alike": report.disagreeing(states.cpus),
         "notes": states.notes,

@@ -24,6 +24,7 @@ PolicyOption = Annotated[
     list[str] | None,
     typer.Option("--policy", "-p", help="A policy's name (see 'mtrrzap policies'); repeatable."),
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 HostMaxphyaddrOption = Annotated[
@@ -89,9 +90,24 @@ def size(text: str) -> int:
     """Return a number of bytes: ``64G``, ``12T``. Raises ``UserError``."""
     units = {"M": 20, "G": 30, "T": 40}
     number, unit = text[:-1], text[-1:].upper()
-    if unit not in units or not number.isdecimal():
+    if unit not in units or not (number.isascii() and number.isdecimal() and len(number) < 20):
         raise UserError(f"no size: {text!r}", place="--memory", mend="write 512M, 64G or 12T")
     return int(number) << units[unit]
+
+
+def memory_size(text: str) -> int:
+    """Return a guest's memory in bytes: ``16G``, ``512M``, plain bytes, or 0 if it is unknown.
+
+    Raises ``UserError`` unless it is whole pages that 52 bits can address.
+    """
+    count = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else size(text)
+    if count % 4096 or count > 1 << 52:
+        raise UserError(
+            f"no guest has {text} of memory",
+            place="--memory",
+            mend="write 512M, 64G or 12T, or bytes that are whole pages",
+        )
+    return count
 
 
 def policies(names: list[str] | None) -> tuple[Policy, ...]:

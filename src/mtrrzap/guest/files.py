@@ -59,6 +59,20 @@ def writable(path: Path, option: str, *, force: bool) -> None:
         ) from error
 
 
+def kept(path: Path, option: str, *, force: bool) -> None:
+    """Raise ``UserError`` if a regular file would be overwritten that nobody said may be."""
+    try:
+        mode = _mode(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}", place=option, mend=_WRITE_MEND
+        ) from error
+    if mode is not None and stat.S_ISREG(mode) and not force:
+        raise UserError(
+            f"{path} exists already", place=option, mend="choose another name or add --force"
+        )
+
+
 def _try_new(path: Path) -> None:
     """Make the file and remove it again; for a symbolic link to nothing, that is its target."""
     target = Path(os.path.realpath(path))

@@ -106,8 +106,8 @@ def steps(trace: Events, policy: Policy, host: Host | None = None) -> Iterator[S
 
 def _steps(
     trace: Events, policy: Policy, host: Host
-) -> "Iterator[tuple[int, int, _Node, _Ask | None]]":
-    rule = _Rule(policy, host, _slots(trace.header))
+) -> "Iterator[tuple[int, int, _Node, Ask | None]]":
+    rule = Rule(policy, host, trace.header)
     start = _Node(power_on(trace.header.maxphyaddr))
     memo = _Memo(rule, start)
     nodes = [start] * trace.header.vcpus
@@ -130,23 +130,25 @@ def _slots(header: Header) -> tuple[Range, ...]:
     return tuple(sorted(slots)) or (r.EVERYTHING,)
 
 
-_Ask = tuple[Why, tuple[Range, ...]]
+Ask = tuple[Why, tuple[Range, ...]]
+"""Why an event asks, and for which gfns."""
 
 
-class _Rule:
+class Rule:
     """A policy on a host: a pure function from (state, event, next state) to a request."""
 
-    def __init__(self, policy: Policy, host: Host, slots: tuple[Range, ...]) -> None:
+    def __init__(self, policy: Policy, host: Host, header: Header) -> None:
+        """Take the memslots from a trace's header."""
         self._policy = policy
         self._host = host
-        self._slots = slots
+        self._slots = _slots(header)
         self._honours = host.honours(policy.needs)
         quirk = host.quirk_cd_nw_cleared
         self._on_write = [policy.mtrr_write.holds(cd=cd, quirk=quirk) for cd in (False, True)]
         self._on_toggle = [policy.cd_toggle.holds(cd=cd, quirk=quirk) for cd in (False, True)]
 
-    def asks(self, before: Vcpu, event: Event, after: Vcpu) -> _Ask | None:
-        """Return why and for which gfns the event asks, or None."""
+    def asks(self, before: Vcpu, event: Event, after: Vcpu) -> Ask | None:
+        """Return why and for which gfns an event that was not refused asks, or None."""
         if not self._honours:
             return None
         if event.kind is Kind.CR0:
@@ -190,7 +192,7 @@ class _Node:
 
     def __init__(self, state: Vcpu) -> None:
         self.state = state
-        self.edges: dict[tuple[object, ...], tuple[_Node, _Ask | None]] = {}
+        self.edges: dict[tuple[object, ...], tuple[_Node, Ask | None]] = {}
 
 
 class _Memo:
@@ -203,20 +205,18 @@ class _Memo:
     _LIMIT = 10_000
     """Edges kept before all is forgotten: a hostile trace must not fill the memory."""
 
-    def __init__(self, rule: _Rule, start: _Node) -> None:
+    def __init__(self, rule: Rule, start: _Node) -> None:
         self._rule = rule
         self._nodes: dict[Vcpu, _Node] = {start.state: start}
         self._learned: list[_Node] = []
         """The source of each edge kept: nodes that vCPUs stand on may be in no other list."""
 
-    def learn(
-        self, node: _Node, key: tuple[object, ...], event: Event
-    ) -> tuple[_Node, _Ask | None]:
+    def learn(self, node: _Node, key: tuple[object, ...], event: Event) -> tuple[_Node, Ask | None]:
         if len(self._learned) >= self._LIMIT:
             self._forget()
         before = node.state
         after, refused = step(before, event)
-        edge: tuple[_Node, _Ask | None] = (node, None)
+        edge: tuple[_Node, Ask | None] = (node, None)
         if refused is None:
             there = self._nodes.get(after)
             if there is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mtrrzap.engine.simulate import Result, Served
+from mtrrzap.engine.simulate import Result, Served, Stretch
 from mtrrzap.report.compare import millions
 
 COLUMNS = (
@@ -48,7 +48,9 @@ def as_data(result: Result) -> dict[str, object]:
         "later": round(result.later),
         "longest_wait": round(result.longest),
         "requests": [
-            s._asdict() | {"why": str(s.why), "spent": _rounded(s.spent._asdict())}
+            s._asdict()
+            | {"why": str(s.why), "spent": _rounded(s.spent._asdict())}
+            | {"stretches": [_stretch(stretch) for stretch in s.stretches]}
             for s in result.served
         ],
         "phases": [
@@ -56,6 +58,16 @@ def as_data(result: Result) -> dict[str, object]:
             for p in result.phases
         ],
         "vcpus": {v: _rounded(spent._asdict()) for v, spent in sorted(result.by_vcpu().items())},
+    }
+
+
+def _stretch(stretch: Stretch) -> dict[str, object]:
+    walked = None if stretch.range is None else [stretch.range.start, stretch.range.end]
+    return {
+        "begin": round(stretch.begin),
+        "end": round(stretch.end),
+        "walks": walked,
+        "waits_for": stretch.waited_for,
     }
 
 

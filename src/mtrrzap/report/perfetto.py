@@ -1,7 +1,8 @@
 """A trace in the JSON trace-event format, which the Perfetto UI and chrome://tracing open.
 
 One track a vCPU; every event is an instant, every update window a slice around its events. What
-policies ask for is another process (``perfetto_requests``).
+policies ask for is another process (``perfetto_requests``), and how that would go is one for each
+policy (``perfetto_modelled``).
 """
 
 import json

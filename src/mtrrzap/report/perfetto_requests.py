@@ -1,6 +1,7 @@
 """What policies ask for, as tracks beside a trace in the JSON trace-event format.
 
-A replay counts and has no clock: a request is an instant at the event that asks, no slice. Two
+A replay counts and has no clock: a request is an instant at the event that asks, no slice; slices
+are in ``perfetto_modelled``, which has another clock. Two
 counters a policy: requests so far, and the leaves that the zap leaves behind, at most.
 """
 
@@ -35,7 +36,7 @@ def _of_policy(
     trace: Trace, policy: Policy, number: int, host: Host, table: FullTable, stamps: Stamps
 ) -> Iterator[Item]:
     if stamps:
-        yield _counter(f"requests so far, {policy.name}", stamps[0], requests=0)
+        yield counter(f"requests so far, {policy.name}", stamps[0], requests=0)
     for count, request in enumerate(replay(trace, policy, host), start=1):
         at = stamps[request.event]
         yield {
@@ -55,12 +56,13 @@ def _of_policy(
                 "frames": request.frames,
             },
         }
-        yield _counter(f"requests so far, {policy.name}", at, requests=count)
+        yield counter(f"requests so far, {policy.name}", at, requests=count)
         # Without a memory map nothing is known to be mapped.
         if table.leaves:
-            left = table.left(request, policy.walk)
-            yield _counter(f"leaves left by the zap (at most), {policy.name}", at, leaves=left)
+            left = table.left(request.ranges, policy.walk)
+            yield counter(f"leaves left by the zap (at most), {policy.name}", at, leaves=left)
 
 
-def _counter(name: str, at: float, **values: int) -> Item:
-    return {"name": name, "ph": "C", "pid": PROCESS, "tid": 0, "ts": at, "args": values}
+def counter(name: str, at: float, process: int = PROCESS, **values: int) -> Item:
+    """Return one value of a counter."""
+    return {"name": name, "ph": "C", "pid": process, "tid": 0, "ts": at, "args": values}

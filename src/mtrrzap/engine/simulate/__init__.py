@@ -2,7 +2,7 @@
 
 from mtrrzap.engine.simulate.costs import Costs
 from mtrrzap.engine.simulate.phases import Phase, Stage, phases
-from mtrrzap.engine.simulate.result import Expected, PhaseCost, Result, Served, Spent
+from mtrrzap.engine.simulate.result import Expected, PhaseCost, Result, Served, Spent, Stretch
 from mtrrzap.engine.simulate.simulate import Guest, expected, simulate
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Served",
     "Spent",
     "Stage",
+    "Stretch",
     "expected",
     "phases",
     "simulate",

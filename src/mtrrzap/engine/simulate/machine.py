@@ -20,7 +20,7 @@ from mtrrzap.engine.simulate.costs import Costs
 from mtrrzap.engine.simulate.footprint import Footprint, Work
 from mtrrzap.engine.simulate.mmu_lock import Walks
 from mtrrzap.engine.simulate.phases import Stage
-from mtrrzap.engine.simulate.result import Served, Spent
+from mtrrzap.engine.simulate.result import Served, Spent, Stretch
 from mtrrzap.kvm.policy import Lock, Policy, Walk
 from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Request
@@ -36,7 +36,10 @@ Turn = tuple[float, Request]
 class Actor:
     """A vCPU with requests to make in this phase."""
 
-    __slots__ = ("begin", "epoch", "since", "spent", "steps", "turns", "vcpu", "waited", "zaps")
+    __slots__ = (
+        *("begin", "epoch", "since", "spent", "steps", "stretches", "turns"),
+        *("vcpu", "waited", "walked", "zaps"),
+    )
 
     def __init__(self, vcpu: int, turns: list[Turn]) -> None:
         """Take the requests that it is to make, in order."""
@@ -48,6 +51,8 @@ class Actor:
         self.spent = Spent()
         self.waited: int | None = None
         self.zaps = 0
+        self.walked = Range(0, 0)
+        self.stretches: list[Stretch] = []
 
 
 class Machine:
@@ -142,7 +147,7 @@ class Machine:
         del self._guests[actor.vcpu]
         _, request = actor.turns[0]
         actor.begin, actor.spent = self.now, Spent()
-        actor.waited, actor.zaps = None, 0
+        actor.waited, actor.zaps, actor.stretches = None, 0, []
         self._inside += 1
         self._tell()
         actor.steps = self._protocol.call(self._vm, tuple((r.start, r.end) for r in request.ranges))
@@ -163,7 +168,7 @@ class Machine:
         self.served.append(
             Served(
                 *(request.event, request.vcpu, request.why, self._phase, actor.begin, self.now),
-                *(actor.zaps, actor.waited, spent),
+                *(actor.zaps, actor.waited, spent, tuple(actor.stretches)),
             )
         )
         self._inside -= 1
@@ -233,6 +238,7 @@ class Machine:
                 waited = self.now - actor.since
                 actor.spent = actor.spent._replace(waiting=actor.spent.waiting + waited)
                 actor.waited = by
+                actor.stretches.append(Stretch(actor.since, self.now, None, by))
                 continue
             still.append((actor, operation))
             if operation.verb == "lock":
@@ -253,7 +259,7 @@ class Machine:
         self._zaps += 1
         self._free.zap_begins(self.now, r)
         actor.zaps += 1
-        actor.since = self.now
+        actor.since, actor.walked = self.now, r
         uses = self._footprint.uses(r)
         if self._policy.walk is Walk.MARK:
             self._mark(actor, work, touched=touched)
@@ -335,6 +341,7 @@ class Machine:
         actor.spent = actor.spent.plus(spent)
 
     def _zap_done(self, actor: Actor) -> None:
+        actor.stretches.append(Stretch(actor.since, self.now, actor.walked))
         self._zaps -= 1
         if not self._zaps:
             self._free.zaps_end(self.now)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mtrrzap.engine.simulate.phases import Stage
+from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Why
 
 
@@ -31,6 +32,16 @@ class Spent(NamedTuple):
         return Spent(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+class Stretch(NamedTuple):
+    """A part of a request: a walk of its own over a range, or a wait for another vCPU."""
+
+    begin: float
+    end: float
+    range: Range | None
+    """What is walked; what contends for mmu_lock, and the flush, are in it. None for a wait."""
+    waited_for: int | None = None
+
+
 class Served(NamedTuple):
     """One request as it went. Times are cycles since the first vCPU started."""
 
@@ -45,6 +56,8 @@ class Served(NamedTuple):
     waited_for: int | None
     """A vCPU that it waited for, the last one if several."""
     spent: Spent
+    stretches: tuple[Stretch, ...] = ()
+    """Its walks and waits, in order; between them it operates."""
 
 
 class PhaseCost(NamedTuple):
@@ -90,6 +103,11 @@ class Result(NamedTuple):
         """Return the longest that one vCPU waited for others in one request."""
         return max((s.spent.waiting + s.spent.yielding for s in self.served), default=0.0)
 
+    @property
+    def zaps(self) -> int:
+        """Return the walks of all vCPUs."""
+        return sum(s.zaps for s in self.served)
+
     def by_vcpu(self) -> dict[int, Spent]:
         """Return what each vCPU spent."""
         found: dict[int, Spent] = {}
@@ -104,6 +122,8 @@ class Expected(NamedTuple):
     cycles: float
     longest: float
     later: float
+    zaps: float
+    """Walks of all vCPUs."""
 
 
 def total(parts: Iterable[Spent]) -> Spent:

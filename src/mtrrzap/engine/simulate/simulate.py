@@ -33,11 +33,8 @@ def expected(guest: Guest, policy: Policy, requests: Iterable[Request]) -> Expec
     """Return what a policy's requests cost in the mean, whatever the pattern of arrivals."""
     requests = list(requests)
     found = [simulate(guest, policy, requests, pattern) for pattern in range(PATTERNS)]
-    return Expected(
-        sum(each.cycles for each in found) / PATTERNS,
-        sum(each.longest for each in found) / PATTERNS,
-        sum(each.later for each in found) / PATTERNS,
-    )
+    sums = zip(*((r.cycles, r.longest, r.later, r.zaps) for r in found), strict=True)
+    return Expected(*(sum(column) / PATTERNS for column in sums))
 
 
 def simulate(guest: Guest, policy: Policy, requests: Iterable[Request], pattern: int = 0) -> Result:

@@ -6,8 +6,9 @@ Nothing holds more of a capture than one block, and nothing looks at a line that
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-SIZE = 1 << 20
-"""Bytes gathered before a block is cut; also the longest run without a line end that is kept."""
+SIZE = 1 << 19
+"""Bytes gathered before a block is cut; also the longest run without a line end that is kept. Two
+of them fit the cache of one core."""
 LOOKBACK = 1 << 16
 """Bytes of the block before that stay in reach: what led to an event is near it."""
 MAX_LINE = 1 << 10

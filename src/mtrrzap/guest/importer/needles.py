@@ -70,10 +70,11 @@ class Word:
 class Registers:
     """Accesses to an MSR 2xx or to CR0, by the ``=`` between a register and its value."""
 
-    def __init__(self, style: Style) -> None:
-        """``style`` tells what is in front of the event in blocks in which ``=`` is not rare."""
-        # A literal in front lets the expression skip through a block as fast as bytes.find does.
-        self._slow = re.compile((rb"kvm:" if style.perf else rb": ") + _REGISTER)
+    # The literal in front, kvm_, lets the expression skip through a block as bytes.find does.
+    _SLOW = re.compile(_REGISTER)
+
+    def __init__(self) -> None:
+        """Try the byte first."""
         self._wait = 0
 
     def positions(self, block: Block) -> Iterator[int]:
@@ -95,7 +96,7 @@ class Registers:
                     found.append(position)
                 position += 1
             self._wait = _PATIENCE
-        for match in self._slow.finditer(data, block.start, end):
+        for match in self._SLOW.finditer(data, block.start, end):
             yield match.start()
 
 
@@ -104,7 +105,7 @@ class Needles:
 
     def __init__(self, style: Style) -> None:
         """Losses are printed as ``[LOST 7 EVENTS]``, ``[7 EVENTS DROPPED]``, ``RECORD_LOST``."""
-        self._searches: list[Registers | Word] = [Registers(style)]
+        self._searches: list[Registers | Word] = [Registers()]
         if style.perf:
             self._searches.append(Word(b"RECORD_LOST", b"L"))
         else:

@@ -117,6 +117,8 @@ class Scanner:
 
     def _head(self, data: bytes) -> None:
         self.seen.reader = "trace-cmd report" if b"\ncpus=" in b"\n" + data else "ftrace"
+        if b"entries-written" not in data:
+            return
         for left, written in (map(int, found.groups()) for found in _WRITTEN.finditer(data)):
             if left < written:
                 self.seen.start_lost = True

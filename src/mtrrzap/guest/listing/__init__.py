@@ -3,10 +3,11 @@
 Nothing here opens a file, and nothing judges: the values come out as they were listed.
 """
 
-from mtrrzap.guest.listing import json_dump, linux, msr_dump
+from mtrrzap.guest.listing import json_dump, linux, linux_map, msr_dump
+from mtrrzap.guest.listing.linux_map import KernelMap
 from mtrrzap.guest.listing.registers import Listing, Registers
 
-__all__ = ["Listing", "Registers", "read"]
+__all__ = ["KernelMap", "Listing", "Registers", "read"]
 
 
 def read(text: str, name: str, maxphyaddr: int | None = None) -> Listing:
@@ -23,6 +24,8 @@ def read(text: str, name: str, maxphyaddr: int | None = None) -> Listing:
         return linux.read_proc(lines, name, maxphyaddr)
     if linux.CLEANUP.search(text):
         return linux.read_cleanup(lines, name, maxphyaddr)
+    if linux_map.HEADER.search(text):
+        return linux.read_map(lines, name)
     if text.lstrip()[:1] in ("{", "["):
         return json_dump.read(text, name)
     return msr_dump.read(lines, name)

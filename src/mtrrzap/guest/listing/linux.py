@@ -2,24 +2,19 @@
 
 The log's lines are those of ``print_mtrr_state`` in arch/x86/kernel/cpu/mtrr/generic.c (up to v6.4
 at debug level, later only with ``mtrr=debug``), and of ``print_out_mtrr_range_state`` in cleanup.c,
-which tells the variable ranges alone: the older form.
+which tells the variable ranges alone: the older form. The map that v6.5 and newer print besides is
+in ``linux_map``.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 
+from mtrrzap.guest.listing import linux_map
+from mtrrzap.guest.listing.linux_map import TYPES
 from mtrrzap.guest.listing.registers import Collector, Listing
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.memtype import MemType
 
-TYPES = {
-    "uncachable": MemType.UC,
-    "write-combining": MemType.WC,
-    "write-through": MemType.WT,
-    "write-protect": MemType.WP,
-    "write-back": MemType.WB,
-}
-"""``mtrr_attrib_to_str``."""
 _SHORT = {"UC": MemType.UC, "WC": MemType.WC, "WT": MemType.WT, "WP": MemType.WP, "WB": MemType.WB}
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _TYPE = "(?P<type>" + "|".join(TYPES) + ")"
@@ -121,7 +116,7 @@ class _Log:
         self._section = ""
         self._bytes = bytearray(b"\0" * 0x100000)
         self._def_type = int(default)
-        self._line = line
+        self.first_line = line
         self._digits = 0
         self._fixed_line = 0
 
@@ -159,18 +154,30 @@ class _Log:
         for fixed in m.FIXED if self._fixed_line else ():
             types = bytes(self._bytes[fixed.start + i * fixed.step] for i in range(8))
             self.kept.put(0, fixed.msr, int.from_bytes(types, "little"), self._fixed_line)
-        self.kept.put(0, m.DEF_TYPE, self._def_type, self._line)
+        self.kept.put(0, m.DEF_TYPE, self._def_type, self.first_line)
         listing = self.kept.listing("boot log")
         width = listing.maxphyaddr or 0
-        if self._digits and width < 4 * self._digits - 3:
+        digits = self._digits
+        if 4 * digits - 15 <= width <= 4 * digits - 12:
+            # v6.5 and newer count bytes as pages there, which makes three digits too many.
+            digits -= 3
+        if digits and width < 4 * digits - 3:
             # The kernel prints masks with as many digits as physical addresses need.
-            width = min(52, max(32, 4 * self._digits))
+            width = min(52, max(32, 4 * digits))
         return listing._replace(maxphyaddr=width or None)
 
 
-def read_log(lines: Iterable[str], name: str) -> Listing:
+def read_log(lines: Sequence[str], name: str) -> Listing:
     """Read a boot log with ``MTRR default type``; the last such block counts."""
     log = _Log(name)
     for number, text in enumerate(lines, start=1):
         log.line(number, text)
-    return log.listing()
+    return log.listing()._replace(kernel_map=linux_map.read(lines[log.first_line - 1 :], name))
+
+
+def read_map(lines: Iterable[str], name: str) -> Listing:
+    """Read a boot log that has a map of v6.5 or newer, and no register."""
+    found = linux_map.read(lines, name)
+    assert found is not None, "the caller saw its first line"
+    notes = linux_map.alone(found, name)
+    return Listing("the boot log's MTRR map", (), None, notes, found)

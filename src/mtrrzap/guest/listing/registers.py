@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
+from mtrrzap.guest.listing.linux_map import KernelMap
 from mtrrzap.x86 import msr as m
 
 MAX_CPUS = 4096
@@ -32,6 +33,8 @@ class Listing(NamedTuple):
     """As far as the listing tells it, in bits."""
     notes: tuple[str, ...] = ()
     """What had to be assumed."""
+    kernel_map: KernelMap | None = None
+    """What Linux made of the registers, where it says so; ``cpus`` may then be empty."""
 
 
 def msr_number(word: str) -> int | None:

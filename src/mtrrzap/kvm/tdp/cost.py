@@ -47,16 +47,16 @@ class FullTable:
         """How many leaves there are."""
         return self._table.leaf_count()
 
-    def left(self, request: Request, walk: Walk) -> int:
-        """Return the leaves that are still there right after all walks of one request.
+    def left(self, ranges: tuple[Range, ...], walk: Walk) -> int:
+        """Return the leaves that are still there right after walks over these ranges.
 
-        The table is full before the request, not before each of its walks: no fault comes in
-        between. A real table was at most as full, so this is an upper bound.
+        The table is full before the first walk, not before each: no fault comes in between. A real
+        table was at most as full, so this is an upper bound.
         """
-        key = (request.ranges, walk)
+        key = (ranges, walk)
         if key not in self._left:
             table = self._full()
-            for r in request.ranges:
+            for r in ranges:
                 table.zap(r, walk)
             self._left[key] = table.leaf_count()
         return self._left[key]

@@ -2,7 +2,7 @@
 
 from mtrrzap.report.page import svg
 from mtrrzap.report.page.markup import Markup, el
-from mtrrzap.report.page.timeline import LOOKS, WINDOWS, Basis, Timeline
+from mtrrzap.report.page.timeline import LOOKS, SPANS, Basis, Timeline
 
 TICKS = 8
 """At most so many numbers along an axis."""
@@ -20,14 +20,14 @@ def figure(timeline: Timeline, key: str, says: str) -> Markup:
         for look, count in timeline.looks().items()
     ]
     keys += [
-        el("li", el("i", class_=f"window {look}"), f"{WINDOWS[look]} ", el("b", f"{count:,}"))
-        for look, count in timeline.windows().items()
+        el("li", el("i", class_=f"window {look}"), f"{SPANS[look]} ", el("b", f"{count:,}"))
+        for look, count in timeline.kinds().items()
     ]
     labels = [el("li", track) for track in timeline.tracks]
     inner = el(
         "div",
         svg.lanes(timeline),
-        el("div", *_ticks(timeline.length), class_="axis"),
+        el("div", *_ticks(timeline), el("em", timeline.axis), class_="axis"),
         class_="inner",
     )
     return el(
@@ -47,14 +47,15 @@ def figure(timeline: Timeline, key: str, says: str) -> Markup:
     )
 
 
-def _ticks(length: int) -> list[Markup]:
+def _ticks(timeline: Timeline) -> list[Markup]:
     """Return round numbers along the axis, some half a dozen."""
-    steps = (digit * 10**power for power in range(20) for digit in (1, 2, 5))
-    step = next(step for step in steps if length <= TICKS * step)
-    return [
-        el("span", f"{at:,}", style=f"left:{100 * at / max(1, length):.3f}%")
-        for at in range(0, max(1, length), step)
-    ]
+    top = max(1, timeline.length) * timeline.unit
+    steps = (digit * 10.0**power for power in range(-6, 20) for digit in (1, 2, 5))
+    step = next(step for step in steps if top <= TICKS * step)
+    if timeline.unit == 1:
+        step = max(1.0, step)
+    marks = [n * step for n in range(TICKS + 1) if n * step < top]
+    return [el("span", f"{at:,.10g}", style=f"left:{100 * at / top:.3f}%") for at in marks]
 
 
 def _toolbar(*, timed: bool) -> Markup:

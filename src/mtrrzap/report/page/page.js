@@ -27,6 +27,7 @@
     const lanes = [...svg.querySelectorAll(".lane")].map((lane) => [...lane.children]);
     const spans = [...svg.querySelectorAll(".span")].map((span) =>
       [span, span.getAttribute("x"), span.getAttribute("width")]);
+    const byIndex = new Map(lanes.flat().map((mark) => [mark.dataset.i, mark]));
     const ticks = [...figure.querySelectorAll(".axis span")].map((tick) =>
       [tick, tick.textContent, parseFloat(tick.style.left) / 100]);
     const length = Math.max(1, found.length);
@@ -53,7 +54,9 @@
       const box = svg.getBoundingClientRect();
       const lane = Math.floor(((event.clientY - box.top) / box.height) * lanes.length);
       const where = ((event.clientX - box.left) / box.width) * length;
-      const [mark, distance] = nearest(lane, where);
+      // A span that belongs to a mark speaks for it, wherever it is pointed at.
+      const span = event.target.closest(".span[data-line]");
+      const [mark, distance] = span ? [byIndex.get(span.dataset.line), 0] : nearest(lane, where);
       if (mark && (distance / length) * box.width <= 12) {
         show(figure, mark, line(mark), event.clientX, event.clientY);
       } else {

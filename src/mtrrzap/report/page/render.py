@@ -4,7 +4,7 @@ from statistics import median
 
 from mtrrzap.report import compare
 from mtrrzap.report.memtype import Row
-from mtrrzap.report.page import svg
+from mtrrzap.report.page import render_modelled, svg
 from mtrrzap.report.page.figure import badge, figure
 from mtrrzap.report.page.maps import Change, Map
 from mtrrzap.report.page.markup import Markup, el, join
@@ -16,9 +16,11 @@ from mtrrzap.x86 import msr as m
 PARTS = {
     "lanes": "What the guest did",
     "requests": "Who asked for a zap",
+    "served": "Who zapped, who waited",
     "costs": "What MTRR writes took",
     "maps": "Memory maps",
     "policies": "Policies",
+    "modelled": "Modelled cost",
     "stale": "Stale types",
 }
 """The parts of a section: the end of each one's id, and its heading."""
@@ -31,7 +33,8 @@ def parts(section: Section) -> dict[str, str]:
 
 def timelines(section: Section, index: int) -> dict[str, Timeline]:
     """Return what the script must know of a section's figures, by their keys."""
-    return {f"t{index}-lanes": section.events, f"t{index}-requests": section.requests}
+    every = {"lanes": section.events, "requests": section.requests, "served": section.served}
+    return {f"t{index}-{key}": found for key, found in every.items()}
 
 
 def rendered(section: Section, index: int) -> Markup:
@@ -39,12 +42,15 @@ def rendered(section: Section, index: int) -> Markup:
     bodies = {
         "lanes": _lanes,
         "requests": _requests,
+        "served": render_modelled.served,
         "costs": _costs,
         "maps": _maps,
         "policies": _policies,
+        "modelled": render_modelled.costs,
         "stale": _stale,
     }
-    said = parts(section) | {"requests": f"{PARTS['requests']}: {section.policy.name}"}
+    said = parts(section)
+    said |= {key: f"{PARTS[key]}: {section.policy.name}" for key in ("requests", "served")}
     made = [
         el("section", el("h3", heading), bodies[key](section, index), id=f"t{index}-{key}")
         for key, heading in said.items()
@@ -121,7 +127,7 @@ def _requests(section: Section, index: int) -> Markup:
     found = section.requests
     says = (
         f"One mark a request of {section.policy.name} ({section.policy.says}), at the event that "
-        "asks. Who zaps and who waits takes a clock to tell; no zap is timed or modelled here."
+        "asks. An event has an order and no duration: who zaps and who waits is modelled below."
     )
     if not found.marks:
         return el("p", badge(found.basis), f" {section.policy.name} asks for nothing here.")
@@ -171,7 +177,7 @@ def _maps(section: Section, index: int) -> Markup:
     rows = [_change(n, change, index) for n, change in enumerate(found.changes, start=1)]
     caption = join(
         badge(Basis.COUNTED),
-        f" {len(rows)} update windows, {len(found.maps)} different maps. A window "
+        f" Update windows: {len(rows)}; different maps: {len(found.maps)}. A window "
         "goes from the event that sets CD or disables the MTRRs to the one after which neither "
         "holds; maps are of its vCPU, by KVM's reading, CD not looked at.",
     )

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mtrrzap.engine.simulate import Guest, simulate
 from mtrrzap.errors import UserError
 from mtrrzap.guest.importer import Cost
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.audit import Audit, audit
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.replay import Host
+from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.windows import windows
 from mtrrzap.report import audit as audits
-from mtrrzap.report import compare
+from mtrrzap.report import compare, cost_model
+from mtrrzap.report.page import modelled
 from mtrrzap.report.page.maps import Maps, maps
+from mtrrzap.report.page.modelled import Share
 from mtrrzap.report.page.timeline import Timeline, events, requests
 
 MAX_EVENTS = 50_000
@@ -35,6 +38,10 @@ class Section(NamedTuple):
     """Whose requests are shown one by one."""
     events: Timeline
     requests: Timeline
+    served: Timeline
+    """Modelled: who zaps, who waits."""
+    shares: tuple[Share, ...]
+    """Modelled, too: what each vCPU's requests come to."""
     maps: Maps
     policies: tuple[compare.Row, ...]
     verdicts: tuple[audits.Summary, ...]
@@ -64,6 +71,8 @@ def section(
             mend=f"a page takes {MAX_EVENTS:,}; 'compare' and 'audit' take any number",
         )
     found = windows(trace)
+    guest = Guest.of(trace, host, page_level, cost_model.costs())
+    result = simulate(guest, shown, replay(trace, shown, host))
     audited = [(each, audit(trace, each, host)) for each in policies]
     return Section(
         name=name,
@@ -71,6 +80,8 @@ def section(
         policy=shown,
         events=events(trace, found, costs),
         requests=requests(trace, found, shown, host),
+        served=modelled.timeline(trace, shown, result),
+        shares=tuple(modelled.shares(trace, result)),
         maps=maps(trace, found),
         policies=tuple(compare.rows([(name, trace)], policies, host, page_level)),
         verdicts=tuple(audits.summary(*pair) for pair in audited),

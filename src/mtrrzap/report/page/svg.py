@@ -25,12 +25,15 @@ _EXTENT = {
     "held": _LOW,
 }
 """Where a mark stands in its lane, (top, height): what it is shows without colour, too."""
+_SPAN_EXTENT = {"zap": (3, 18), "wait": (9, 6)}
+"""The same of spans; a window fills the lane."""
 
+_WINDOW = (1, LANE - 2)
 _WIDTH = 1000
 
 
 def lanes(timeline: Timeline) -> Markup:
-    """Return a timeline as one SVG: an event is one unit wide, a track ``LANE`` high."""
+    """Return a timeline as one SVG: a place is one unit wide, a track ``LANE`` high."""
     per_track: list[list[tuple[int, Mark]]] = [[] for _ in timeline.tracks]
     for index, mark in enumerate(timeline.marks):
         per_track[mark.track].append((index, mark))
@@ -44,11 +47,12 @@ def lanes(timeline: Timeline) -> Markup:
             "rect",
             class_=f"span {span.look}",
             x=span.first,
-            y=span.track * LANE + 1,
+            y=span.track * LANE + _SPAN_EXTENT.get(span.look, _WINDOW)[0],
             width=span.last - span.first + 1,
-            height=LANE - 2,
+            height=_SPAN_EXTENT.get(span.look, _WINDOW)[1],
             data_from=None if span.times is None else span.times[0],
             data_to=None if span.times is None else span.times[1],
+            data_line=span.line,
         )
         for span in timeline.spans
     ]

@@ -1,7 +1,7 @@
 """What happened when, as marks and spans on tracks: the events, and one policy's requests.
 
 A ``Timeline`` says on what its figures rest. Both made here are *counted*: their order is that of
-the trace. A modelled timeline (cycles, who waited for whom) is another value of the same type.
+the trace. The *modelled* one (cycles, who waited for whom) is of the same type (``modelled``).
 """
 
 from collections import Counter
@@ -45,15 +45,17 @@ class Mark(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A stretch of a track, the events ``first`` to ``last`` included."""
+    """A stretch of a track, the places ``first`` to ``last`` included."""
 
     track: int
     first: int
     last: int
     look: str
-    """``cd``: an update window with CD = 1; ``off``: one with the MTRRs disabled."""
+    """A key of ``SPANS``."""
     times: tuple[int, int] | None = None
     """Nanoseconds of both ends, where all events have them."""
+    line: int | None = None
+    """The mark that it belongs to: pointing at it shows that one's line."""
 
 
 class Timeline(NamedTuple):
@@ -63,7 +65,7 @@ class Timeline(NamedTuple):
     basis: Basis
     tracks: tuple[str, ...]
     length: int
-    """Events on the axis."""
+    """Places on the axis: events, if there is no ``unit``."""
     marks: tuple[Mark, ...]
     lines: tuple[str, ...]
     spans: tuple[Span, ...] = ()
@@ -71,13 +73,17 @@ class Timeline(NamedTuple):
     """Nanoseconds of every mark, where all events have them."""
     end: int = 0
     """The last event's time."""
+    unit: float = 1.0
+    """What a place is on the axis, ..."""
+    axis: str = "events"
+    """... and of what."""
 
     def looks(self) -> dict[str, int]:
         """Return how many marks have each look, in the order of ``LOOKS``."""
         found = Counter(mark.look for mark in self.marks)
         return {look: found[look] for look in LOOKS if found[look]}
 
-    def windows(self) -> dict[str, int]:
+    def kinds(self) -> dict[str, int]:
         """Return how many spans have each look."""
         return dict(sorted(Counter(span.look for span in self.spans).items()))
 
@@ -96,10 +102,15 @@ LOOKS = {
 }
 """Every kind of mark, in words; a request for an MTRR write looks as the write does."""
 
-WINDOWS = {"cd": "update window, CD = 1", "off": "update window, MTRRs disabled"}
+SPANS = {
+    "cd": "update window, CD = 1",
+    "off": "update window, MTRRs disabled",
+    "zap": "zaps",
+    "wait": "waits for another vCPU",
+}
 """Every kind of span, in words."""
 
-_OF_REQUEST = {
+LOOK_OF_REQUEST = {
     Why.DEF_TYPE: "def",
     Why.FIXED: "fix",
     Why.VARIABLE: "var",
@@ -135,7 +146,7 @@ def events(trace: Trace, found: list[Window], costs: Iterable[Cost] = ()) -> Tim
     return Timeline(
         name="events",
         basis=Basis.COUNTED,
-        tracks=_vcpus(trace),
+        tracks=vcpus(trace),
         length=count,
         marks=tuple(
             Mark(event.vcpu, position, look(event), event.kind is Kind.HOST_WRMSR)
@@ -154,9 +165,9 @@ def requests(trace: Trace, windows: list[Window], policy: Policy, host: Host) ->
     return Timeline(
         name=f"requests of {policy.name}",
         basis=Basis.COUNTED,
-        tracks=_vcpus(trace),
+        tracks=vcpus(trace),
         length=len(trace.events),
-        marks=tuple(Mark(r.vcpu, r.event, _OF_REQUEST[r.why], host=False) for r in found),
+        marks=tuple(Mark(r.vcpu, r.event, LOOK_OF_REQUEST[r.why], host=False) for r in found),
         lines=tuple(_request_line(request, trace) for request in found),
         spans=_spans(trace, windows),
         times=_times(trace, [request.event for request in found]),
@@ -164,7 +175,8 @@ def requests(trace: Trace, windows: list[Window], policy: Policy, host: Host) ->
     )
 
 
-def _vcpus(trace: Trace) -> tuple[str, ...]:
+def vcpus(trace: Trace) -> tuple[str, ...]:
+    """Return the names of the vCPUs' tracks."""
     return tuple(f"vCPU {number}" for number in range(trace.header.vcpus))
 
 
@@ -191,12 +203,12 @@ def _spans(trace: Trace, found: list[Window]) -> tuple[Span, ...]:
 
 def _lines(trace: Trace) -> list[str]:
     """Say every event as the trace has it, by its register's name, and what it did to CD."""
-    vcpus = [power_on(trace.header.maxphyaddr)] * trace.header.vcpus
+    states = [power_on(trace.header.maxphyaddr)] * trace.header.vcpus
     found = []
     for position, event in enumerate(trace.events):
-        before = vcpus[event.vcpu]
+        before = states[event.vcpu]
         after, refused = step(before, event)
-        vcpus[event.vcpu] = after
+        states[event.vcpu] = after
         words = [f"{position}: {format_event(event)}", title(event)]
         found.append(" · ".join(words + _effects(event, before, after, refused)))
     return found

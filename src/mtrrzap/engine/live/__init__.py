@@ -1,0 +1,1 @@
+"""``live``: a small virtual machine monitor whose vCPUs replay a trace (docs/live.md)."""

@@ -1,0 +1,43 @@
+"""What callers are told: their frames were not zapped, or nobody zaps here any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from mtrrzap.protocol import Range
+from mtrrzap.protocol.shared import show_range
+
+
+class ClosedError(Exception):
+    """It was closed, or ended by an error (its cause), before the call was done."""
+
+
+class ZapInterruptedError(Exception):
+    """A zap was ended by what is no ``Exception``, as Ctrl-C is; the cause says by what.
+
+    The thread in which it happened gets the cause itself; others, whose frames it covered, get
+    this.
+    """
+
+
+class ZapError(ExceptionGroup[Exception]):
+    """Not all frames of a call were zapped, because zaps raised: these are their exceptions.
+
+    It is always a group, however many there are, because how many share a zap depends on timing.
+    """
+
+    ranges: tuple[Range, ...]
+    """The frames of the call that no successful zap covered."""
+
+    def __new__(cls, ranges: tuple[Range, ...], errors: Sequence[Exception]) -> Self:
+        """Make one for the frames that were not zapped."""
+        frames = ", ".join(show_range(*each) for each in ranges[:3])
+        more = f" and {len(ranges) - 3} more" if len(ranges) > 3 else ""
+        self = super().__new__(cls, f"not zapped: {frames}{more}", errors)
+        self.ranges = ranges
+        return self
+
+    def derive(self, errors: Sequence[Exception]) -> ZapError:  # type: ignore[override]
+        """Return a part of the group, as ``except*`` does."""
+        return ZapError(self.ranges, errors)

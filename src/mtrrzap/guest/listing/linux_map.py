@@ -1,0 +1,95 @@
+"""The map of memory types that Linux makes from its MTRRs and prints at boot, since v6.5.
+
+Its first line is always there, ``MTRR map: 5 entries (3 fixed + 2 variable; max 23), built from 10
+variable MTRRs``; the entries follow with ``mtrr=debug`` only. Commits "x86/mtrr: Construct a memory
+map with cache modes" and "x86/mtrr: Add mtrr=debug command line option" (both in v6.5).
+"""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mtrrzap.errors import UserError
+from mtrrzap.x86.memtype import MemType
+
+TYPES = {
+    "uncachable": MemType.UC,
+    "write-combining": MemType.WC,
+    "write-through": MemType.WT,
+    "write-protect": MemType.WP,
+    "write-back": MemType.WB,
+}
+"""``mtrr_attrib_to_str``."""
+
+HEADER = re.compile(r"MTRR map: (?P<entries>\d{1,5}) entries \((?P<fixed>\d{1,5}) fixed \+ ")
+_TOM2 = re.compile(r"TOM2: (?P<tom2>[0-9a-f]{16}) aka ")
+_ENTRY = re.compile(
+    r"(?:^|\s)(?P<number>\d{1,3}): (?P<first>[0-9a-f]{16})-(?P<last>[0-9a-f]{16}) (?P<type>"
+    + "|".join(TYPES)
+    + r")\s*$"
+)
+
+
+class Entry(NamedTuple):
+    """A stretch ``[start, end)`` in bytes with one type."""
+
+    start: int
+    end: int
+    type: MemType
+
+
+class KernelMap(NamedTuple):
+    """The map. What lies in no entry has the default type, which the map does not tell."""
+
+    fixed: int
+    """Entries, the first ones, that the fixed MTRRs made."""
+    announced: int
+    """Entries by the first line; there may be fewer here, if the log was cut."""
+    entries: tuple[Entry, ...]
+    tom2: int = 0
+    """AMD's TOM2, if the log has it: from 4 GiB up to it memory is WB without any MTRR."""
+
+
+def read(lines: Iterable[str], name: str) -> KernelMap | None:
+    """Return the last map of a log, None if it has none.
+
+    Raises ``UserError`` for an entry that is no range, or that overlaps the one before it.
+    """
+    found: KernelMap | None = None
+    tom2 = 0
+    for number, text in enumerate(lines, start=1):
+        if (head := HEADER.search(text)) is not None:
+            found = KernelMap(int(head["fixed"]), int(head["entries"]), (), tom2)
+        elif (line := _TOM2.search(text)) is not None:
+            tom2 = int(line["tom2"], 16)
+        elif found is not None and (line := _ENTRY.search(text)) is not None:
+            if int(line["number"]) != len(found.entries):
+                continue
+            entry = Entry(int(line["first"], 16), int(line["last"], 16) + 1, TYPES[line["type"]])
+            if not (found.entries[-1].end if found.entries else 0) <= entry.start < entry.end:
+                raise UserError(
+                    f"not above the entry before it: {text.strip()[-60:]!r}",
+                    place=f"{name}:{number}",
+                    mend="take the lines as the kernel printed them",
+                )
+            found = found._replace(entries=(*found.entries, entry))
+    return found
+
+
+def alone(found: KernelMap, name: str) -> tuple[str, ...]:
+    """Return what is to be said of a map without registers. Raises ``UserError`` if it is empty."""
+    if not found.entries:
+        if found.announced:
+            problem = f"only the number of entries is in it ({found.announced})"
+            mend = "boot with mtrr=debug, which makes Linux v6.5 and newer print them"
+        else:
+            problem = "the kernel's MTRR map has no entries: the MTRRs are off, or hold nothing"
+            mend = "give an MSR dump, which has the default type"
+        raise UserError(problem, place=f"{name}:1", mend=mend)
+    missing = found.announced - len(found.entries)
+    return (
+        "a map tells types, no registers: which of them decided, what overlaps and which rules are "
+        "broken is not known",
+        "what lies in no entry has the default type, which the map does not tell",
+        *([f"the log has been cut: {missing} entries are missing"] if missing > 0 else []),
+    )

@@ -1,0 +1,133 @@
+"""The modelled parts of a trace's section; each says so, and by what factor it is wrong."""
+
+from mtrrzap.engine.simulate.arrivals import PATTERNS
+from mtrrzap.report import compare, cost_model, published
+from mtrrzap.report.page.figure import badge, figure
+from mtrrzap.report.page.markup import Markup, el, join
+from mtrrzap.report.page.modelled import Share
+from mtrrzap.report.page.section import Section
+from mtrrzap.report.page.tables import Cell, number, table
+from mtrrzap.report.page.timeline import Basis
+
+PUBLISHED_VCPUS = 16
+"""The largest guest that figures are published of."""
+
+
+def error() -> str:
+    """Say how far off a modelled figure is."""
+    return (
+        f"Modelled cycles are wrong by a factor of {cost_model.error_factor():.2f}: the geometric "
+        "error on published figures that no fit has seen."
+    )
+
+
+def served(section: Section, index: int) -> Markup:
+    """Render one policy's zaps and waits on the model's clock, and what they come to by vCPU."""
+    name = section.policy.name
+    if not section.served.marks:
+        return el("p", badge(Basis.MODELLED), f" {name} asks for nothing: nobody zaps or waits.")
+    says = (
+        f"One mark a request of {name} where it begins, a bar for each zap (what contention for "
+        "mmu_lock and the TLB flush add is in it) and each wait. The clock is the model's: it "
+        "begins with the first request and leaves out the time between phases; it is not that of "
+        f"the lanes above. vCPUs arrive in one of {PATTERNS} patterns, over which the costs of all "
+        f"policies are averaged. {error()} {_beyond(section)}"
+    )
+    return join(figure(section.served, f"t{index}-served", says), _shares(section))
+
+
+def _beyond(section: Section) -> str:
+    """Say what makes the model's figures of this trace worse than that."""
+    header = section.trace.header
+    said = []
+    if header.vcpus > PUBLISHED_VCPUS:
+        said.append(
+            f"Nothing is published of {header.vcpus} vCPUs: nothing vouches for that factor here."
+        )
+    if not header.memory and not header.memslots:
+        said.append(
+            "The trace does not tell how much memory the guest has: with next to nothing to walk, "
+            "zaps come out far too cheap (import --memory)."
+        )
+    return " ".join(said)
+
+
+def _shares(section: Section) -> Markup:
+    columns = ["vCPU", "requests", "zaps", "waiting", "walking", "yielding", "flushing"]
+    columns += ["operating", "all", "longest request"]
+    largest = max((share.spent.total for share in section.shares), default=0.0)
+    caption = join(
+        badge(Basis.MODELLED),
+        " What the requests of each vCPU take, in Mcycles: waiting for another vCPU, walking at "
+        "entries, yielding mmu_lock, flushing TLBs, and the operations of the protocol.",
+    )
+    rows = [_share(share, largest) for share in section.shares]
+    return table(caption, columns, rows, numbers=frozenset(columns))
+
+
+def _share(share: Share, largest: float) -> list[object]:
+    return [
+        number(share.vcpu),
+        number(share.requests),
+        number(share.walks),
+        *(_mcycles(part) for part in share.spent),
+        _mcycles(share.spent.total, largest),
+        _mcycles(share.longest),
+    ]
+
+
+def _mcycles(cycles: float, largest: float = 0.0) -> Cell:
+    """Return millions of cycles, with a bar if a largest value is given."""
+    shown = f"{compare.millions(cycles):,.10g}" if cycles >= 1 else "0"
+    return Cell(shown, round(cycles), cycles / largest if largest else None)
+
+
+def costs(section: Section, _: int) -> Markup:
+    """Render what every policy costs by the model, beside what was published."""
+    known = _published(section)
+    columns = ["policy", "modelled Mcycles", *(["published Mcycles"] if known else [])]
+    columns += ["modelled longest wait", "modelled later"]
+    rows = section.policies
+    largest = max((row.modelled_mcycles or 0.0 for row in rows), default=0.0)
+    measured = (
+        join(
+            " ",
+            badge(Basis.MEASURED),
+            " Published: by the author of the series, on his host; by the cover letter of v4.",
+        )
+        if known
+        else None
+    )
+    caption = join(
+        badge(Basis.MODELLED),
+        " Mcycles: what all vCPUs together spend in requests. Longest wait: of one request, for "
+        "other vCPUs. Later: what the zaps cost outside of requests, by faults and retries. "
+        f"{error()} {_beyond(section)}",
+        measured,
+    )
+    cells = [
+        [
+            Cell(el("strong", row.policy), row.policy)
+            if row.policy == section.policy.name
+            else row.policy,
+            _mcycles((row.modelled_mcycles or 0.0) * 1e6, largest * 1e6),
+            *([_known(known.get(row.policy))] if known else []),
+            _mcycles((row.modelled_longest_mcycles or 0.0) * 1e6),
+            _mcycles((row.modelled_later_mcycles or 0.0) * 1e6),
+        ]
+        for row in rows
+    ]
+    return table(caption, columns, cells, numbers=frozenset(columns[1:]))
+
+
+def _published(section: Section) -> dict[str, float]:
+    """Return published Mcycles by policy, if this trace is of a guest that was measured."""
+    header = section.trace.header
+    if not any(row.published is not None for row in section.policies):
+        return {}
+    cells = published.mcycles(header.vcpus)
+    return {row: value for (guest, _, row), value in cells.items() if guest == header.family}
+
+
+def _known(value: float | None) -> Cell:
+    return Cell("-", -1) if value is None else Cell(f"{value:,.10g}", round(value * 1e6))

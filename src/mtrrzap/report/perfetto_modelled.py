@@ -1,0 +1,147 @@
+"""Who zaps and who waits, modelled, as tracks in the JSON trace-event format.
+
+Each policy is a process of its own, with a track for every vCPU and its own clock: modelled cycles
+since the first request, of which one is shown as one nanosecond. Nothing here is counted, and the
+clock has nothing to do with that of the trace's events.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mtrrzap.engine.simulate import Costs, Guest, Result, Served, simulate
+from mtrrzap.guest.trace import Trace, format_event
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.kvm.ranges import Range
+from mtrrzap.kvm.replay import Host, replay
+from mtrrzap.kvm.tdp import FullTable
+from mtrrzap.report import cost_model
+from mtrrzap.report.compare import millions
+from mtrrzap.report.perfetto import Item, meta
+from mtrrzap.report.perfetto_requests import counter
+
+PROCESS = 3
+"""The id under which the first policy appears; the next ones count up."""
+CYCLES = 1000
+"""Cycles in a microsecond, the format's unit: one nanosecond a cycle."""
+
+
+def modelled_events(
+    trace: Trace, policies: Sequence[Policy], host: Host, page_level: int
+) -> Iterator[Item]:
+    """Yield for every policy that asks for anything: requests, in them zaps and waits, a counter.
+
+    ``page_level`` is that of the host's pages (``kvm.tdp.cost``).
+    """
+    costs = cost_model.costs()
+    guest = Guest.of(trace, host, page_level, costs)
+    table = FullTable(trace.header, host, page_level)
+    for number, policy in enumerate(policies):
+        result = simulate(guest, policy, replay(trace, policy, host))
+        if result.served:
+            process = PROCESS + number
+            yield from _names(trace, policy, result, process)
+            for served in result.served:
+                yield from _request(served, trace, process)
+            yield from _present(result, policy, table, costs, process)
+
+
+def _names(trace: Trace, policy: Policy, result: Result, process: int) -> Iterator[Item]:
+    name = (
+        f"{policy.name}, MODELLED, one pattern of arrivals: {millions(result.cycles):,g} Mcycles, "
+        "wrong by a factor of "
+        f"{cost_model.error_factor():.2f}; 1 ns is 1 modelled cycle"
+    )
+    yield meta("process_name", 0, {"name": name}, process)
+    yield meta("process_sort_index", 0, {"sort_index": process}, process)
+    for vcpu in range(trace.header.vcpus):
+        yield meta("thread_name", vcpu, {"name": f"vCPU {vcpu} (modelled)"}, process)
+        yield meta("thread_sort_index", vcpu, {"sort_index": vcpu}, process)
+
+
+def _request(served: Served, trace: Trace, process: int) -> Iterator[Item]:
+    spent = {f"{name}, modelled cycles": round(c) for name, c in served.spent._asdict().items()}
+    yield _slice(
+        f"request: {served.why.value}",
+        *("request", served.vcpu, served.begin, served.end, process),
+        {
+            "event": served.event,
+            "line": format_event(trace.events[served.event]),
+            "zaps": served.zaps,
+            **spent,
+        },
+    )
+    for part in served.stretches:
+        if part.range is not None:
+            name, kind = f"zap {part.range}", "zap"
+        else:
+            name, kind = f"waits for vCPU {part.waited_for}", "wait"
+        cycles = {"modelled cycles": round(part.end) - round(part.begin)}
+        yield _slice(name, kind, served.vcpu, part.begin, part.end, process, cycles)
+
+
+def _slice(
+    name: str,
+    kind: str,
+    vcpu: int,
+    begin: float,
+    end: float,
+    process: int,
+    args: Mapping[str, object],
+) -> Item:
+    """Return a slice; whole nanoseconds, so that those inside another one stay inside."""
+    first = round(begin)
+    return {
+        "name": name,
+        "cat": f"modelled {kind}",
+        "ph": "X",
+        "pid": process,
+        "tid": vcpu,
+        "ts": first / CYCLES,
+        "dur": (round(end) - first) / CYCLES,
+        "args": args,
+    }
+
+
+def _present(
+    result: Result, policy: Policy, table: FullTable, costs: Costs, process: int
+) -> Iterator[Item]:
+    """Yield an upper bound of the entries present (leaves).
+
+    All memory is mapped at first. A walk's end takes what lies in its range; no fault succeeds
+    while there is a zap, and one page fault's time after the last one all memory is mapped again.
+    """
+    if not table.leaves:
+        return  # without a memory map nothing is known to be mapped
+    name = "entries present (at most, modelled)"
+    yield counter(name, 0.0, process, leaves=table.leaves)
+    zapped: tuple[Range, ...] = ()
+    active = 0
+    idle_since = 0.0
+    for at, change, walked in _changes(result):
+        if change > 0:
+            if zapped and not active and at >= idle_since + costs.retry:
+                yield _full(name, idle_since + costs.retry, table, process)
+                zapped = ()
+            active += 1
+            continue
+        active -= 1
+        idle_since = at
+        if walked not in zapped:
+            zapped = (*zapped, walked)
+        left = table.left(zapped, policy.walk)
+        yield counter(name, round(at) / CYCLES, process, leaves=left)
+    if zapped:
+        yield _full(name, idle_since + costs.retry, table, process)
+
+
+def _full(name: str, at: float, table: FullTable, process: int) -> Item:
+    return counter(name, round(at) / CYCLES, process, leaves=table.leaves)
+
+
+def _changes(result: Result) -> list[tuple[float, int, Range]]:
+    """Return every walk's begin (+1) and end (-1) in order; ends come first where they meet."""
+    found = []
+    for served in result.served:
+        for part in served.stretches:
+            if part.range is not None:
+                found += [(part.begin, 1, part.range), (part.end, -1, part.range)]
+    return sorted(found)

@@ -1,0 +1,80 @@
+"""Where one policy becomes cheaper than another as vCPUs grow."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+Curve = Mapping[int, float]
+"""Cost by the number of vCPUs."""
+
+
+class Crossing(NamedTuple):
+    """At ``at`` vCPUs, which lies between two that were simulated, the order of two turns."""
+
+    below: str
+    """The cheaper one with fewer vCPUs, and ..."""
+    above: str
+    """... with more."""
+    at: float
+    cost: float
+    between: tuple[int, int]
+
+
+def crossing_points(curves: Mapping[str, Curve]) -> list[Crossing]:
+    """Return all crossings of all pairs, in the order of vCPUs.
+
+    Between two numbers of vCPUs costs go straight in the logarithm of both. Equal costs are no
+    crossing until one has become cheaper.
+    """
+    found = [
+        crossing
+        for a, b in itertools.combinations(curves, 2)
+        for crossing in _of_pair(a, curves[a], b, curves[b])
+    ]
+    return sorted(found, key=lambda c: (c.at, c.below, c.above))
+
+
+def _of_pair(a: str, first: Curve, b: str, second: Curve) -> list[Crossing]:
+    common = [n for n in sorted(first) if n in second and first[n] > 0 and second[n] > 0]
+    apart = [(n, math.log(first[n] / second[n])) for n in common]
+    apart = [(n, gap) for n, gap in apart if gap]
+    found = []
+    for (left, before), (right, after) in itertools.pairwise(apart):
+        if (before < 0) == (after < 0):
+            continue
+        share = before / (before - after)
+        at = math.exp(math.log(left) + share * math.log(right / left))
+        cost = math.exp(math.log(first[left]) + share * math.log(first[right] / first[left]))
+        below, above = (a, b) if before < 0 else (b, a)
+        found.append(Crossing(below, above, at, cost, (left, right)))
+    return found
+
+
+def pays(old: Curve, new: Curve) -> str:
+    """Say for which numbers of vCPUs the new way is the cheaper one."""
+    common = [n for n in sorted(old) if n in new]
+    better = [new[n] < old[n] for n in common]
+    if not common:
+        return "unknown"
+    if all(better):
+        return "always"
+    if not any(better):
+        return "never"
+    words = [
+        f"{'from' if crossing.above == 'new' else 'up to'} {vcpus(crossing.at)}"
+        for crossing in _of_pair("old", old, "new", new)
+    ]
+    return ", ".join(words) or "where they differ"
+
+
+def vcpus(at: float) -> str:
+    """Return an interpolated number of vCPUs to two digits: more would pretend."""
+    return f"{float(f'{at:.2g}'):,.0f}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the ends of what other seeds gave, or nothing if there are none."""
+    return f" ({vcpus(min(values))} to {vcpus(max(values))})" if values else ""

@@ -56,9 +56,9 @@ def sweep(
         raise UserError("--scheduler and --processes exclude each other", mend="choose one")
     asked, job, manifest, text = sweep_inputs.job(spec)
     store = Store(output, asked.grid.kind, note)
-    store.open(manifest, text)
     try:
-        driver = Driver(job, store, stop_at_first=asked.stop_at_first, retry_failed=retry_failed)
+        store.open(manifest, text)
+        driver = Driver(job, store, retry_failed=retry_failed)
         interrupted = _run(driver, job, scheduler, processes, quiet=quiet)
         if driver.state.complete:
             store.complete()

@@ -13,7 +13,7 @@ from typing import Any
 from mtrrzap.commands import traces
 from mtrrzap.commands.protocols import load
 from mtrrzap.errors import UserError
-from mtrrzap.guest.trace import trace_lines
+from mtrrzap.guest.trace import Trace, trace_lines
 from mtrrzap.protocol import PROTOCOLS, Protocol
 from mtrrzap.sweep.cell import SIMULATE, digest
 from mtrrzap.sweep.identity import identity
@@ -32,8 +32,8 @@ def job(path: Path) -> tuple[Spec, Job, dict[str, Any], str]:
         UserError: naming the file and the key.
     """
     text = _text(path)
-    shipped = tuple(name for name, _ in traces.shipped())
-    spec = read(text, str(path), Defaults(traces=shipped, protocols=tuple(PROTOCOLS)))
+    shipped = _shipped()
+    spec = read(text, str(path), Defaults(traces=tuple(shipped), protocols=tuple(PROTOCOLS)))
     axis = spec.grid.axes[0]
     if spec.grid.kind == SIMULATE:
         texts = {name: _trace(name, path) for name in axis.values}
@@ -61,7 +61,7 @@ def job(path: Path) -> tuple[Spec, Job, dict[str, Any], str]:
         "inputs": sha256,
     }
     name = digest(repr(manifest))
-    made = Job(name, grid, texts, sha256, protocol_of, identity())
+    made = Job(name, grid, texts, sha256, protocol_of, identity(), spec.stop_at_first)
     return spec, made, manifest, text
 
 
@@ -91,11 +91,19 @@ def _beside(name: str, spec: Path) -> Path:
     return Path(os.path.normpath(spec.parent / name))
 
 
+@cache
+def _shipped() -> dict[str, Trace]:
+    return dict(traces.shipped())
+
+
 def _trace(name: str, spec: Path) -> str:
     """Return a trace's text as it is written; it is read once, so it is a trace."""
     try:
         beside = _beside(name, spec)
-        found = traces.one(beside if beside.is_file() or os.sep in name else Path(name))
+        if name in _shipped() and not beside.is_file():
+            found = _shipped()[name]
+        else:
+            found = traces.one(beside if beside.is_file() or os.sep in name else Path(name))
     except (UserError, ValueError) as error:
         raise UserError(f"has {name!r}: {error}", place=f"{spec}: grid.traces") from error
     return "".join(trace_lines(found))

@@ -77,7 +77,8 @@ def _head(results: Results, found: Sequence[World]) -> Iterator[str]:
     yield ""
     yield (
         "Made by `mtrrzap sweep show RESULTS --page` from "
-        f"{results.cells:,} cells (mtrrzap {told['version']}, code {told['code'][:8]}); do not edit. "
+        f"{results.cells:,} cells (mtrrzap {told['version']}, code {told['code'][:8]}); "
+        "do not edit. "
         f"{counts.get('done', 0):,} are done, {counts.get(REFUSED, 0):,} refused, "
         f"{counts.get(FAILED, 0):,} failed."
     )

@@ -41,12 +41,9 @@ class State:
 class Driver:
     """Runs what is missing of one sweep."""
 
-    def __init__(
-        self, job: Job, store: Store, *, stop_at_first: bool = False, retry_failed: bool = False
-    ) -> None:
+    def __init__(self, job: Job, store: Store, *, retry_failed: bool = False) -> None:
         """Look at what is there already."""
         self._job, self._store = job, store
-        self._world = job.grid.stride("requests") if stop_at_first else 0
         # Policies share a guest; executions share nothing.
         self._pending = Pending(len(job.grid), job.grid.stride("seed"))
         self.state = State(len(job.grid))
@@ -138,5 +135,5 @@ class Driver:
         stride = self._job.grid.stride("requests")
         world = number // stride * stride
         self.violations[world] = min(self.violations.get(world, (steps, number)), (steps, number))
-        if self._world:
+        if self._job.stop_at_first:
             self.state.dropped += self._pending.drop(range(world, world + stride))

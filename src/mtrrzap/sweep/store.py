@@ -94,6 +94,7 @@ class Store:
             UserError: if it cannot be written, or another process or another sweep has it.
         """
         try:
+            self._refuse_strangers()
             self._parts_directory.mkdir(parents=True, exist_ok=True)
             self._locked()
             self._sweep_up()
@@ -127,17 +128,23 @@ class Store:
         path = self._directory / "sweep.json"
         if path.exists():
             _compare(read_manifest(self._directory), manifest, self._directory)
+        else:
+            parquet.written(path, json.dumps(manifest, indent=1).encode() + b"\n")
+        copy = self._directory / "sweep.toml"
+        if not copy.exists():
+            parquet.written(copy, spec.encode("utf-8", "surrogateescape"))
+
+    def _refuse_strangers(self) -> None:
+        """Leave a directory alone that is no sweep's, new or begun."""
+        if not self._directory.exists() or (self._directory / "sweep.json").exists():
             return
-        strangers = [p.name for p in self._directory.iterdir() if p.name not in ("parts", "lock")]
-        if strangers or any(self._parts_directory.iterdir()):
-            raise UserError(
-                f"is no directory of a sweep, and not empty ({(strangers or ['parts'])[0]})",
-                place=str(self._directory),
-                mend="give another directory with -o",
-            )
-        spec_bytes = spec.encode("utf-8", "surrogateescape")
-        parquet.written(self._directory / "sweep.toml", spec_bytes)
-        parquet.written(path, json.dumps(manifest, indent=1).encode() + b"\n")
+        for path in self._directory.iterdir():
+            if path.name not in ("parts", "lock") and not path.name.startswith(TEMPORARY):
+                raise UserError(
+                    f"holds no sweep, and is not empty ({path.name})",
+                    place=str(self._directory),
+                    mend="give another directory with -o",
+                )
 
     def close(self) -> None:
         """Let others write the directory."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mtrrzap.errors import UserError
 from mtrrzap.sweep.cell import Cell, Simulated, cell_of, ident
-from mtrrzap.sweep.columns import FAILED, REFUSED, Row, one_line
+from mtrrzap.sweep.columns import FAILED, REFUSED, VIOLATED, Row, one_line
 from mtrrzap.sweep.grid import Grid
 from mtrrzap.sweep.identity import Identity, identity
 from mtrrzap.sweep.simulated import Simulator
@@ -36,6 +36,7 @@ class Job:
     """Of each input, shipped protocols included."""
     load: Load
     made_by: Identity
+    stop_at_first: bool = False
 
 
 class Ran(NamedTuple):
@@ -55,7 +56,10 @@ class Bench:
         self._swarm = Swarm(job.texts, job.load)
 
     def run(self, numbers: Sequence[int]) -> list[Ran]:
-        """Run cells in turn until all are done or a turn is over; at least one."""
+        """Run cells in turn until all are done or the turn is over; at least one.
+
+        A violation ends the turn if it makes others of the task superfluous.
+        """
         started = time.perf_counter()
         ran: list[Ran] = []
         for number in numbers:
@@ -64,6 +68,8 @@ class Bench:
                 break
             row = self._row(number)
             ran.append(Ran(row, time.perf_counter() - begin))
+            if self.job.stop_at_first and row.get("verdict") == VIOLATED:
+                break
         return ran
 
     def _row(self, number: int) -> Row:

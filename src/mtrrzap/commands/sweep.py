@@ -126,8 +126,9 @@ def _schedules(driver: Driver, store: Store) -> None:
         stem = str(row["protocol"]).rpartition(":")
         name = f"{Path(stem[0]).stem}-{stem[2]}" if stem[0] else stem[2]
         path = store.schedule(f"{name}-{row['vcpus']}x{row['requests']}", str(row["schedule"]))
+        each = "request" if row["requests"] == 1 else "requests"
         result(
-            f"{row['protocol']}, {row['vcpus']} vCPUs, {row['requests']} requests each: "
+            f"{row['protocol']}, {row['vcpus']} vCPUs, {row['requests']} {each} each: "
             f"{row['property']} violated in {row['schedule_steps']} steps: {path}"
         )
 

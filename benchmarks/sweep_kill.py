@@ -21,7 +21,7 @@ kind = "simulate"
 traces = ["seabios-8", "ovmf-8"]
 vcpus = [8, 16, 32, 64]
 memory = ["16G", "1T"]
-seeds = { from = 0, to = 9 }
+seeds = { from = 0, to = 3 }
 policies = ["Base2", "+9", "+9+10", "review", "ticket"]
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from mtrrzap.sweep.identity import identity
 from mtrrzap.sweep.work import Job, Ran, forget, prepare, prepared, work
 
 PLACE = "--scheduler"
-CONNECT = 10
+CONNECT = 30
 """Seconds for the scheduler to answer, and then for a first worker to be there."""
 LOOK = 2.0
 """Seconds between two looks at which workers there are."""
@@ -55,6 +56,8 @@ class DaskCluster:
             raise UserError(
                 "a cluster needs distributed", place=PLACE, mend="pip install 'mtrrzap[cluster]'"
             ) from error
+        # What goes wrong is told once, by us.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self._job = job
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._tasks: dict[Any, tuple[int, tuple[int, ...]]] = {}
@@ -76,7 +79,7 @@ class DaskCluster:
     def _refuse_other_code(self) -> None:
         mend = "install the same mtrrzap, with its dependencies, on all workers"
         try:
-            found = self._client.run(identity)
+            found = self._client.run(identity, self._job.grid.kind)
         except Exception as error:
             why = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(f"a worker cannot run this: {why}", place=PLACE, mend=mend) from error
@@ -89,7 +92,7 @@ class DaskCluster:
     def free(self) -> list[int]:
         """Return lanes without a task: one for each thread of a worker."""
         now = time.monotonic()
-        if now - self._looked >= LOOK:
+        if now - self._looked >= LOOK and self._client.status == "running":
             self._looked = now
             with suppress(Exception):  # the scheduler does not answer now: we go on as we were
                 self._threads = sum(self._client.nthreads().values())
@@ -115,7 +118,7 @@ class DaskCluster:
             futures.append(self._done.get(timeout=timeout))
             while True:
                 futures.append(self._done.get_nowait())
-        if not futures and self._client.status not in ("running", "connecting"):
+        if not futures and self._client.status != "running":
             raise UserError(
                 "the scheduler is gone", place=PLACE, mend="start it, and run the same again"
             )
@@ -132,9 +135,9 @@ class DaskCluster:
             return Outcome(lane, numbers, None, "")
         if future.status != "finished":
             raise UserError(
-                "the scheduler has forgotten its tasks",
+                "the scheduler is gone, or has forgotten its tasks",
                 place=PLACE,
-                mend="if it was started anew, run the same again",
+                mend="start it, and run the same again",
             )
         answer: _Answer = future.result()
         if answer.refused is not None:
@@ -153,7 +156,8 @@ class DaskCluster:
     def close(self) -> None:
         """Let go of the cluster; it goes on without us."""
         with suppress(Exception):
-            self._client.run(forget, self._job.name, wait=False)
+            if self._client.status == "running":  # else each call waits for a scheduler
+                self._client.run(forget, self._job.name, wait=False)
         with suppress(Exception):
             self._client.close(timeout=2)
 

@@ -15,11 +15,14 @@ from typing import NamedTuple
 
 from mtrrzap import __version__
 
-DECIDES = (
-    *("x86", "guest", "kvm", "protocol", "engine", "data/cost-model.toml", "data/recordings"),
-    *("report/cost_model.py", "sweep/cell.py", "sweep/simulated.py", "sweep/swarm.py"),
-)
-"""The files that a row depends on."""
+DECIDES = {
+    "simulate": (
+        *("x86", "guest", "kvm", "protocol", "engine/simulate", "report/cost_model.py"),
+        *("data/cost-model.toml", "sweep/cell.py", "sweep/simulated.py"),
+    ),
+    "check": ("protocol", "engine/check", "sweep/cell.py", "sweep/swarm.py"),
+}
+"""The files that a row of a kind depends on, beside its input."""
 
 
 class Identity(NamedTuple):
@@ -34,11 +37,11 @@ class Identity(NamedTuple):
 
 
 @cache
-def identity() -> Identity:
-    """Return the identity of the code that runs here."""
+def identity(kind: str) -> Identity:
+    """Return the identity of the code here that makes rows of a kind."""
     sha = hashlib.sha256()
     root = files("mtrrzap")
-    for name in DECIDES:
+    for name in DECIDES[kind]:
         for path, item in _files(root.joinpath(name), name):
             sha.update(f"{path}\0".encode())
             sha.update(hashlib.sha256(item.read_bytes()).digest())
@@ -47,7 +50,7 @@ def identity() -> Identity:
 
 def _files(item: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:
     if item.is_file():
-        if name.endswith((".py", ".toml", ".trace")):
+        if name.endswith((".py", ".toml")):
             yield name, item
         return
     for each in sorted(item.iterdir(), key=lambda child: child.name):

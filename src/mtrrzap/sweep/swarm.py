@@ -72,9 +72,7 @@ def _world(cell: Checked, protocol: Protocol) -> Scenario:
 def _search(cell: Checked, world: Scenario) -> tuple[int, int, Counterexample | None]:
     """Return the executions and steps made, and the first violation, if any."""
     started = time.perf_counter()
-    probe = _Offset(RandomWalk(cell.seed))
-    length = max(v.depth for v in _checked(cell, world, probe, 1, None))
-    strategy = _Offset(_strategy(cell, length))
+    strategy = _Offset(_strategy(cell, world))
     done = steps = 0
     batch = MANY if len(cell.properties) == 1 else FEW
     while (size := min(batch, (cell.executions or batch + done) - done)) > 0:
@@ -107,9 +105,12 @@ def _checked(
     return check(world, options)
 
 
-def _strategy(cell: Checked, length: int) -> Strategy:
+def _strategy(cell: Checked, world: Scenario) -> Strategy:
+    """Return the strategy; ``pct`` is told how long an execution is, by a random one."""
+    walk = RandomWalk(cell.seed)
     if cell.strategy == "random":
-        return RandomWalk(cell.seed)
+        return walk
+    length = max(verdict.depth for verdict in _checked(cell, world, _Offset(walk), 1, None))
     return Pct(cell.seed, depth=cell.depth, steps=length)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,7 +110,8 @@ def _signals() -> Iterator[list[int]]:
         if stopped:
             raise KeyboardInterrupt
         stopped.append(number)
-        note("\nstopping: finishing the cells in flight; once more to leave them")
+        newline = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""
+        note(f"{newline}stopping: finishing the cells in flight; once more to leave them")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -70,15 +72,15 @@ def sweep_show(
 
 
 def _plots(found: Results, directory: Path) -> None:
-    made = {f"{w.title}.svg".replace(", ", "-").replace(" ", ""): w for w in worlds(found)}
-    _write({name: plot(world, world.crossings()) for name, world in made.items()}, directory)
+    made = {f"{w.file}.svg": plot(w, w.crossings()) for w in worlds(found)}
+    _write(made, directory)
 
 
 def _write(files: dict[str, str], directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            written(directory / name.replace("/", "_"), content.encode())
+            written(directory / name, content.encode())
     except OSError as error:
         raise UserError(
             f"cannot be written: {error.strerror}", place=str(directory), mend="name a directory"
@@ -89,12 +91,24 @@ def _write(files: dict[str, str], directory: Path) -> None:
 
 def _print(answer: Answer, *, json: bool, csv: bool) -> None:
     if json:
-        rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+        rows = [
+            {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
+            for row in answer.rows
+        ]
         sys.stdout.write(text.as_json(rows))
     elif csv:
         sys.stdout.write(text.as_csv(answer.rows, answer.columns))
     else:
         _table(answer.columns, answer.rows)
+
+
+def _plain(value: object) -> object:
+    """Return what JSON has a word for: SQL knows decimals, dates and more."""
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[object, ...]], group_by: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from mtrrzap.sweep.crossover import Crossing, crossing_points
@@ -35,6 +36,14 @@ class World:
         """Name the guest."""
         pages = "" if self.page_size == "4K" else f", {self.page_size} pages"
         return f"{self.trace}, {size(self.memory)}{pages}"
+
+    @property
+    def file(self) -> str:
+        """Return a name for a file about it."""
+        pages = "" if self.page_size == "4K" else f"-{self.page_size}"
+        return (
+            re.sub(r"[^\w.+-]+", "_", f"{self.trace}-{size(self.memory)}".replace(" ", "")) + pages
+        )
 
     def crossings(self) -> list[Crossing]:
         """Return where policies cross."""

@@ -67,7 +67,7 @@ def _shown(found: Sequence[World]) -> list[World]:
 
 
 def _name(stem: str, world: World) -> str:
-    return f"{stem}-{world.trace}-{size(world.memory)}-{world.page_size}.svg".replace(" ", "")
+    return f"{stem}-{world.file}.svg"
 
 
 def _head(results: Results, found: Sequence[World]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from mtrrzap.errors import UserError
 from mtrrzap.sweep.columns import COLUMNS, TIMING
-from mtrrzap.sweep.parquet import contents, library
+from mtrrzap.sweep.parquet import library, verify
 from mtrrzap.sweep.store import read_manifest
 
 
@@ -48,7 +48,7 @@ class Results:
         found = []
         for path in paths:
             try:
-                contents(path)
+                verify(path)
             except FileNotFoundError:  # none yet, or merged with others just now
                 continue
             except ValueError:

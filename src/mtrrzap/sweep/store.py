@@ -161,40 +161,42 @@ class Store:
         files = sorted(self._parts_directory.glob("part-*.parquet"))
         self._next = max((int(p.stem.removeprefix("part-")) for p in files), default=0) + 1
         for path in [*([self.cells] if self.cells.exists() else []), *files]:
-            made = self._sound(path)
-            if made is None:
+            if not self._sound(path):
                 continue
             if retry_failed:
-                made = self._without_failed(path, made)
+                self._drop_failed(path)
+            numbers: list[int] = []
+            for made in parquet.groups(path, wanted):
+                rows = made.to_pylist()
+                numbers += [row["number"] for row in rows]
+                yield rows
             if path != self.cells:
-                self._note(path, made)
-            yield made.select([c for c in wanted if c in made.column_names]).to_pylist()
+                self._note(path, numbers)
 
-    def _sound(self, path: Path) -> Any | None:
+    def _sound(self, path: Path) -> bool:
         try:
-            return contents(path)
+            parquet.verify(path)
         except ValueError:
             aside = path.with_name(f"{path.name}.damaged")
             path.replace(aside)
             self._say(f"{path} is damaged: moved to {aside.name}, and its cells are run again")
-            return None
+            return False
         except OSError as error:
             raise UserError(
                 f"cannot be read: {error.strerror}", place=str(path), mend="mend that"
             ) from error
+        return True
 
-    def _without_failed(self, path: Path, made: Any) -> Any:
+    def _drop_failed(self, path: Path) -> None:
         compute = parquet.library("pyarrow.compute")
+        made = contents(path)
         kept = made.filter(compute.not_equal(made["status"], FAILED))
         if kept.num_rows < made.num_rows:
             parquet.written(path, parquet.encoded(kept))
-        return kept
 
-    def _note(self, path: Path, made: Any) -> None:
-        numbers = parquet.library("pyarrow.compute").min_max(made["number"])
-        low, high = numbers["min"].as_py(), numbers["max"].as_py()
-        if made.num_rows:
-            self._parts.append(_Part(path, low, high, made.num_rows))
+    def _note(self, path: Path, numbers: list[int]) -> None:
+        if numbers:
+            self._parts.append(_Part(path, min(numbers), max(numbers), len(numbers)))
         else:
             path.unlink()
 
@@ -216,7 +218,7 @@ class Store:
         path = self._parts_directory / f"part-{self._next:08}.parquet"
         self._next += 1
         parquet.written(path, parquet.encoded(made))
-        self._note(path, made)
+        self._note(path, made["number"].to_pylist())
 
     def _merge(self, parts: list[_Part]) -> None:
         arrow = parquet.library("pyarrow")
@@ -268,8 +270,11 @@ class Store:
         """Return the end result as a part, if there is one: its sweep has been run again."""
         if not self.cells.exists():
             return []
-        made = contents(self.cells)
-        return [_Part(self.cells, 0, max(made["number"].to_pylist(), default=0), made.num_rows)]
+        rows, high = 0, 0
+        for made in parquet.groups(self.cells, ["number"]):
+            rows += made.num_rows
+            high = max([high, *made["number"].to_pylist()])
+        return [_Part(self.cells, 0, high, rows)]
 
     def _whole(self, path: Path) -> Any:
         """Return a file's rows with all columns; the end result has its timing beside it."""

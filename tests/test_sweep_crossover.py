@@ -19,15 +19,20 @@ def test_two_powers_cross_where_they_are_equal() -> None:
     assert crossing.at == pytest.approx(20)
     assert crossing.cost == pytest.approx(400)
     assert crossing.between == (16, 32)
-    assert pays(curves["steep"], curves["flat"]) == "from 20"
-    assert pays(curves["flat"], curves["steep"]) == "up to 20"
+    assert pays(curves["steep"], curves["flat"], 1) == "from 32 on"
+    assert pays(curves["steep"], curves["flat"], 2) == "from 64 on"
+    assert pays(curves["flat"], curves["steep"], 1) == "up to 16"
 
 
 def test_there_and_back() -> None:
     old, new = power(1, 1), {8: 4.0, 16: 32.0, 32: 32.0, 64: 32.0}
     found = crossing_points({"old": old, "new": new})
     assert [c[:2] for c in found] == [("new", "old"), ("old", "new")]
-    assert pays(old, new) == f"up to {vcpus(found[0].at)}, from {vcpus(found[1].at)}"
+    assert pays(old, new, 1) == "up to 8, from 64 on"
+    assert pays(new, old, 1) == "16"
+    assert pays({**old, 128: 1.0}, {n: n * (1 + (n not in (16, 32))) for n in (*AT, 128)}, 0.9) == (
+        "16 to 32"
+    )
 
 
 def test_equal_costs_are_no_crossing() -> None:
@@ -35,9 +40,9 @@ def test_equal_costs_are_no_crossing() -> None:
     assert crossing_points({"a": same, "b": dict(same)}) == []
     touching = {8: 10.0, 16: 48.0, 32: 90.0, 64: 100.0}
     assert crossing_points({"a": same, "b": touching}) == []
-    assert pays(same, power(2, 1)) == "always"
-    assert pays(power(2, 1), same) == "never"
-    assert pays({}, same) == "unknown"
+    assert pays(same, power(2, 1), 1) == "everywhere"
+    assert pays(same, power(2, 1), 1.5) == "nowhere"
+    assert pays({}, same, 1) == "unknown"
 
 
 def test_numbers_of_vcpus_have_two_digits() -> None:

@@ -8,6 +8,7 @@ import pytest
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES
 from mtrrzap.sweep.cell import Checked, Simulated, cell_of
+from mtrrzap.sweep.columns import CHECK_COLUMNS, FIRST, LAST, SIMULATE_COLUMNS, TIMING
 from mtrrzap.sweep.spec import KEYS, MAX_CELLS, Defaults, read
 from mtrrzap.sweep.spec import Spec as ReadSpec
 
@@ -121,3 +122,9 @@ def test_the_reference_lists_every_key(kind: str) -> None:
     axes, settings = KEYS[kind]
     wanted = [(f"grid.{key.name}", key.says) for key in axes]
     assert listed == wanted + [(f"{kind}.{key.name}", key.says) for key in settings]
+
+
+def test_the_reference_lists_every_column() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", DOC, re.MULTILINE)
+    wanted = [*FIRST, *LAST, *SIMULATE_COLUMNS, *CHECK_COLUMNS, *TIMING]
+    assert listed == [(column.name, column.unit, column.says) for column in wanted]

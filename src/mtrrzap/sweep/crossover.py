@@ -53,21 +53,31 @@ def _of_pair(a: str, first: Curve, b: str, second: Curve) -> list[Crossing]:
     return found
 
 
-def pays(old: Curve, new: Curve) -> str:
-    """Say for which numbers of vCPUs the new way is the cheaper one."""
+def pays(old: Curve, new: Curve, factor: float) -> str:
+    """Say for which simulated numbers of vCPUs the new way is cheaper by more than a factor."""
     common = [n for n in sorted(old) if n in new]
-    better = [new[n] < old[n] for n in common]
-    if not common:
-        return "unknown"
-    if all(better):
-        return "always"
-    if not any(better):
-        return "never"
-    words = [
-        f"{'from' if crossing.above == 'new' else 'up to'} {vcpus(crossing.at)}"
-        for crossing in _of_pair("old", old, "new", new)
-    ]
-    return ", ".join(words) or "where they differ"
+    stretches: list[list[int]] = []
+    last = -1
+    for i, n in enumerate(common):
+        if old[n] > factor * new[n]:
+            if last == i - 1 and stretches:
+                stretches[-1].append(n)
+            else:
+                stretches.append([n])
+            last = i
+    if not stretches:
+        return "nowhere" if common else "unknown"
+    if stretches == [common]:
+        return "everywhere"
+    return ", ".join(_stretch(each, common) for each in stretches)
+
+
+def _stretch(found: Sequence[int], common: Sequence[int]) -> str:
+    if found[-1] == common[-1]:
+        return f"from {found[0]:,} on"
+    if found[0] == common[0]:
+        return f"up to {found[-1]:,}"
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
 
 
 def vcpus(at: float) -> str:

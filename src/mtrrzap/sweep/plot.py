@@ -74,4 +74,4 @@ def _list(figure: Any, world: World, crossings: list[Crossing]) -> None:
     ]
     if len(crossings) > NAMED:
         lines.append(f"and {len(crossings) - NAMED} more")
-    figure.text(0.665, 0.66, "\n".join(lines) or "No two cross.", va="top", fontsize=7.5)
+    figure.text(0.665, 0.76, "\n".join(lines) or "No two cross.", va="top", fontsize=7.5)

@@ -93,6 +93,7 @@ class Store:
         Raises:
             UserError: if it cannot be written, or another process or another sweep has it.
         """
+        parquet.library("pyarrow.parquet")  # before anything runs
         try:
             self._refuse_strangers()
             self._parts_directory.mkdir(parents=True, exist_ok=True)

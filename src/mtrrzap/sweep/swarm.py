@@ -21,7 +21,9 @@ Load = Callable[[str, str | None], Protocol]
 """Gives the protocol of a name, made of its source where it is a user's."""
 
 FEW, MANY = 16, 1024
-"""Executions between two looks at what was found, if several properties are asked for."""
+"""Executions of one search, at first and at most: a search keeps the states that it has seen."""
+STEPS = 1_000_000
+"""Steps that are meant to be enough for one."""
 
 
 class Swarm:
@@ -74,7 +76,7 @@ def _search(cell: Checked, world: Scenario) -> tuple[int, int, Counterexample | 
     started = time.perf_counter()
     strategy = _Offset(_strategy(cell, world))
     done = steps = 0
-    batch = MANY if len(cell.properties) == 1 else FEW
+    batch = FEW
     while (size := min(batch, (cell.executions or batch + done) - done)) > 0:
         left = None if cell.seconds is None else cell.seconds - (time.perf_counter() - started)
         if left is not None and left <= 0:
@@ -87,7 +89,7 @@ def _search(cell: Checked, world: Scenario) -> tuple[int, int, Counterexample | 
             for verdict in verdicts:
                 if verdict.prop == prop and verdict.verdict == VERDICT_VIOLATED:
                     return done, steps, verdict.counterexample
-        batch = min(2 * batch, MANY)
+        batch = min(2 * batch, MANY, max(1, STEPS * done // max(steps, 1)))
     return done, steps, None
 
 

@@ -26,7 +26,7 @@ def test_each_cell_once(
         assert not seen & set(numbers)
         seen |= set(numbers)
         if returned:  # the worker's turn was over before the last
-            pending.put_back(numbers[-1:])
+            pending.put_back(lane, numbers[-1:])
             seen -= set(numbers[-1:])
         assert pending.left == cells - len(seen)
     while numbers := pending.next(0, 10):
@@ -40,5 +40,7 @@ def test_lanes_begin_apart_and_at_a_guest() -> None:
     assert pending.next(0, 3) == (0, 1, 2)
     assert pending.next(1, 3) == (20, 21, 22)
     assert pending.next(2, 2) == (8, 9)  # half of what lane 0 has left, from a guest on
+    pending.put_back(0, (1, 2))
+    assert pending.next(0, 4) == (1, 2, 3, 4)
     assert 10 in pending
     assert 9 not in pending

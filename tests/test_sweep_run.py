@@ -13,13 +13,13 @@ from mtrrzap.engine.check.strategies.replay import replay
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.sweep.cluster import DaskCluster
-from mtrrzap.sweep.executor import Executor
+from mtrrzap.sweep.executor import Executor, Outcome
 from mtrrzap.sweep.identity import Identity
 from mtrrzap.sweep.local import LocalPool
 from mtrrzap.sweep.run import Driver, State
 from mtrrzap.sweep.store import Store
 from mtrrzap.sweep.work import prepare
-from sweeps import CHECK, SIMULATE, job_of, nothing, run_inline
+from sweeps import CHECK, SIMULATE, Inline, job_of, nothing, run_inline
 
 KINDS = {"simulate": SIMULATE, "check": CHECK}
 
@@ -182,6 +182,24 @@ def test_who_is_innocent_of_a_death_is_run_again(tmp_path: Path, inline: dict[st
     state, tasks = run_inline(tmp_path, SIMULATE, results, retry_failed=True)
     assert tasks == [(7,)]
     assert (results / "cells.parquet").read_bytes() == inline["simulate"]
+
+
+class Late(Inline):
+    """Has no worker at first."""
+
+    looked = 0
+
+    def free(self) -> list[int]:
+        self.looked += 1
+        return super().free() if self.looked > 5 else []
+
+    def outcomes(self, timeout: float) -> list[Outcome]:
+        return super().outcomes(timeout) if self.tasks else []
+
+
+def test_workers_may_come_late(tmp_path: Path, inline: dict[str, bytes]) -> None:
+    executor = Late(job_of(tmp_path, SIMULATE)[1])
+    assert through(executor, SIMULATE, tmp_path)[1] == inline["simulate"]
 
 
 def test_the_first_violation_ends_its_world(tmp_path: Path) -> None:

@@ -85,6 +85,9 @@ def _head(results: Results, found: Sequence[World]) -> Iterator[str]:
         f"{counts.get('done', 0):,} are done, {counts.get(REFUSED, 0):,} refused, "
         f"{counts.get(FAILED, 0):,} failed."
     )
+    if sum(counts.values()) < results.cells:
+        yield ""
+        yield "**Not complete**: the sweep goes on when it is run again."
     yield ""
     yield (
         "All costs are *modelled* cycles that all vCPUs spend in zap requests during one boot "

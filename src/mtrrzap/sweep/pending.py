@@ -6,8 +6,7 @@ a stretch of the grid to itself, and at its end takes half of what the longest o
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class Pending:
@@ -20,7 +19,7 @@ class Pending:
         self._gone = bytearray(-(-cells // 8))
         self.left = cells
         self._stretches: dict[int, tuple[int, int]] = {}
-        self._unowned: deque[tuple[int, int]] = deque([(0, cells)] if cells else [])
+        self._whole = (0, cells)
 
     def drop(self, numbers: Iterable[int]) -> int:
         """Take cells out; return how many of them were in."""
@@ -37,15 +36,14 @@ class Pending:
         self.left -= 1
         return True
 
-    def put_back(self, numbers: Iterable[int]) -> None:
-        """Take cells in again: they are run next."""
+    def put_back(self, lane: int, numbers: Sequence[int]) -> None:
+        """Take the last cells of a lane's task in again: it goes on with them."""
         for number in numbers:
             self._gone[number >> 3] &= ~(1 << (number & 7))
-            self.left += 1
-            if self._unowned and self._unowned[0][1] == number:
-                self._unowned[0] = (self._unowned[0][0], number + 1)
-            else:
-                self._unowned.appendleft((number, number + 1))
+        self.left += len(numbers)
+        if numbers:
+            _, end = self._stretches[lane]
+            self._stretches[lane] = (numbers[0], max(end, numbers[-1] + 1))
 
     def __contains__(self, number: int) -> bool:
         """Tell if a cell is still to be run."""
@@ -79,8 +77,8 @@ class Pending:
         return end
 
     def _stretch(self) -> tuple[int, int]:
-        if self._unowned:
-            return self._unowned.popleft()
+        if not self._stretches:
+            return self._whole
         other = max(self._stretches, key=lambda at: self._stretches[at][1] - self._stretches[at][0])
         start, end = self._stretches[other]
         middle = (start + end) // 2 // self._together * self._together

@@ -66,7 +66,7 @@ class Driver:
         while True:
             if not stopping():
                 self._hand_out(executor)
-            if not self._flying:
+            if not self._flying and (stopping() or not (self._pending.left or self._suspects)):
                 break
             outcomes = executor.outcomes(PATIENCE)
             rows = [row for outcome in outcomes for row in self._landed(outcome)]
@@ -102,7 +102,7 @@ class Driver:
         if outcome.ran is None:
             return self._lost(outcome.numbers)
         ran = outcome.ran
-        self._pending.put_back(reversed(outcome.numbers[len(ran) :]))
+        self._pending.put_back(outcome.lane, outcome.numbers[len(ran) :])
         mean = sum(each.seconds for each in ran) / len(ran)
         self._seconds = max(1e-4, mean if self._seconds is None else (self._seconds + mean) / 2)
         return [{**e.row, "seconds": e.seconds, "worker": outcome.worker} for e in ran]

@@ -120,12 +120,12 @@ def test_a_swarm(run: Run, tmp_path: Path) -> None:
     lines = run("sweep", "show", str(tmp_path / "results")).out.splitlines()
     cells = [re.split(r"\s*│\s*", line.strip("│ ")) for line in lines if line.startswith("│")]
     assert [row[:6] for row in cells] == [
-        ["v4", "4", "1", "random", "3", "0"],
         ["v4", "4", "1", "pct", "3", "3"],
-        ["ticket", "4", "1", "random", "3", "0"],
+        ["v4", "4", "1", "random", "3", "0"],
         ["ticket", "4", "1", "pct", "3", "0"],
+        ["ticket", "4", "1", "random", "3", "0"],
     ]
-    assert cells[1][6:] == ["44", "1,251", "10", "20"]
+    assert cells[0][6:] == ["44", "1,251", "10", "20"]
     ran = run("sweep", "show", str(tmp_path / "results"), "--plots", str(tmp_path))
     assert (ran.status, "plots are of kind simulate" in ran.err) == (2, True)
 

@@ -96,7 +96,7 @@ SIMULATE, CHECK = 'kind = "simulate"\n', 'kind = "check"\n'
         (SIMULATE + "[simulate]\nspread = nan", "simulate.spread: has nan; give numbers from 1"),
         (CHECK + "[grid]\nseconds = inf", "grid.seconds: has inf"),
         (CHECK + "[grid]\nseconds = 1\nexecutions = 1", "grid.seconds: excludes grid.executions"),
-        (CHECK + "[grid]\nstrategies = 'bfs'", "grid.strategies: has 'bfs'; there are random, pct"),
+        (CHECK + "[grid]\nstrategies = 'bfs'", "grid.strategies: has 'bfs'; there are pct, random"),
         (CHECK + "[check]\nproperties = 'starvation'", "check.properties: has 'starvation'; there"),
         (CHECK + "[check]\nproperties = []", "check.properties: is empty, or has one twice"),
         (CHECK + "[check]\nranges = '5'", "check.ranges: has '5'; write"),

@@ -21,7 +21,8 @@ from mtrrzap.sweep.grid import Axis, Grid
 MAX_CELLS = 100_000_000
 PAGE_SIZES = {"4K": 1, "2M": 2, "1G": 3}
 """Page sizes of the host, and the level of such a leaf."""
-STRATEGIES = ("random", "pct")
+STRATEGIES = ("pct", "random")
+"""What finds most comes first."""
 _UNITS = {"M": 20, "G": 30, "T": 40}
 _SEED_LIMIT = (1 << 63) - 1
 
@@ -304,7 +305,7 @@ CHECK_AXES = (
     Key("requests", _whole(1, 1000), (1,), "of each vCPU; 1"),
     Key("executions", _whole(1, 10**9), (1000,), "budget of a cell; 1,000"),
     Key("seconds", _number(0.01, 86400), (None,), "budget of a cell in time, instead"),
-    Key("strategies", _one_of(STRATEGIES), STRATEGIES, "random, pct; both", "strategy"),
+    Key("strategies", _one_of(STRATEGIES), STRATEGIES, "pct, random; both", "strategy"),
     Key("seeds", _whole(0, _SEED_LIMIT), (0,), "of the strategies; 0", "seed"),
 )
 SIMULATE_SETTINGS = (

@@ -39,14 +39,22 @@ def rows(results: Path) -> int:
     return int(done.stdout.split()[1]) if done.returncode == 0 else 0
 
 
-def workers() -> list[int]:
+def words(process: str) -> list[bytes]:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def orphans() -> list[int]:
+    """Workers whose parent is no sweep any more."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            words = path.read_bytes().split(b"\0")
+            parent = path.read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
-        if b"mtrrzap.sweep.serve" in words:
+        if b"mtrrzap.sweep.serve" in words(path.parent.name) and b"sweep" not in words(parent):
             found.append(int(path.parent.name))
     return found
 
@@ -65,7 +73,7 @@ def killed(spec: Path, results: Path, after: float) -> bool:
 
 def main() -> None:
     rng = random.Random(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
-    before = set(workers())
+    before = set(orphans())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         spec = folder / "spec.toml"
@@ -92,7 +100,7 @@ def main() -> None:
         subprocess.run(command(spec, results), check=True, stdout=subprocess.DEVNULL)
         assert (results / "cells.parquet").read_bytes() == whole
         time.sleep(2)
-        left = set(workers()) - before
+        left = set(orphans()) - before
         print(
             f"{KILLS} kills, {finished + 1} sweeps finished: each the same to the bit as the "
             f"undisturbed one ({took:.1f} s); {len(left)} workers left behind"

@@ -47,5 +47,7 @@ def test_equal_costs_are_no_crossing() -> None:
 
 def test_numbers_of_vcpus_have_two_digits() -> None:
     assert (vcpus(23.4), vcpus(1234)) == ("23", "1,200")
-    assert spread([]) == ""
-    assert spread([30.2, 12.1]) == " (12 to 30)"
+    assert spread([], 0) == ""
+    assert spread([], 2) == " (with no other seed)"
+    assert spread([30.2, 12.1], 2) == " (12 to 30)"
+    assert spread([30.2, 30.1], 3) == " (30; 2 of 3 seeds)"

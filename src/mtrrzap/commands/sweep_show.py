@@ -16,7 +16,7 @@ from mtrrzap.errors import UserError
 from mtrrzap.report import cost_model, text
 from mtrrzap.sweep.cell import CHECK, SIMULATE
 from mtrrzap.sweep.columns import FAILED, REFUSED
-from mtrrzap.sweep.crossover import spread, vcpus
+from mtrrzap.sweep.crossover import vcpus
 from mtrrzap.sweep.curves import World, mcycles, worlds
 from mtrrzap.sweep.page import page
 from mtrrzap.sweep.parquet import written
@@ -151,7 +151,7 @@ def _tables(found: Results) -> None:
 
 def _crossings(world: World) -> Iterator[tuple[object, ...]]:
     for crossing in world.crossings():
-        at = f"{vcpus(crossing.at)}{spread(world.elsewhere(crossing))}"
+        at = f"{vcpus(crossing.at)}{world.wanders(crossing)}"
         yield world.title, at, crossing.above, crossing.below
 
 

@@ -85,6 +85,12 @@ def vcpus(at: float) -> str:
     return f"{float(f'{at:.2g}'):,.0f}"
 
 
-def spread(values: Sequence[float]) -> str:
-    """Return the ends of what other seeds gave, or nothing if there are none."""
-    return f" ({vcpus(min(values))} to {vcpus(max(values))})" if values else ""
+def spread(values: Sequence[float], seeds: int) -> str:
+    """Return the ends of what other seeds gave, and how many gave any; nothing without seeds."""
+    if not seeds:
+        return ""
+    if not values:
+        return " (with no other seed)"
+    low, high = vcpus(min(values)), vcpus(max(values))
+    ends = low if low == high else f"{low} to {high}"
+    return f" ({ends})" if len(values) == seeds else f" ({ends}; {len(values)} of {seeds} seeds)"

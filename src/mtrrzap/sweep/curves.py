@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from mtrrzap.sweep.crossover import Crossing, crossing_points
+from mtrrzap.sweep.crossover import Crossing, crossing_points, spread
 from mtrrzap.sweep.query import Results
 
 UNITS = (("T", 40), ("G", 30), ("M", 20))
@@ -49,13 +49,13 @@ class World:
         """Return where policies cross."""
         return crossing_points(self.curves)
 
-    def elsewhere(self, crossing: Crossing) -> list[float]:
-        """Return where the same two cross with other seeds."""
+    def wanders(self, crossing: Crossing) -> str:
+        """Say where the same two cross with the other seeds."""
         found = []
         for seed in self.seeds:
             pair = {name: self.by_seed[seed].get(name, {}) for name in crossing[:2]}
             found += [c.at for c in crossing_points(pair) if c[:2] == crossing[:2]][:1]
-        return found
+        return spread(found, len(self.seeds))
 
 
 def worlds(results: Results) -> list[World]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mtrrzap.report import cost_model
 from mtrrzap.sweep.columns import FAILED, REFUSED
-from mtrrzap.sweep.crossover import pays, spread, vcpus
+from mtrrzap.sweep.crossover import pays, vcpus
 from mtrrzap.sweep.curves import World, mcycles, size, worlds
 from mtrrzap.sweep.plot import plot
 from mtrrzap.sweep.query import Results
@@ -173,7 +173,7 @@ def _pictures(stem: str, shown: Sequence[World]) -> Iterator[str]:
             yield "No two policies cross."
         for number, c in enumerate(crossings, 1):
             yield (
-                f"{number}. From about {vcpus(c.at)} vCPUs{spread(world.elsewhere(c))} `{c.above}` "
+                f"{number}. From about {vcpus(c.at)} vCPUs{world.wanders(c)} `{c.above}` "
                 f"is cheaper than `{c.below}` (simulated: {c.between[0]:,} and {c.between[1]:,})."
             )
 

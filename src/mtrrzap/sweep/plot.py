@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from mtrrzap.sweep.crossover import Crossing, spread, vcpus
+from mtrrzap.sweep.crossover import Crossing, vcpus
 from mtrrzap.sweep.curves import World
 from mtrrzap.sweep.parquet import library
 
 SIZE = (11.0, 6.5)
 """Inches."""
 MARKERS = "osv^D<>pXh*P"
-NAMED = 24
+NAMED = 18
 """Crossings that a plot has room to name; the page lists all."""
 
 
@@ -68,10 +68,10 @@ def _frame(axes: Any, world: World) -> None:
 
 
 def _list(figure: Any, world: World, crossings: list[Crossing]) -> None:
-    lines = [
-        f"{number}  from {vcpus(c.at)} vCPUs{spread(world.elsewhere(c))}: {c.above} below {c.below}"
-        for number, c in enumerate(crossings[:NAMED], 1)
-    ]
+    lines = []
+    for number, c in enumerate(crossings[:NAMED], 1):
+        lines.append(f"{number}: from {vcpus(c.at)} vCPUs{world.wanders(c)}")
+        lines.append(f"{c.above} below {c.below}")
     if len(crossings) > NAMED:
         lines.append(f"and {len(crossings) - NAMED} more")
-    figure.text(0.665, 0.76, "\n".join(lines) or "No two cross.", va="top", fontsize=7.5)
+    figure.text(0.665, 0.76, "\n".join(lines) or "No two cross.", va="top", fontsize=7)

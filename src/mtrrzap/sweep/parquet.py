@@ -68,7 +68,8 @@ def groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
                 ]
                 yield file.schema_arrow.empty_table().select(names)
                 for number in range(file.num_row_groups):
-                    yield file.read_row_group(number, columns=names)
+                    # Threads of Arrow that end with the process may end it with an abort.
+                    yield file.read_row_group(number, columns=names, use_threads=False)
         except OSError as error:  # Arrow's word for damage; the operating system's have a number
             if error.errno is None:
                 raise ValueError(str(error)) from error

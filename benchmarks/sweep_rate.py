@@ -20,7 +20,7 @@ kind = "simulate"
 [grid]
 traces = "{GUEST}"
 vcpus = 64
-seeds = {{ from = 0, to = 79 }}
+seeds = {{ from = 0, to = 159 }}
 policies = "Base2+9"
 """
 SMALL = f"""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "mtrrzap"
-ROOMS = ("x86", "guest", "kvm", "protocol", "engine", "report", "commands")
+ROOMS = ("x86", "guest", "kvm", "protocol", "engine", "report", "sweep", "commands")
 """In the order of the flow of data: a room may import from itself and from those before it."""
 CORE = ("x86", "kvm", "protocol")
 FORBIDDEN = {

@@ -24,6 +24,7 @@ from mtrrzap.commands.report import report
 from mtrrzap.commands.requests import requests
 from mtrrzap.commands.run import run
 from mtrrzap.commands.show import show
+from mtrrzap.commands.sweep_group import app as sweep_app
 from mtrrzap.errors import UserError
 
 app = typer.Typer(
@@ -58,6 +59,8 @@ for _command in (compare, explain, audit, show, requests, policies, initrd):
 app.command("record", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     record
 )
+
+app.add_typer(sweep_app, name="sweep")
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,128 @@
+"""Workers on this machine: a process and a socket each.
+
+``concurrent.futures`` breaks the whole pool when one worker dies, and does not say which task that
+worker had. Here it is the task at the socket that has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import IO
+
+from mtrrzap.errors import UserError
+from mtrrzap.sweep.executor import Outcome
+from mtrrzap.sweep.work import Job
+
+STARTS = 3
+"""Workers in a row that may die before they are ready."""
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    ready: bool = False
+    task: tuple[int, ...] | None = None
+
+
+class LocalPool:
+    """So many worker processes; one that dies is replaced."""
+
+    def __init__(self, job: Job, processes: int) -> None:
+        """Start the workers; they make ready while the first cells are chosen."""
+        self._job = job
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the pool
+        self._stillborn = 0
+        self._workers = [self._start() for _ in range(processes)]
+
+    def _start(self) -> _Worker:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # Its own process group: Ctrl-C is for the parent alone.
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mtrrzap.sweep.serve", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stderr=self._errors,
+                process_group=0,
+            )
+        worker = _Worker(process, Connection(ours.detach()))
+        with contextlib.suppress(OSError):  # it is dead: that is seen when it does not answer
+            worker.connection.send(self._job)
+        return worker
+
+    @property
+    def pids(self) -> list[int]:
+        """The workers' process ids."""
+        return [worker.process.pid for worker in self._workers]
+
+    def free(self) -> list[int]:
+        """Return the workers without a task; one that is not ready yet finds it at its socket."""
+        return [lane for lane, worker in enumerate(self._workers) if worker.task is None]
+
+    def submit(self, lane: int, numbers: tuple[int, ...]) -> None:
+        """Hand a task to a worker."""
+        worker = self._workers[lane]
+        worker.task = numbers
+        with contextlib.suppress(OSError):  # as above
+            worker.connection.send(numbers)
+
+    def outcomes(self, timeout: float) -> list[Outcome]:
+        """Return what has ended. Raises ``UserError`` if workers do not even start."""
+        lanes = {worker.connection: lane for lane, worker in enumerate(self._workers)}
+        found = []
+        for connection in wait(list(lanes), timeout):
+            lane = lanes[connection]  # type: ignore[index]
+            outcome = self._outcome(lane)
+            if outcome is not None:
+                found.append(outcome)
+        return found
+
+    def _outcome(self, lane: int) -> Outcome | None:
+        worker = self._workers[lane]
+        task, name = worker.task, str(worker.process.pid)
+        try:
+            told = worker.connection.recv()
+        except (EOFError, OSError):
+            self._replace(lane)
+            return None if task is None else Outcome(lane, task, None, name)
+        if not worker.ready:
+            worker.ready, self._stillborn = True, 0
+            return None
+        worker.task = None
+        assert task is not None
+        return Outcome(lane, task, told, name)
+
+    def _replace(self, lane: int) -> None:
+        worker = self._workers[lane]
+        worker.connection.close()
+        worker.process.wait()
+        self._stillborn += not worker.ready
+        if self._stillborn >= STARTS:
+            raise UserError(f"workers do not start: {self._complaint()}", mend="mend that")
+        self._workers[lane] = self._start()
+
+    def _complaint(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "they say nothing"
+
+    def says(self) -> str:
+        """Return how many there are."""
+        count = len(self._workers)
+        return f"{count} process" if count == 1 else f"{count} processes"
+
+    def close(self) -> None:
+        """Kill the workers: they hold nothing that is not written."""
+        for worker in self._workers:
+            worker.connection.close()
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.wait()
+        self._errors.close()

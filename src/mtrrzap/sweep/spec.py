@@ -1,0 +1,331 @@
+"""Read a spec: TOML in, a grid out. Whatever is wrong is one line that names file, key and mend."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mtrrzap.engine.check.check import SAFETY
+from mtrrzap.engine.check.scenario import MEMORY_MODELS
+from mtrrzap.engine.check.strategies.replay import parse_range
+from mtrrzap.errors import UserError
+from mtrrzap.kvm.policy import POLICIES, by_name
+from mtrrzap.protocol import EVERYTHING
+from mtrrzap.sweep.cell import CHECK, SIMULATE
+from mtrrzap.sweep.grid import Axis, Grid
+
+MAX_CELLS = 100_000_000
+PAGE_SIZES = {"4K": 1, "2M": 2, "1G": 3}
+"""Page sizes of the host, and the level of such a leaf."""
+STRATEGIES = ("pct", "random")
+"""What finds most comes first."""
+_UNITS = {"M": 20, "G": 30, "T": 40}
+_SEED_LIMIT = (1 << 63) - 1
+
+Read = Callable[[Any], Any]
+"""Turns a value of the file into what it means. Raises ``WrongError``."""
+
+
+class WrongError(Exception):
+    """A value that means nothing: what is wrong, and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a spec: how it is read, and what docs/sweep.md says of it."""
+
+    name: str
+    read: Read
+    default: Any
+    says: str
+    field: str = ""
+    """The cell's field, where it has another name."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a file asks for."""
+
+    grid: Grid
+    title: str = ""
+    stop_at_first: bool = False
+    """A violation ends all cells of its protocol, vCPUs and requests."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What stands for an axis that a spec leaves out."""
+
+    traces: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def read(text: str, place: str, defaults: Defaults) -> Spec:
+    """Return what a spec's text asks for; ``place`` names its file in errors.
+
+    Raises:
+        UserError: naming the file, the key, and the mend.
+    """
+    try:
+        told = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UserError(f"is no TOML: {error}", place=place, mend="mend that line") from error
+    kind = told.get("kind")
+    if kind not in KEYS:
+        problem = (
+            "does not say its kind" if kind is None else f"no kind of sweep is called {kind!r}"
+        )
+        raise UserError(problem, place=place, mend='write kind = "simulate" or kind = "check"')
+    _known(told, ("kind", "title", "grid", kind), place, "")
+    title = told.get("title", "")
+    if not isinstance(title, str):
+        raise UserError("is no text", place=f"{place}: title", mend='write title = "…"')
+    axes, settings = KEYS[kind]
+    given = _table(told, "grid", place)
+    extra = _table(told, kind, place)
+    _known(given, [key.name for key in axes], place, "grid.")
+    _known(extra, [key.name for key in settings], place, f"{kind}.")
+    if kind == CHECK:
+        _one_budget(given, place)
+    found = tuple(_axis(key, given, place, defaults) for key in axes)
+    values = {
+        key.field or key.name.replace("-", "_"): _value(key, extra, f"{place}: {kind}.{key.name}")
+        for key in settings
+    }
+    stop = bool(values.pop("stop_at_first", False))
+    grid = Grid(kind, found, tuple(values.items()))
+    if math.prod(len(axis.values) for axis in found) > MAX_CELLS:
+        raise UserError(
+            f"{math.prod(len(axis.values) for axis in found):,} cells",
+            place=f"{place}: grid",
+            mend=f"ask for at most {MAX_CELLS:,}",
+        )
+    return Spec(grid, title, stop)
+
+
+def _table(told: dict[str, Any], name: str, place: str) -> dict[str, Any]:
+    found = told.get(name, {})
+    if not isinstance(found, dict):
+        raise UserError("is no table", place=f"{place}: {name}", mend=f"write [{name}]")
+    return found
+
+
+def _known(table: dict[str, Any], names: Sequence[str], place: str, before: str) -> None:
+    for name in table:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            mend = f"write {close[0]}" if close else f"there are {', '.join(names)}"
+            raise UserError("is no key of a spec", place=f"{place}: {before}{name}", mend=mend)
+
+
+def _one_budget(given: dict[str, Any], place: str) -> None:
+    if "executions" in given and "seconds" in given:
+        raise UserError(
+            "excludes grid.executions", place=f"{place}: grid.seconds", mend="give one of the two"
+        )
+
+
+def _axis(key: Key, given: dict[str, Any], place: str, defaults: Defaults) -> Axis:
+    name = key.field or key.name
+    where = f"{place}: grid.{key.name}"
+    if key.name not in given:
+        left_out = {"traces": defaults.traces, "protocols": defaults.protocols}
+        values = left_out.get(key.name, key.default)
+        if key.name == "executions" and "seconds" in given:
+            values = (None,)
+        return Axis(name, values)
+    try:
+        values = _values(given[key.name], key.read)
+    except WrongError as error:
+        raise UserError(error.args[0], place=where, mend=error.args[1]) from error
+    if not values:
+        raise UserError("is empty", place=where, mend="give a value, or leave the key out")
+    if not isinstance(values, range) and len(set(values)) < len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise UserError(f"has {twice!r} twice", place=where, mend="give each value once")
+    return Axis(name, values)
+
+
+def _values(told: Any, reader: Read) -> Sequence[Any]:
+    if isinstance(told, dict):
+        return _series(told, reader)
+    listed = told if isinstance(told, list) else [told]
+    return tuple(reader(value) for value in listed)
+
+
+def _series(told: dict[str, Any], reader: Read) -> Sequence[Any]:
+    """``{ from = 8, to = 1024, times = 2 }`` or ``{ from = 0, to = 99 }``, the end included."""
+    shape = "write { from = 0, to = 99 }, with step = or times = if need be"
+    if not {"from", "to"} <= set(told) <= {"from", "to", "step", "times"} or len(told) > 3:
+        raise WrongError("is no series", shape)
+    if any(type(value) is not int for value in told.values()):
+        raise WrongError("is a series of something else than whole numbers", shape)
+    begin, end = told["from"], told["to"]
+    reader(begin), reader(end)
+    step, times = told.get("step", 1), told.get("times", 2)
+    if step < 1 or times < 2 or begin > end or ("times" in told and begin < 1):
+        raise WrongError("is a series that does not rise", shape)
+    if "times" not in told:
+        return range(begin, end + 1, step)
+    found = [begin]
+    while found[-1] * times <= end:
+        found.append(found[-1] * times)
+    return tuple(found)
+
+
+def _value(key: Key, given: dict[str, Any], where: str) -> Any:
+    if key.name not in given:
+        return key.default
+    try:
+        return key.read(given[key.name])
+    except WrongError as error:
+        raise UserError(error.args[0], place=where, mend=error.args[1]) from error
+
+
+# ---- values -----------------------------------------------------------------------------------
+
+
+def _whole(low: int, high: int) -> Read:
+    def reader(value: Any) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise WrongError(f"has {_shown(value)}", f"give whole numbers from {low:,} to {high:,}")
+        return value
+
+    return reader
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise WrongError(f"has {_shown(value)}", "give names, in quotes")
+    return value
+
+
+def _one_of(names: Sequence[str]) -> Read:
+    def reader(value: Any) -> str:
+        if value not in names or not isinstance(value, str):
+            raise WrongError(f"has {_shown(value)}", f"there are {', '.join(names)}")
+        return value
+
+    return reader
+
+
+def _policy(value: Any) -> str:
+    try:
+        return by_name(_text(value)).name
+    except UserError as error:
+        raise WrongError(f"knows no policy {value!r}", error.mend or "") from error
+
+
+def _size(value: Any) -> int:
+    number, unit = (value[:-1], value[-1:]) if isinstance(value, str) else ("", "")
+    if unit not in _UNITS or not (number.isascii() and number.isdecimal()) or len(number) > 6:
+        raise WrongError(f"has {_shown(value)}", 'write "512M", "64G" or "12T"')
+    if not int(number):
+        raise WrongError(f"has {_shown(value)}", "give more than nothing")
+    return int(number) << _UNITS[unit]
+
+
+def _number(low: float, high: float) -> Read:
+    def reader(value: Any) -> float:
+        fits = type(value) in (int, float) and math.isfinite(value) and low <= value <= high
+        if not fits:
+            raise WrongError(f"has {_shown(value)}", f"give numbers from {low:g} to {high:g}")
+        return float(value)
+
+    return reader
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise WrongError(f"is {_shown(value)}", "write true or false")
+    return value
+
+
+def _properties(value: Any) -> tuple[str, ...]:
+    listed = value if isinstance(value, list) else [value]
+    found = tuple(map(_one_of(tuple(SAFETY)), listed))
+    if not found or len(set(found)) < len(found):
+        raise WrongError("is empty, or has one twice", f"there are {', '.join(SAFETY)}")
+    return found
+
+
+def _ranges(value: Any) -> tuple[tuple[tuple[int, int], ...], ...]:
+    listed = value if isinstance(value, list) else [value]
+    mend = 'write "0x0-0x100", several of one request with commas'
+    try:
+        found = tuple(tuple(parse_range(each) for each in _text(t).split(",")) for t in listed)
+    except ValueError as error:
+        raise WrongError(f"has {_shown(str(error))}", mend) from error
+    if not found or any(
+        not 0 <= start < end <= EVERYTHING[1] for each in found for start, end in each
+    ):
+        raise WrongError("has no range of gfns", mend)
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+SIMULATE_AXES = (
+    Key(
+        "traces",
+        _text,
+        (),
+        "recordings by name, or files beside the spec; all shipped ones",
+        "trace",
+    ),
+    Key("vcpus", _whole(2, 4096), (None,), "rescaled to so many vCPUs; as recorded"),
+    Key("memory", _size, (None,), 'rescaled to so much memory, as `"64G"`; as recorded'),
+    Key(
+        "page-size",
+        _one_of(tuple(PAGE_SIZES)),
+        ("4K",),
+        "the host's pages: 4K, 2M, 1G",
+        "page_size",
+    ),
+    Key(
+        "seeds",
+        _whole(0, _SEED_LIMIT),
+        (0,),
+        "0: the fitted cost model; any other: each parameter times a random factor",
+        "seed",
+    ),
+    Key("policies", _policy, tuple(p.name for p in POLICIES), "by name; all", "policy"),
+)
+CHECK_AXES = (
+    Key("protocols", _text, (), "by name, or `file.py:function` beside the spec; all", "protocol"),
+    Key("vcpus", _whole(1, 64), (2,), "how many; 2"),
+    Key("requests", _whole(1, 1000), (1,), "of each vCPU; 1"),
+    Key("executions", _whole(1, 10**9), (1000,), "budget of a cell; 1,000"),
+    Key("seconds", _number(0.01, 86400), (None,), "budget of a cell in time, instead"),
+    Key("strategies", _one_of(STRATEGIES), STRATEGIES, "pct, random; both", "strategy"),
+    Key("seeds", _whole(0, _SEED_LIMIT), (0,), "of the strategies; 0", "seed"),
+)
+SIMULATE_SETTINGS = (
+    Key("spread", _number(1, 10), 1.25, "the largest factor of a seed, and one over the smallest"),
+)
+CHECK_SETTINGS = (
+    Key("properties", _properties, tuple(SAFETY), f"of {', '.join(SAFETY)}; all"),
+    Key("ranges", _ranges, ((EVERYTHING,),), "what vCPU 0, 1, … ask for, in turn; everything"),
+    Key("alloc-fails", _flag, True, "whether allocations may fail; true"),
+    Key("memory-model", _one_of(MEMORY_MODELS), "sc", "sc, tso; sc"),
+    Key("depth", _whole(1, 20), 3, "pct: changes of priority, plus one; 3"),
+    Key(
+        "stop-at-first",
+        _flag,
+        False,
+        "a violation ends the other cells of its protocol, vCPUs and requests; false",
+    ),
+)
+KEYS: dict[str, tuple[tuple[Key, ...], tuple[Key, ...]]] = {
+    SIMULATE: (SIMULATE_AXES, SIMULATE_SETTINGS),
+    CHECK: (CHECK_AXES, CHECK_SETTINGS),
+}
+"""Each kind's axes, under ``[grid]``, and settings, under a table of the kind's name."""

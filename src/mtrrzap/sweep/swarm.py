@@ -1,0 +1,132 @@
+"""A cell of ``kind = "check"``: executions of a protocol, and the first violation made small."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from mtrrzap.engine.check.check import VIOLATED as VERDICT_VIOLATED
+from mtrrzap.engine.check.check import Counterexample, Options, Verdict, check
+from mtrrzap.engine.check.result import Limits
+from mtrrzap.engine.check.scenario import Scenario
+from mtrrzap.engine.check.shrink import shrunk
+from mtrrzap.engine.check.strategies import Pct, RandomWalk, Strategy
+from mtrrzap.engine.check.strategies.replay import written
+from mtrrzap.protocol import Protocol
+from mtrrzap.sweep.cell import Checked
+from mtrrzap.sweep.columns import DONE, NOT_SEEN, VIOLATED, Row
+
+Load = Callable[[str, str | None], Protocol]
+"""Gives the protocol of a name, made of its source where it is a user's."""
+
+FEW, MANY = 16, 1024
+"""Executions of one search, at first and at most: a search keeps the states that it has seen."""
+STEPS = 1_000_000
+"""Steps that are meant to be enough for one."""
+
+
+class Swarm:
+    """Runs cells; a protocol is loaded once."""
+
+    def __init__(self, texts: Mapping[str, str], load: Load) -> None:
+        """``texts`` has the sources of the user's protocols by name."""
+        self._protocol = lru_cache(maxsize=None)(lambda name: load(name, texts.get(name)))
+
+    def run(self, cell: Checked) -> Row:
+        """Return a cell's row: the same wherever it runs, if its budget is in executions."""
+        protocol = self._protocol(cell.protocol)
+        row: Row = {
+            "protocol": cell.protocol,
+            "vcpus": cell.vcpus,
+            "requests": cell.requests,
+            "strategy": cell.strategy,
+            "seed": cell.seed,
+            "max_executions": cell.executions,
+            "max_seconds": cell.seconds,
+            "status": DONE,
+        }
+        world = _world(cell, protocol)
+        executions, steps, found = _search(cell, world)
+        row |= {"executions": executions, "steps": steps, "verdict": NOT_SEEN}
+        if found is not None:
+            small = shrunk(found)
+            row |= {
+                "verdict": VIOLATED,
+                "property": found.prop,
+                "found_steps": len(found.schedule),
+                "schedule_steps": len(small.schedule),
+                "schedule": written(small, cell.protocol),
+            }
+        return row
+
+
+def _world(cell: Checked, protocol: Protocol) -> Scenario:
+    each = (cell.ranges[i % len(cell.ranges)] for i in range(cell.vcpus))
+    return Scenario(
+        protocol=protocol,
+        requests=tuple((request,) * cell.requests for request in each),
+        alloc_fails=cell.alloc_fails and protocol.allocates,
+        memory=cell.memory_model,
+    )
+
+
+def _search(cell: Checked, world: Scenario) -> tuple[int, int, Counterexample | None]:
+    """Return the executions and steps made, and the first violation, if any."""
+    started = time.perf_counter()
+    strategy = _Offset(_strategy(cell, world))
+    done = steps = 0
+    batch = FEW
+    while (size := min(batch, (cell.executions or batch + done) - done)) > 0:
+        left = None if cell.seconds is None else cell.seconds - (time.perf_counter() - started)
+        if left is not None and left <= 0:
+            break
+        strategy.offset = done
+        verdicts = _checked(cell, world, strategy, size, left)
+        done += strategy.made
+        steps += verdicts[0].transitions
+        for prop in cell.properties:
+            for verdict in verdicts:
+                if verdict.prop == prop and verdict.verdict == VERDICT_VIOLATED:
+                    return done, steps, verdict.counterexample
+        batch = min(2 * batch, MANY, max(1, STEPS * done // max(steps, 1)))
+    return done, steps, None
+
+
+def _checked(
+    cell: Checked, world: Scenario, strategy: _Offset, runs: int, seconds: float | None
+) -> list[Verdict]:
+    strategy.made = 0
+    options = Options(
+        properties=cell.properties,
+        strategy=strategy,
+        runs=runs,
+        first=True,
+        limits=Limits(seconds=seconds),
+    )
+    return check(world, options)
+
+
+def _strategy(cell: Checked, world: Scenario) -> Strategy:
+    """Return the strategy; ``pct`` is told how long an execution is, by a random one."""
+    walk = RandomWalk(cell.seed)
+    if cell.strategy == "random":
+        return walk
+    length = max(verdict.depth for verdict in _checked(cell, world, _Offset(walk), 1, None))
+    return Pct(cell.seed, depth=cell.depth, steps=length)
+
+
+class _Offset:
+    """A strategy whose executions are numbered on over several searches; counts them."""
+
+    def __init__(self, inner: Strategy) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self.offset = self.made = 0
+
+    def begin(self, execution: int, vcpus: int) -> None:
+        self.made = execution + 1
+        self._inner.begin(self.offset + execution, vcpus)
+
+    def choose(self, step: int, enabled: list[int]) -> int:
+        return self._inner.choose(step, enabled)

@@ -119,11 +119,16 @@ class Result(NamedTuple):
 class Expected(NamedTuple):
     """Means over patterns of arrivals, in cycles. See ``Result`` for what they mean."""
 
-    cycles: float
+    spent: Spent
     longest: float
     later: float
     zaps: float
     """Walks of all vCPUs."""
+
+    @property
+    def cycles(self) -> float:
+        """Return the cycles that all vCPUs spend in requests."""
+        return self.spent.total
 
 
 def total(parts: Iterable[Spent]) -> Spent:

@@ -8,7 +8,7 @@ from mtrrzap.engine.simulate.costs import Costs
 from mtrrzap.engine.simulate.footprint import Footprint
 from mtrrzap.engine.simulate.machine import Actor, Machine, Turn
 from mtrrzap.engine.simulate.phases import Phase, phases
-from mtrrzap.engine.simulate.result import Expected, PhaseCost, Result, total
+from mtrrzap.engine.simulate.result import Expected, PhaseCost, Result, Spent, total
 from mtrrzap.kvm.policy import Policy, Walk
 from mtrrzap.kvm.replay import Events, Host, Request
 from mtrrzap.protocol import PROTOCOLS
@@ -33,8 +33,14 @@ def expected(guest: Guest, policy: Policy, requests: Iterable[Request]) -> Expec
     """Return what a policy's requests cost in the mean, whatever the pattern of arrivals."""
     requests = list(requests)
     found = [simulate(guest, policy, requests, pattern) for pattern in range(PATTERNS)]
-    sums = zip(*((r.cycles, r.longest, r.later, r.zaps) for r in found), strict=True)
-    return Expected(*(sum(column) / PATTERNS for column in sums))
+    return Expected(
+        Spent(*(part / PATTERNS for part in total(r.spent for r in found))),
+        *(sum(column) / PATTERNS for column in zip(*map(_others, found), strict=True)),
+    )
+
+
+def _others(found: Result) -> tuple[float, float, float]:
+    return found.longest, found.later, found.zaps
 
 
 def simulate(guest: Guest, policy: Policy, requests: Iterable[Request], pattern: int = 0) -> Result:

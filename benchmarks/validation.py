@@ -93,6 +93,15 @@ def against_v3(ratios: Ratios) -> Ratios:
     }
 
 
+def at_bounds() -> str:
+    close = [
+        f"`{name}`"
+        for name, bounds in BOUNDS.items()
+        if min(abs(getattr(cost_model.costs(), name) / bound - 1) for bound in bounds) < 0.01
+    ]
+    return ", ".join(close) or "none"
+
+
 ROWS = ("Base2+9", "Base2+9+10", "review", "ticket")
 
 
@@ -134,6 +143,7 @@ def main() -> None:
         "ORDER": wrong,
         "PARAMETERS": parameters(),
         "TICKET": ticket(),
+        "AT": [at_bounds()],
         "V3": [f"{geometric(against_v3(fitted)):.2f}"],
         "SWAPS": ["all but the pairs below" if swaps({**fitted, **held}) else "met"],
     }.items():

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrrzap.commands.traces import shipped
-from mtrrzap.engine.simulate import Costs, Guest, phases, simulate
+from mtrrzap.engine.simulate import Costs, Guest, expected, phases
 from mtrrzap.engine.simulate.footprint import Footprint
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import Host, replay
@@ -66,7 +66,7 @@ class Cells:
             for family, (t, parts) in self._guests.items()
         }
         return {
-            cell: simulate(guests[cell[0]], by_name(cell[2]), self._requests[cell]).cycles
+            cell: expected(guests[cell[0]], by_name(cell[2]), self._requests[cell]).cycles
             / 1e6
             / mcycles
             for cell, mcycles in self._published.items()

@@ -7,7 +7,7 @@ import pytest
 
 from mtrrzap.commands.options import size
 from mtrrzap.commands.traces import shipped
-from mtrrzap.engine.simulate import Costs, Guest, simulate
+from mtrrzap.engine.simulate import Costs, Guest, expected
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host, replay
@@ -67,7 +67,7 @@ def test_the_shipped_errors_are_those_of_the_shipped_parameters(vcpus: int, erro
         guest = Guest.of(trace, Host(), 1, cost_model.costs())
         for (family, _, row), mcycles in published.mcycles(vcpus).items():
             if family == trace.header.family:
-                found = simulate(guest, by_name(row), replay(trace, by_name(row)))
+                found = expected(guest, by_name(row), replay(trace, by_name(row)))
                 squares.append(math.log(found.cycles / 1e6 / mcycles) ** 2)
     assert len(squares) == 16
     factor = math.exp(math.sqrt(sum(squares) / 16))

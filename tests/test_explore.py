@@ -40,8 +40,8 @@ def explored(world: Scenario, **options: Any) -> Exploration:
         ("sketch", 3, 1, 2133, 3600, 396),
         ("review", 2, 1, 114, 140, 58),
         ("review", 3, 2, 6837, 10512, 1227),
-        ("ticket", 2, 1, 122, 168, 62),
-        ("ticket", 3, 1, 1515, 2532, 280),
+        ("ticket", 2, 1, 168, 224, 85),
+        ("ticket", 3, 1, 2322, 3981, 425),
     ],
 )
 def test_exact_numbers(

@@ -58,10 +58,10 @@ def test_every_number_is_equal(world: Scenario, symmetry: bool) -> None:
         ("v4", 4, 2, 58616),
         ("sketch", 4, 2, 23084),
         ("review", 4, 2, 4801),
-        ("ticket", 4, 2, 100600),
+        ("ticket", 4, 2, 394657),
         ("sketch", 5, 1, 4088),
         ("review", 5, 1, 866),
-        ("ticket", 5, 1, 5606),
+        ("ticket", 5, 1, 10527),
     ],
 )
 def test_the_sizes_that_were_asked_for(name: str, vcpus: int, requests: int, states: int) -> None:

@@ -7,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtrrzap.commands.traces import shipped
-from mtrrzap.engine.simulate import Costs, Guest, Result, Spent, simulate
+from mtrrzap.engine.simulate import Costs, Guest, Result, Spent, expected, simulate
+from mtrrzap.engine.simulate.arrivals import PATTERNS, gaps
 from mtrrzap.guest.event import Event
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host, replay
+from mtrrzap.report import cost_model
 from test_replay import CD, CLEAR, cr0, wrmsr
 from test_simulate_mmu_lock import COSTS
 from test_trace import HEADER
@@ -105,3 +107,32 @@ def test_any_parameters_give_the_same_answer_twice(
     assert first == second
     assert len(first.served) == len(list(replay(trace, by_name(policy))))
     assert first.longest <= first.cycles
+
+
+@pytest.mark.parametrize("name", sorted(RECORDINGS))
+def test_ticket_costs_at_most_what_the_list_and_the_review_cost(name: str) -> None:
+    trace = RECORDINGS[name]
+    guest = Guest.of(trace, Host(), 1, cost_model.costs())
+    cost = {
+        row: expected(guest, by_name(row), replay(trace, by_name(row))).cycles
+        for row in ("+9", "+9+10", "review", "ticket")
+    }
+    assert cost["ticket"] == min(cost.values())
+
+
+def test_a_figure_is_a_mean_over_patterns_and_no_accident_of_one() -> None:
+    trace, policy = RECORDINGS["ovmf-8"], by_name("+9")
+    guest = Guest.of(trace, Host(), 1, cost_model.costs())
+    requests = list(replay(trace, policy))
+    each = [simulate(guest, policy, requests, pattern) for pattern in range(PATTERNS)]
+    assert len({found.cycles for found in each}) == PATTERNS
+    mean = expected(guest, policy, requests)
+    assert mean.cycles == pytest.approx(sum(found.cycles for found in each) / PATTERNS)
+    assert mean.zaps == sum(found.zaps for found in each) / PATTERNS
+
+
+def test_gaps_have_their_mean_in_every_pattern() -> None:
+    for pattern in range(PATTERNS):
+        some = [gap for _, gap in zip(range(1000), gaps(100.0, 3, pattern), strict=False)]
+        assert sum(some) / 1000 == pytest.approx(100, rel=0.02)
+        assert min(some) >= 0

@@ -53,7 +53,7 @@ def test_a_waiter_that_must_see_the_flag_clear_starves(
     assert (len(found.starved.stem), len(found.starved.loop)) == (stem, loop)
 
 
-@pytest.mark.parametrize(("vcpus", "states"), [(2, 398), (3, 10896)])
+@pytest.mark.parametrize(("vcpus", "states"), [(2, 592), (3, 19708)])
 def test_ticket_starves_nobody(vcpus: int, states: int) -> None:
     found = answer(load("ticket"), vcpus)
     assert (found.starved, found.states, found.cut) == (None, states, None)

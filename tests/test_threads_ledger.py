@@ -126,7 +126,7 @@ def test_what_is_no_exception_is_wrapped_for_others() -> None:
 
 
 def test_the_error_is_a_group_that_keeps_its_frames() -> None:
-    error = ZapError(((0x10, 0x20),), [OSError("one"), ValueError("two")])
+    error = ZapError.of(((0x10, 0x20),), [OSError("one"), ValueError("two")])
     assert str(error) == "not zapped: [0x10,0x20) (2 sub-exceptions)"
     again = pickle.loads(pickle.dumps(error))
     assert (again.ranges, str(again)) == (error.ranges, str(error))
@@ -138,5 +138,5 @@ def test_the_error_is_a_group_that_keeps_its_frames() -> None:
 
 
 def test_a_long_list_of_frames_is_cut() -> None:
-    error = ZapError(tuple((2 * i, 2 * i + 1) for i in range(5)), [OSError()])
+    error = ZapError.of(tuple((2 * i, 2 * i + 1) for i in range(5)), [OSError()])
     assert error.message == "not zapped: [0,1), [2,3), [4,5) and 2 more"

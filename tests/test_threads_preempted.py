@@ -46,7 +46,7 @@ def no_memory_for(vcpu: int | None) -> dict[str, object]:
         ("sketch", 0, 56, set()),
         ("sketch", 1, 56, set()),
         ("review", None, 113, set()),
-        ("ticket", None, 133, set()),
+        ("ticket", None, 159, set()),
     ],
 )
 def test_what_is_lost_and_where(
@@ -78,8 +78,8 @@ def test_what_is_lost_and_where(
         ("sketch", 1, 70, 70),
         ("review", 0, 65, 48),
         ("review", 1, 64, 49),
-        ("ticket", 0, 133, 0),
-        ("ticket", 1, 41, 92),
+        ("ticket", 0, 159, 0),
+        ("ticket", 1, 46, 113),
     ],
 )
 def test_a_zap_that_raises_loses_nothing(

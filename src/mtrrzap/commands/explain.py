@@ -18,6 +18,7 @@ from mtrrzap.commands.options import (
     rescaled,
 )
 from mtrrzap.engine.simulate import Guest, simulate
+from mtrrzap.engine.simulate.arrivals import PATTERNS
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR, replay
 from mtrrzap.report import cost_model, text
@@ -54,5 +55,6 @@ def explain(
     console.print(
         f"{chosen.name}: modelled {result.cycles / 1e6:.3g} Mcycles in {len(result.served)} "
         f"requests, wrong by a factor of {cost_model.error_factor():.2f}; {result.later / 1e6:.3g} "
-        "Mcycles later, outside of requests. Times are millions of modelled cycles."
+        "Mcycles later, outside of requests. Times are millions of modelled cycles. vCPUs come in "
+        f"one of {PATTERNS} patterns; what 'compare --modelled' prints is the mean over all."
     )

@@ -19,7 +19,7 @@ from mtrrzap.protocol.operation import (
 )
 from mtrrzap.protocol.registry import PROTOCOLS, Protocol, protocol
 from mtrrzap.protocol.shared import SharedObject, SharedState, Spinlock
-from mtrrzap.protocol.vm import Allocator, Mmu, Vm
+from mtrrzap.protocol.vm import Allocator, Cpu, Mmu, Vm
 from mtrrzap.protocol.zap_array import ZapArray
 from mtrrzap.protocol.zap_list import ZapList
 
@@ -32,6 +32,7 @@ __all__ = [
     "RELEASE",
     "Allocator",
     "Atomic",
+    "Cpu",
     "Mmu",
     "Number",
     "Operation",

@@ -3,21 +3,31 @@
 ``open`` is the number of the batch that collects, ``done`` that of the last one zapped. So
 ``done == open - 1`` says that nobody zaps, and no flag is needed. A request joins the open batch.
 
-- If nobody zaps, the vCPU closes the batch (``open`` + 1), takes the array and zaps it.
-- Else it waits for the batch before its own. Then the first of its batch to get the lock closes it
-  and zaps; the others find it closed, and wait until it is done.
+- If it is the first and nobody zaps, the vCPU closes the batch (``open`` + 1), takes the array and
+  zaps it.
+- Else it waits for the batch before its own, and a moment longer. Then the first of its batch to
+  get the lock closes it and zaps; the others find it closed, and wait until it is done.
 
 Every vCPU returns when *its* batch is done: it sits through what was left of one batch and through
 its own. A zapper zaps one batch, its own. Both waits are for a number to be reached, which stays
 reached: no vCPU can miss it, however late it looks. The zapper's release pairs with the acquire of
 whoever leaves.
+
+The moment is for vCPUs that are still on their way. While an invalidation is in progress no page
+fault succeeds (``mmu_invalidate_in_progress``), so whoever has lost a page stands still until the
+batch is done, and would come just too late for the next one, each with a zap of its own. It costs
+nothing where vCPUs do not ask at once: it comes only after a wait.
 """
 
 from mtrrzap.protocol.atomic import Number, Sequence
 from mtrrzap.protocol.operation import ACQUIRE, RELAXED, RELEASE, Range, Steps
 from mtrrzap.protocol.shared import Spinlock
+from mtrrzap.protocol.vm import Cpu
 from mtrrzap.protocol.vm import Vm as BaseVm
 from mtrrzap.protocol.zap_array import ZapArray
+
+MOMENT = 128
+"""Times ``cpu_relax()``, some 6 microseconds: a page fault and a few exits of the guest."""
 
 
 class Vm(BaseVm):
@@ -27,17 +37,20 @@ class Vm(BaseVm):
     array = ZapArray(guard=lock)
     open = Sequence(1, guard=lock)
     done = Sequence(0)
+    cpu = Cpu()
 
 
 def ticket(vm: Vm, ranges: tuple[Range, ...]) -> Steps:
     """Join the open batch; return when it is done."""
     yield vm.lock.lock()
+    mine = yield vm.open.load()
+    alone = (yield vm.array.is_empty()) and (yield vm.done.reached(mine, lag=1, order=RELAXED))
     for start, end in ranges:
         yield vm.array.add(start, end)
-    mine = yield vm.open.load()
-    if not (yield vm.done.reached(mine, lag=1, order=RELAXED)):
+    if not alone:
         yield vm.lock.unlock()
         yield vm.done.wait_reached(mine, lag=1, order=RELAXED)
+        yield vm.cpu.relax(MOMENT)
         yield vm.lock.lock()
         if (yield vm.open.load()) != mine:  # closed by another vCPU of this batch
             yield vm.lock.unlock()

@@ -67,6 +67,30 @@ class Allocator(SharedObject):
         return "kmalloc()"
 
 
+class Cpu(SharedObject):
+    """``cpu_relax()``, so and so many times: time passes and nothing changes."""
+
+    verbs = {"relax": 1}  # noqa: RUF012
+    symmetric = True
+
+    @property
+    def initial(self) -> Hashable:
+        """A CPU has no value here."""
+        return ()
+
+    def relax(self, times: int) -> Operation:
+        """Spin for a bounded time: ``times`` PAUSE instructions."""
+        return self._operation("relax", times)
+
+    def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
+        """Change nothing."""
+        return ((value, None),)
+
+    def describe(self, operation: Operation) -> str:
+        """Render as the call in the C."""
+        return f"cpu_relax() x {operation.args[0]}"
+
+
 class Vm(SharedState):
     """The base of every protocol's VM."""
 

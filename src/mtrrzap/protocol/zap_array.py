@@ -64,7 +64,7 @@ class ZapArray(SharedObject):
 
     entries: int
     purges: bool
-    verbs = {"add": 2, "take": 0}  # noqa: RUF012
+    verbs = {"add": 2, "take": 0, "is_empty": 0}  # noqa: RUF012
     of_ranges = True
 
     def __init__(self, guard: Spinlock, entries: int = ENTRIES, *, purges: bool = True) -> None:
@@ -87,10 +87,16 @@ class ZapArray(SharedObject):
         """Empty the array: sends back its ranges, sorted by start, neighbours merged."""
         return self._operation("take")
 
+    def is_empty(self) -> Operation:
+        """Ask whether nothing is queued: sends back a bool."""
+        return self._operation("is_empty")
+
     def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
-        """Add or take."""
+        """Add, take, or tell."""
         if operation.verb == "take":
             return (((), merged(value)),)
+        if operation.verb == "is_empty":
+            return ((value, not value),)
         after = self._added(value, *operation.args)
         return ((after, after != value),)
 

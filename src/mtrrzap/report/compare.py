@@ -6,7 +6,7 @@ Counted figures come first, modelled ones last; the latter have it in their name
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mtrrzap.engine.simulate import Guest, simulate
+from mtrrzap.engine.simulate import Guest, expected
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.audit import audit
 from mtrrzap.kvm.policy import Policy
@@ -76,7 +76,7 @@ def rows(
             sums = total(requests)
             walks = table.cost(requests, policy.walk)
             found = audit(trace, policy, host)
-            cost = simulate(guest, policy, requests) if modelled else None
+            cost = expected(guest, policy, requests) if modelled else None
             yield Row(
                 trace=name,
                 guest=header.family,

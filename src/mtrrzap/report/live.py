@@ -8,7 +8,7 @@ from mtrrzap.engine.live.environment import Environment
 from mtrrzap.engine.live.measure import Engine, Settings
 from mtrrzap.engine.live.result import Run, middle
 from mtrrzap.engine.live.run import Case
-from mtrrzap.engine.simulate import Guest, simulate
+from mtrrzap.engine.simulate import Guest, expected
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.replay import Host, replay, total
 from mtrrzap.protocol import PROTOCOLS
@@ -69,9 +69,8 @@ def measured(
         sums = total(requests)
         prediction = None
         if PROTOCOLS.get(case.policy.protocol) is case.protocol:
-            cost = simulate(guest, case.policy, requests)
-            zaps = sum(served.zaps for served in cost.served)
-            prediction = Prediction(zaps, millions(cost.cycles), millions(cost.longest))
+            cost = expected(guest, case.policy, requests)
+            prediction = Prediction(round(cost.zaps), millions(cost.cycles), millions(cost.longest))
         found.append(Measured(case, runs, sums.requests, sums.ranges, prediction))
     return found
 

@@ -46,7 +46,8 @@ def modelled_events(
 
 def _names(trace: Trace, policy: Policy, result: Result, process: int) -> Iterator[Item]:
     name = (
-        f"{policy.name}, MODELLED: {millions(result.cycles):,g} Mcycles, wrong by a factor of "
+        f"{policy.name}, MODELLED, one pattern of arrivals: {millions(result.cycles):,g} Mcycles, "
+        "wrong by a factor of "
         f"{cost_model.error_factor():.2f}; 1 ns is 1 modelled cycle"
     )
     yield meta("process_name", 0, {"name": name}, process)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from functools import lru_cache
 
-from mtrrzap.engine.simulate import Costs, Guest, simulate
+from mtrrzap.engine.simulate import Costs, Guest, expected
 from mtrrzap.engine.simulate.rescale import with_memory, with_vcpus
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import Trace, load
@@ -53,7 +53,7 @@ class Simulator:
         )
         policy = by_name(cell.policy)
         requests = list(replay(trace, policy, self._host))
-        asked, cost = total(requests), simulate(guest, policy, requests)
+        asked, cost = total(requests), expected(guest, policy, requests)
         spent = {f"modelled_{part}_cycles": round(n) for part, n in cost.spent._asdict().items()}
         return {
             **row,

@@ -2,11 +2,12 @@
 
 from mtrrzap.engine.simulate.costs import Costs
 from mtrrzap.engine.simulate.phases import Phase, Stage, phases
-from mtrrzap.engine.simulate.result import PhaseCost, Result, Served, Spent, Stretch
-from mtrrzap.engine.simulate.simulate import Guest, simulate
+from mtrrzap.engine.simulate.result import Expected, PhaseCost, Result, Served, Spent, Stretch
+from mtrrzap.engine.simulate.simulate import Guest, expected, simulate
 
 __all__ = [
     "Costs",
+    "Expected",
     "Guest",
     "Phase",
     "PhaseCost",
@@ -15,6 +16,7 @@ __all__ = [
     "Spent",
     "Stage",
     "Stretch",
+    "expected",
     "phases",
     "simulate",
 ]

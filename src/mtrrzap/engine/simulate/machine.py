@@ -12,8 +12,8 @@ frame).
 import heapq
 import math
 from collections import deque
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Iterable
+from typing import Any, NamedTuple
 
 from mtrrzap.engine.simulate.clock import FreeTime
 from mtrrzap.engine.simulate.costs import Costs
@@ -25,6 +25,9 @@ from mtrrzap.kvm.policy import Lock, Policy, Walk
 from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Request
 from mtrrzap.protocol import Operation, Protocol, Steps
+
+PAUSE = 140.0
+"""Cycles of one PAUSE, ``cpu_relax()``, since Skylake (Intel's optimization manual)."""
 
 Turn = tuple[float, Request]
 """Guest time before a request, and the request."""
@@ -91,13 +94,15 @@ class Machine:
         """Let so much time pass that every vCPU has what it uses."""
         self._free.settle()
 
-    def run(self, phase: int, actors: list[Actor], stagger: float) -> None:
-        """Run a phase to its end; the actors set off one by one, ``stagger`` cycles apart."""
+    def run(self, phase: int, actors: list[Actor], gaps: Iterable[float]) -> None:
+        """Run a phase to its end; the actors set off one by one, with gaps in cycles between."""
         self._phase = phase
-        for number, actor in enumerate(actors):
+        delay = 0.0
+        for actor, gap in zip(actors, gaps, strict=False):
             actor.epoch = self._ran.get(actor.vcpu, -1)
             self._guests[actor.vcpu] = actor
-            self._guest(actor, number * stagger)
+            self._guest(actor, delay)
+            delay += gap
         while self._events or len(self._walks):
             walk = self._walks.next_end() if len(self._walks) else math.inf
             if self._events and self._events[0][0] <= walk:
@@ -120,6 +125,8 @@ class Machine:
     def _fire(self, actor: Actor, what: Any) -> None:
         if what is _ARRIVE:
             self._arrive(actor)
+        elif isinstance(what, _Attempt):
+            self._fault_ends(actor, what.left)
         elif isinstance(what, _ZapDone):
             self._zap_done(actor)
         else:
@@ -145,6 +152,14 @@ class Machine:
         self._tell()
         actor.steps = self._protocol.call(self._vm, tuple((r.start, r.end) for r in request.ranges))
         self._go(actor, None)
+
+    def _fault_ends(self, actor: Actor, left: float) -> None:
+        """Go on, unless an invalidation is in progress again: then fault on."""
+        if self._zaps:
+            self._parked.append((actor, left))
+            return
+        actor.epoch = self._free.flushes
+        self._at(left, 2, actor, _ARRIVE)
 
     def _leave(self, actor: Actor) -> None:
         _, request = actor.turns.popleft()
@@ -197,6 +212,9 @@ class Machine:
         if not outcomes:
             return False
         after, result = outcomes[0]  # of an allocation: it succeeds
+        if operation.verb == "relax":
+            self._at(operation.args[0] * PAUSE, 1, actor, (result,))
+            return True
         here = self._last.get(key) == actor.vcpu
         self._last[key] = actor.vcpu
         cost = self._costs.visit if here else self._costs.handoff
@@ -329,9 +347,10 @@ class Machine:
             self._free.zaps_end(self.now)
             self._piece = 0.0
             parked, self._parked = self._parked, []
-            for each, left in parked:
-                each.epoch = self._free.flushes
-                self._at(self._costs.retry + left, 2, each, _ARRIVE)
+            # Each is somewhere between two attempts of its own.
+            apart = self._costs.retry / (len(parked) + 1)
+            for number, (each, left) in enumerate(parked, 1):
+                self._at(apart * number, 2, each, _Attempt(left))
         self._go(actor, None)
 
 
@@ -341,6 +360,13 @@ class _Arrive:
 
 class _ZapDone:
     """A zap has ended."""
+
+
+class _Attempt(NamedTuple):
+    """A page fault is attempted, with no invalidation in progress so far."""
+
+    left: float
+    """Cycles of guest code from there to the next request."""
 
 
 _ARRIVE = _Arrive()

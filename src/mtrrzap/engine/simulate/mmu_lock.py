@@ -11,27 +11,55 @@ Page faults that find an invalidation in progress are retried until none is; eac
 """
 
 import heapq
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mtrrzap.engine.simulate.costs import Costs
 
 
-def step(costs: Costs, walks: int, faulting: float, levels: int) -> float:
+@lru_cache(maxsize=4096)
+def step(costs: Costs, walks: int, faulting: int, levels: int) -> float:
     """Return the cycles in which each of ``walks`` contending walks visits one entry.
 
-    Alone against m faulting vCPUs, in a visit's time t come m t / retry attempts, each of which
-    makes it yield: t = visit + (m t / retry) * yield. The yield passes the lock twice and goes down
-    the levels again. At worst it yields at every entry and waits for all who queue.
+    A closed queue: k walks that always want the lock, m vCPUs that come back ``retry`` cycles after
+    each attempt, exponentially distributed. ``tests/naive_mmu_lock.py`` runs every attempt.
     """
-    down = levels * costs.visit
-    worst = costs.visit + down + costs.handoff * (walks + faulting)
-    if walks > 1:
-        worst += (walks - 1) * (costs.visit + down)
-        return worst
-    if not faulting:
+    if walks == 1 and not faulting:
         return costs.visit
-    share = faulting * (2 * costs.handoff + down) / costs.retry
-    return min(worst, costs.visit / (1 - share)) if share < 1 else worst
+    turn = _turn(costs, walks, faulting, levels)
+    return turn if walks > 1 or not faulting else _alone(costs, faulting, levels)
+
+
+def _turn(costs: Costs, walks: int, faulting: int, levels: int) -> float:
+    """Return the cycles of one turn if every check finds somebody queueing.
+
+    All walks take a turn of one entry each; of the m vCPUs, m T / (retry + T) queue in between,
+    since whoever queues waits for one turn. T is the positive root.
+    """
+    own = walks * ((1 + levels) * costs.visit + costs.handoff)
+    half = (costs.retry - own - costs.handoff * faulting) / 2
+    return math.sqrt(half * half + own * costs.retry) - half
+
+
+def _alone(costs: Costs, faulting: int, levels: int) -> float:
+    """Return the cycles of a visit of one walk against m faulting vCPUs.
+
+    A check finds nobody unless an attempt came since the check before: after a visit alone that is
+    unlikely, after a yield, which takes long, it is likely. So there are two states; of the checks
+    a share ``yields`` finds somebody, ``batch`` of them in the mean.
+    """
+    visit, handoff, retry = costs.visit, costs.handoff, costs.retry
+    calm = 1 - math.exp(-faulting * visit / retry)
+    batch, cycles = 1.0, visit
+    for _ in range(40):
+        busy = (1 + levels) * visit + handoff * (batch + 1)
+        again = 1 - math.exp(-(faulting * busy - handoff * batch * (batch + 1) / 2) / retry)
+        yields = calm / (calm + 1 - again)
+        cycles = visit + yields * (busy - visit)
+        wait = (handoff * (batch + 1) + (busy - visit) * yields) / 2
+        batch = (batch + max(1.0, faulting * cycles / (retry + wait) / yields)) / 2
+    return cycles
 
 
 @dataclass(slots=True)

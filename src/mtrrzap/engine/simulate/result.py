@@ -103,12 +103,32 @@ class Result(NamedTuple):
         """Return the longest that one vCPU waited for others in one request."""
         return max((s.spent.waiting + s.spent.yielding for s in self.served), default=0.0)
 
+    @property
+    def zaps(self) -> int:
+        """Return the walks of all vCPUs."""
+        return sum(s.zaps for s in self.served)
+
     def by_vcpu(self) -> dict[int, Spent]:
         """Return what each vCPU spent."""
         found: dict[int, Spent] = {}
         for s in self.served:
             found[s.vcpu] = found.get(s.vcpu, Spent()).plus(s.spent)
         return found
+
+
+class Expected(NamedTuple):
+    """Means over patterns of arrivals, in cycles. See ``Result`` for what they mean."""
+
+    spent: Spent
+    longest: float
+    later: float
+    zaps: float
+    """Walks of all vCPUs."""
+
+    @property
+    def cycles(self) -> float:
+        """Return the cycles that all vCPUs spend in requests."""
+        return self.spent.total
 
 
 def total(parts: Iterable[Spent]) -> Spent:

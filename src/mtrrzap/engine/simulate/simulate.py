@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mtrrzap.engine.simulate.arrivals import PATTERNS, gaps
 from mtrrzap.engine.simulate.costs import Costs
 from mtrrzap.engine.simulate.footprint import Footprint
 from mtrrzap.engine.simulate.machine import Actor, Machine, Turn
 from mtrrzap.engine.simulate.phases import Phase, phases
-from mtrrzap.engine.simulate.result import PhaseCost, Result, total
+from mtrrzap.engine.simulate.result import Expected, PhaseCost, Result, Spent, total
 from mtrrzap.kvm.policy import Policy, Walk
 from mtrrzap.kvm.replay import Events, Host, Request
 from mtrrzap.protocol import PROTOCOLS
@@ -28,8 +29,22 @@ class Guest:
         return cls(tuple(phases(trace)), footprint, costs)
 
 
-def simulate(guest: Guest, policy: Policy, requests: Iterable[Request]) -> Result:
-    """Return what a policy's requests cost; they are those of ``kvm.replay``."""
+def expected(guest: Guest, policy: Policy, requests: Iterable[Request]) -> Expected:
+    """Return what a policy's requests cost in the mean, whatever the pattern of arrivals."""
+    requests = list(requests)
+    found = [simulate(guest, policy, requests, pattern) for pattern in range(PATTERNS)]
+    return Expected(
+        Spent(*(part / PATTERNS for part in total(r.spent for r in found))),
+        *(sum(column) / PATTERNS for column in zip(*map(_others, found), strict=True)),
+    )
+
+
+def _others(found: Result) -> tuple[float, float, float]:
+    return found.longest, found.later, found.zaps
+
+
+def simulate(guest: Guest, policy: Policy, requests: Iterable[Request], pattern: int = 0) -> Result:
+    """Run a policy's requests, those of ``kvm.replay``, under one pattern of arrivals."""
     by_event = {request.event: request for request in requests}
     machine = Machine(policy, PROTOCOLS[policy.protocol], guest.costs, guest.footprint)
     done: list[PhaseCost] = []
@@ -44,7 +59,7 @@ def simulate(guest: Guest, policy: Policy, requests: Iterable[Request]) -> Resul
         before = phase
         machine.stage, machine.running = phase.stage, phase.running
         begin, served, later = machine.now, len(machine.served), machine.later
-        machine.run(number, actors, guest.costs.stagger)
+        machine.run(number, actors, gaps(guest.costs.stagger, number, pattern))
         machine.now += exits * guest.costs.leave
         spent = total(s.spent for s in machine.served[served:])
         done.append(

@@ -30,14 +30,21 @@ class ZapError(ExceptionGroup[Exception]):
     ranges: tuple[Range, ...]
     """The frames of the call that no successful zap covered."""
 
-    def __new__(cls, ranges: tuple[Range, ...], errors: Sequence[Exception]) -> Self:
-        """Make one for the frames that were not zapped."""
-        frames = ", ".join(show_range(*each) for each in ranges[:3])
-        more = f" and {len(ranges) - 3} more" if len(ranges) > 3 else ""
-        self = super().__new__(cls, f"not zapped: {frames}{more}", errors)
+    def __new__(
+        cls, message: str, errors: Sequence[Exception], ranges: tuple[Range, ...] = ()
+    ) -> Self:
+        """Make one; pickles and tools that copy exceptions know the first two arguments only."""
+        self = super().__new__(cls, message, errors)
         self.ranges = ranges
         return self
 
+    @classmethod
+    def of(cls, ranges: tuple[Range, ...], errors: Sequence[Exception]) -> Self:
+        """Make one for the frames that were not zapped."""
+        frames = ", ".join(show_range(*each) for each in ranges[:3])
+        more = f" and {len(ranges) - 3} more" if len(ranges) > 3 else ""
+        return cls(f"not zapped: {frames}{more}", errors, ranges)
+
     def derive(self, errors: Sequence[Exception]) -> ZapError:  # type: ignore[override]
         """Return a part of the group, as ``except*`` does."""
-        return ZapError(self.ranges, errors)
+        return ZapError(self.message, errors, self.ranges)

@@ -100,7 +100,7 @@ class Ledger:
             for failure in call.failures
             if any(failure.start < end and start < failure.end for start, end in missing)
         ]
-        return ZapError(missing, _once(errors)) if errors else None
+        return ZapError.of(missing, _once(errors)) if errors else None
 
 
 def without(ranges: Iterable[Range], zapped: Iterable[Range]) -> tuple[Range, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from mtrrzap.engine.threads.ledger import Ledger
 from mtrrzap.engine.threads.state import Alloc, State, Waiter
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import Mmu, Operation, Protocol, Range
+from mtrrzap.protocol import Cpu, Mmu, Operation, Protocol, Range
 
 Zap = Callable[[int, int], object]
 """Zaps every frame of ``[start, end)``; what it returns is ignored."""
@@ -77,7 +78,9 @@ class Runtime:
             result = cell.perform(operation, vcpu, _Parked)
             if isinstance(result, _Parked):
                 result = result.wait()
-            if isinstance(operation.target, Mmu):
+            if isinstance(operation.target, Cpu):
+                time.sleep(0)  # a moment for other threads: spinning would keep them from running
+            elif isinstance(operation.target, Mmu):
                 error = self._zapped(zap, *operation.args)
                 if interrupt is None and not isinstance(error, Exception):
                     interrupt = error

@@ -11,7 +11,7 @@ from mtrrzap.engine.threads.front import Front
 from mtrrzap.engine.threads.ledger import Ledger
 from mtrrzap.engine.threads.state import State, Waiter
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import Mmu, Operation, Protocol, Range
+from mtrrzap.protocol import Cpu, Mmu, Operation, Protocol, Range
 
 AsyncZap = Callable[[int, int], Awaitable[object]]
 """Zaps every frame of ``[start, end)``; what it returns is ignored."""
@@ -97,7 +97,9 @@ class AsyncZapCoordinator(Front):
             result = self._state.cell(operation).perform(operation, number, _Awaited)
             if isinstance(result, _Awaited):
                 result = await result.wait()
-            if isinstance(operation.target, Mmu):
+            if isinstance(operation.target, Cpu):
+                await asyncio.sleep(0)  # a moment for other tasks
+            elif isinstance(operation.target, Mmu):
                 error = await self._zapped(*operation.args)
                 if interrupt is None and not isinstance(error, Exception):
                     interrupt = error

@@ -1,5 +1,6 @@
 """The modelled parts of a trace's section; each says so, and by what factor it is wrong."""
 
+from mtrrzap.engine.simulate.arrivals import PATTERNS
 from mtrrzap.report import compare, cost_model, published
 from mtrrzap.report.page.figure import badge, figure
 from mtrrzap.report.page.markup import Markup, el, join
@@ -29,7 +30,8 @@ def served(section: Section, index: int) -> Markup:
         f"One mark a request of {name} where it begins, a bar for each zap (what contention for "
         "mmu_lock and the TLB flush add is in it) and each wait. The clock is the model's: it "
         "begins with the first request and leaves out the time between phases; it is not that of "
-        f"the lanes above. {error()} {_beyond(section)}"
+        f"the lanes above. vCPUs arrive in one of {PATTERNS} patterns, over which the costs of all "
+        f"policies are averaged. {error()} {_beyond(section)}"
     )
     return join(figure(section.served, f"t{index}-served", says), _shares(section))
 

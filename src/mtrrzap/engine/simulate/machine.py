@@ -73,6 +73,7 @@ class Machine:
         self._values: dict[int, Any] = {id(o): o.initial for o in protocol.vm.objects()}
         self._last: dict[int, int] = {}
         self._blocked: dict[int, deque[tuple[Actor, Operation]]] = {}
+        self._woken: list[tuple[int, int]] = []  # object, and who changed its value
         self._events: list[tuple[float, int, int, Actor, Any]] = []
         self._number = 0
         self._walks = Walks(costs)
@@ -103,10 +104,11 @@ class Machine:
             self._guests[actor.vcpu] = actor
             self._guest(actor, delay)
             delay += gap
-        while self._events or len(self._walks):
-            walk = self._walks.next_end() if len(self._walks) else math.inf
-            if self._events and self._events[0][0] <= walk:
-                self.now, _, _, actor, what = heapq.heappop(self._events)
+        events, walks = self._events, self._walks.under_way
+        while events or walks:
+            walk = self._walks.next_end() if walks else math.inf
+            if events and events[0][0] <= walk:
+                self.now, _, _, actor, what = heapq.heappop(events)
                 self._fire(actor, what)
             else:
                 self.now = max(self.now, walk)
@@ -123,14 +125,14 @@ class Machine:
             self._at(delay + actor.turns[0][0], 2, actor, _ARRIVE)
 
     def _fire(self, actor: Actor, what: Any) -> None:
-        if what is _ARRIVE:
+        if type(what) is tuple:  # by far the most frequent
+            self._go(actor, what[0])
+        elif what is _ARRIVE:
             self._arrive(actor)
         elif isinstance(what, _Attempt):
             self._fault_ends(actor, what.left)
-        elif isinstance(what, _ZapDone):
-            self._zap_done(actor)
         else:
-            self._go(actor, what[0])
+            self._zap_done(actor)
 
     def _arrive(self, actor: Actor) -> None:
         """Reach the next request, unless entries are gone: then fault them in first."""
@@ -190,39 +192,62 @@ class Machine:
     # -- the protocol
 
     def _go(self, actor: Actor, result: Any) -> None:
+        """Let a vCPU's protocol go on until time has to pass for somebody else."""
         assert actor.steps is not None
-        try:
-            operation = actor.steps.send(result)
-        except StopIteration:
-            self._leave(actor)
-            return
-        if operation.verb == "zap":
-            self._zap(actor, Range(*operation.args))
-        elif not self._try(actor, operation):
-            actor.since = self.now
-            self._blocked.setdefault(id(operation.target), deque()).append((actor, operation))
+        while True:
+            try:
+                operation = actor.steps.send(result)
+            except StopIteration:
+                self._leave(actor)
+                return
+            if operation.verb == "zap":
+                self._zap(actor, Range(*operation.args))
+                return
+            done = self._perform(actor, operation)
+            if done is None:
+                actor.since = self.now
+                self._blocked.setdefault(id(operation.target), deque()).append((actor, operation))
+                return
+            cost, result = done
+            blocked = self._blocked.get(id(operation.target))
+            if blocked or not self._idle_until(self.now + cost):
+                self._at(cost, 1, actor, (result,))
+                self._wake_all()
+                return
+            self._woken.clear()
+            self.now += cost
 
-    def _try(self, actor: Actor, operation: Operation, by: int | None = None) -> bool:
+    def _idle_until(self, time: float) -> bool:
+        """Tell if nothing else happens up to a time: then there is no need for an event."""
+        if self._events and self._events[0][0] <= time:
+            return False
+        return not self._walks.under_way or self._walks.next_end() > time
+
+    def _perform(
+        self, actor: Actor, operation: Operation, by: int | None = None
+    ) -> tuple[float, Any] | None:
+        """Perform an operation: return the cycles it takes and its result; None if blocked."""
         key = id(operation.target)
         queue = self._blocked.get(key)
         if queue and by is None and operation.verb == "lock":
-            return False  # spinlocks are fair: not before those who wait
-        value = self._values.get(key, operation.target.initial)
+            return None  # spinlocks are fair: not before those who wait
+        value = self._values[key]
         outcomes = operation.target.effect(value, operation, actor.vcpu)
         if not outcomes:
-            return False
+            return None
         after, result = outcomes[0]  # of an allocation: it succeeds
         if operation.verb == "relax":
-            self._at(operation.args[0] * PAUSE, 1, actor, (result,))
-            return True
+            return operation.args[0] * PAUSE, result
         here = self._last.get(key) == actor.vcpu
         self._last[key] = actor.vcpu
-        cost = self._costs.visit if here else self._costs.handoff
-        self._at(cost, 1, actor, (result,))
         if after != value:
             self._values[key] = after
-            self._wake(key, actor.vcpu)
-        return True
+            self._woken.append((key, actor.vcpu))
+        return (self._costs.visit if here else self._costs.handoff), result
+
+    def _wake_all(self) -> None:
+        while self._woken:
+            self._wake(*self._woken.pop())
 
     def _wake(self, key: Hashable, by: int) -> None:
         """Let those go on whom the new value of an object allows to."""
@@ -234,7 +259,10 @@ class Machine:
         self._blocked[key] = deque()
         while queue:
             actor, operation = queue.popleft()
-            if self._try(actor, operation, by):
+            done = self._perform(actor, operation, by)
+            if done is not None:
+                self._at(done[0], 1, actor, (done[1],))
+                self._wake_all()
                 waited = self.now - actor.since
                 actor.spent = actor.spent._replace(waiting=actor.spent.waiting + waited)
                 actor.waited = by

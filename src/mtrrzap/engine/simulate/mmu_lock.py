@@ -81,7 +81,8 @@ class Walks:
         self._clock = 0.0  # visits that each walk has made
         self._at = 0.0
         self._rate = costs.visit  # cycles a visit
-        self._queue: list[tuple[float, int, Walker]] = []
+        self.under_way: list[tuple[float, int, Walker]] = []
+        """A heap: who is done first comes first. To be looked at only."""
         self._number = 0
         self._odds = 0.0
         self._faulting = 0
@@ -89,21 +90,21 @@ class Walks:
 
     def __len__(self) -> int:
         """Return how many walk."""
-        return len(self._queue)
+        return len(self.under_way)
 
     @property
     def contended(self) -> bool:
         """Tell if the walks under way yield, so that running vCPUs have been flushed."""
-        return len(self._queue) > 1 or self._odds > 0.5
+        return len(self.under_way) > 1 or self._odds > 0.5
 
     def begin(self, now: float, vcpu: int, visits: int, levels: int, odds: float) -> None:
         """Begin a walk; ``odds``: the chance that somebody already queues or faults."""
         self._advance(now)
-        self._odds = 1.0 if self._queue else odds
+        self._odds = 1.0 if self.under_way else odds
         self._levels = levels
         self._number += 1
         walker = Walker(vcpu, self._clock + visits, now)
-        heapq.heappush(self._queue, (walker.end, self._number, walker))
+        heapq.heappush(self.under_way, (walker.end, self._number, walker))
         self._set_rate()
 
     def faulting(self, now: float, vcpus: int) -> None:
@@ -114,23 +115,23 @@ class Walks:
 
     def next_end(self) -> float:
         """Return when the next walk will be done if nothing changes; there must be one."""
-        return self._at + (self._queue[0][0] - self._clock) * self._rate
+        return self._at + (self.under_way[0][0] - self._clock) * self._rate
 
     def end(self, now: float) -> tuple[Walker, float]:
         """Take the walk off that is done now, and return it with its odds of contention."""
         self._advance(now)
-        _, _, walker = heapq.heappop(self._queue)
+        _, _, walker = heapq.heappop(self.under_way)
         odds = self._odds
         self._set_rate()
         return walker, odds
 
     def _advance(self, now: float) -> None:
-        if self._queue:
+        if self.under_way:
             self._clock += (now - self._at) / self._rate
         self._at = now
 
     def _set_rate(self) -> None:
-        contended = step(self._costs, len(self._queue), self._faulting, self._levels)
-        if len(self._queue) < 2:
+        contended = step(self._costs, len(self.under_way), self._faulting, self._levels)
+        if len(self.under_way) < 2:
             contended = self._odds * contended + (1 - self._odds) * self._costs.visit
         self._rate = contended

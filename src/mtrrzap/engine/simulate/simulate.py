@@ -1,7 +1,8 @@
 """Run a trace under a policy: phase after phase, each on the same machine."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mtrrzap.engine.simulate.arrivals import PATTERNS, gaps
 from mtrrzap.engine.simulate.costs import Costs
@@ -31,8 +32,8 @@ class Guest:
 
 def expected(guest: Guest, policy: Policy, requests: Iterable[Request]) -> Expected:
     """Return what a policy's requests cost in the mean, whatever the pattern of arrivals."""
-    requests = list(requests)
-    found = [simulate(guest, policy, requests, pattern) for pattern in range(PATTERNS)]
+    plan = _plan(guest, requests)
+    found = [_run(guest, policy, plan, pattern) for pattern in range(PATTERNS)]
     return Expected(
         Spent(*(part / PATTERNS for part in total(r.spent for r in found))),
         *(sum(column) / PATTERNS for column in zip(*map(_others, found), strict=True)),
@@ -45,12 +46,30 @@ def _others(found: Result) -> tuple[float, float, float]:
 
 def simulate(guest: Guest, policy: Policy, requests: Iterable[Request], pattern: int = 0) -> Result:
     """Run a policy's requests, those of ``kvm.replay``, under one pattern of arrivals."""
+    return _run(guest, policy, _plan(guest, requests), pattern)
+
+
+class _Part(NamedTuple):
+    """What happens in one phase, under any pattern."""
+
+    phase: Phase
+    turns: dict[int, list[Turn]]
+    """vCPUs that ask, in the order of their first event."""
+    exits: int
+    """Exits after the last request."""
+
+
+def _plan(guest: Guest, requests: Iterable[Request]) -> list[_Part]:
     by_event = {request.event: request for request in requests}
+    return [_Part(phase, *_turns(phase, by_event, guest.costs)) for phase in guest.phases]
+
+
+def _run(guest: Guest, policy: Policy, plan: Sequence[_Part], pattern: int) -> Result:
     machine = Machine(policy, PROTOCOLS[policy.protocol], guest.costs, guest.footprint)
     done: list[PhaseCost] = []
     before: Phase | None = None
-    for number, phase in enumerate(guest.phases):
-        actors, exits = _actors(phase, by_event, guest.costs)
+    for number, (phase, turns, exits) in enumerate(plan):
+        actors = [Actor(vcpu, mine) for vcpu, mine in turns.items()]
         if not actors:
             before = None
             continue
@@ -80,11 +99,10 @@ def _follows(before: Phase, phase: Phase) -> bool:
     return before.stage is phase.stage and abs(before.running - phase.running) <= 1
 
 
-def _actors(phase: Phase, by_event: dict[int, Request], costs: Costs) -> tuple[list[Actor], int]:
-    """Return the vCPUs that ask, in the order of their first event, and the exits after the last
-    request.
-    """
-    actors: list[Actor] = []
+def _turns(
+    phase: Phase, by_event: dict[int, Request], costs: Costs
+) -> tuple[dict[int, list[Turn]], int]:
+    found: dict[int, list[Turn]] = {}
     last = 0
     for vcpu, positions in phase.events.items():
         turns: list[Turn] = []
@@ -97,6 +115,6 @@ def _actors(phase: Phase, by_event: dict[int, Request], costs: Costs) -> tuple[l
                 turns.append((exits * costs.leave, request))
                 exits = 0
         if turns:
-            actors.append(Actor(vcpu, turns))
+            found[vcpu] = turns
             last = exits
-    return actors, last
+    return found, last

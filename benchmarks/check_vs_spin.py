@@ -51,6 +51,8 @@ class Run:
     search: float
     bytes: float
     said: str
+    learning: float = 0.0
+    """Seconds of ``search`` that tabulated the protocol's steps."""
 
     @property
     def rate(self) -> float:
@@ -131,6 +133,7 @@ def ours(protocol: str, size: tuple[int, int], *, symmetry: bool) -> Run:
         seconds=seconds,
         states=first["states"],
         search=first["search_seconds"],
+        learning=first["learning_seconds"],
         bytes=first["bytes"] / first["states"],
         said="VIOLATED" if wrong else "holds",
     )
@@ -165,10 +168,9 @@ def verdict_table(sizes: tuple[Size, ...], limit: float) -> None:
 def rate_table(sizes: dict[str, tuple[Size, ...]], limit: float) -> None:
     """Print the identical step relation: no reduction, no symmetry."""
     print("The identical step relation: SPIN without reduction, the checker without symmetry")
-    print(f"{'':18}{'':14}{'million states/s':>20}{'':14}{'bytes a state':>18}")
-    print(
-        f"{'':18}{'states':>14}{'SPIN':>10}{'ours':>10}{'ratio':>8}{'runs':>6}{'SPIN':>9}{'ours':>9}"
-    )
+    print(f"{'':18}{'':14}{'million states a second':>42}{'':6}{'bytes a state':>18}")
+    columns = f"{'SPIN':>10}{'ours':>10}{'ratio':>8}{'loop':>10}{'ratio':>8}{'runs':>6}"
+    print(f"{'':18}{'states':>14}{columns}{'SPIN':>9}{'ours':>9}")
     for protocol, each in sizes.items():
         for size in each:
             row = _rated(protocol, size, limit)
@@ -180,7 +182,7 @@ def rate_table(sizes: dict[str, tuple[Size, ...]], limit: float) -> None:
 def _rated(protocol: str, size: Size, limit: float) -> str | None:
     with tempfile.TemporaryDirectory() as at:
         built(protocol, size, at, reduce=False)
-        theirs, mine = [], []
+        theirs, mine, loops = [], [], []
         while len(theirs) < RUNS[0] or (len(theirs) < RUNS[1] and sum(theirs) < ENOUGH):
             pan = panned(at, limit, time.perf_counter())
             if pan is None or pan.states < 50_000:
@@ -188,9 +190,13 @@ def _rated(protocol: str, size: Size, limit: float) -> str | None:
             us = ours(protocol, size, symmetry=False)
             theirs.append(pan.search)
             mine.append(us.search)
-    their_rate, my_rate = (us.states / _middle(seconds) / 1e6 for seconds in (theirs, mine))
+            loops.append(us.search - us.learning)
+    their_rate, my_rate, loop = (
+        us.states / _middle(seconds) / 1e6 for seconds in (theirs, mine, loops)
+    )
     same = f"{us.states:14,}" if us.states == pan.states else "     DIFFERENT"
-    row = f"{same}{their_rate:10.2f}{my_rate:10.2f}{my_rate / their_rate:8.1f}{len(mine):6}"
+    row = f"{same}{their_rate:10.2f}{my_rate:10.2f}{my_rate / their_rate:8.1f}"
+    row += f"{loop:10.2f}{loop / their_rate:8.1f}{len(mine):6}"
     return f"{row}{pan.bytes:9.0f}{us.bytes:9.0f}"
 
 

@@ -91,6 +91,7 @@ class Verdict:
     bytes: int = 0
     depth: int = 0
     search_seconds: float = 0.0
+    learning_seconds: float = 0.0
     """Of ``seconds``, what the search itself took: no loading of code, no counterexample."""
     engine: str = "python"
     counterexample: Counterexample | None = None
@@ -262,6 +263,7 @@ def judged(
                 bytes=found.bytes,
                 depth=found.depth,
                 search_seconds=found.seconds,
+                learning_seconds=found.learning,
                 engine=found.engine,
                 counterexample=shown,
                 interrupted=by_ctrl_c(found.cut),

@@ -83,6 +83,7 @@ class FastSearch:
         self._table = np.zeros(0, np.bool_)
         self._hashing = np.zeros(3, np.uint64)
         self._recent = np.zeros(1 << visited.RECENT_BITS, np.uint64)
+        self._learning = 0.0
 
     @property
     def _plain(self) -> bool:
@@ -173,7 +174,9 @@ class FastSearch:
 
     def _after(self, status: int, started: float) -> str | None:
         if status == kernel.MISS:
+            asked = time.perf_counter()
             self._answer()
+            self._learning += time.perf_counter() - asked
         elif status == kernel.GROW:
             return self._grow()
         elif status == kernel.FOUND:
@@ -313,7 +316,7 @@ class FastSearch:
         result.transitions = int(control[kernel.TRANSITIONS])
         result.depth = int(control[kernel.DEPTH])
         result.frontier = result.states - int(control[kernel.AT])
-        result.seconds = seconds
+        result.seconds, result.learning = seconds, self._learning
         result.bytes = self._bytes()
         for bit in range(kernel.FLAGS):
             if int(control[kernel.RAISED]) >> bit & 1:

@@ -78,6 +78,7 @@ class Exploration:
     depth: int = 0
     frontier: int = 0
     seconds: float = 0.0
+    learning: float = 0.0
     bytes: int = 0
     cut: str | None = None
     engine: str = "python"

@@ -59,8 +59,10 @@ def text(forms: tuple[str, ...], count: int = LINES) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def chunks(data: bytes) -> Iterator[bytes]:
-    return (data[start : start + (1 << 19)] for start in range(0, len(data), 1 << 19))
+def chunks(data: bytes) -> Iterator[memoryview]:
+    """Not copies: both ways begin with bytes in memory."""
+    whole = memoryview(data)
+    return (whole[start : start + (1 << 19)] for start in range(0, len(data), 1 << 19))
 
 
 def imported(data: bytes) -> float:

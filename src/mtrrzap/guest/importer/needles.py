@@ -47,6 +47,15 @@ class Word:
         self._back = word.index(rare)
         self._wait = 0
 
+    @property
+    def rare(self) -> bool:
+        """Whether its byte is worth a try."""
+        return not self._wait
+
+    def passed(self) -> None:
+        """Note that a block was searched by other means."""
+        self._wait -= 1
+
     def positions(self, block: Block) -> Iterator[int]:
         """Yield where the word begins in the block's lines."""
         data, position, end = block.data, block.start, block.end
@@ -65,6 +74,27 @@ class Word:
         while position >= 0:
             yield position
             position = data.find(self._word, position + 1, end)
+
+
+class Losses:
+    """``[LOST 7 EVENTS]`` and ``[7 EVENTS DROPPED]``: by one byte of what they share if that is rare.
+
+    It is not where exits are called ``EXIT_IOIO``; then each is looked for by a byte of its own.
+    """
+
+    def __init__(self) -> None:
+        """Try the byte that they share first."""
+        self._both = Word(b"EVENTS", b"T")
+        self._each = Word(b"[LOST ", b"L"), Word(b"DROPPED]", b"D")
+
+    def positions(self, block: Block) -> Iterator[int]:
+        """Yield a position in each."""
+        if self._both.rare:
+            yield from self._both.positions(block)
+            return
+        self._both.passed()
+        for word in self._each:
+            yield from word.positions(block)
 
 
 class Registers:
@@ -105,11 +135,11 @@ class Needles:
 
     def __init__(self, style: Style) -> None:
         """Losses are printed as ``[LOST 7 EVENTS]``, ``[7 EVENTS DROPPED]``, ``RECORD_LOST``."""
-        self._searches: list[Registers | Word] = [Registers()]
+        self._searches: list[Registers | Word | Losses] = [Registers()]
         if style.perf:
             self._searches.append(Word(b"RECORD_LOST", b"L"))
         else:
-            self._searches += [Word(b"[LOST ", b"L"), Word(b"DROPPED]", b"D")]
+            self._searches.append(Losses())
         if style.raw:
             self._searches.append(Word(b"kvm_apic_accept_irq:", b"q"))
         else:

@@ -77,7 +77,7 @@ class Word:
 
 
 class Losses:
-    """``[LOST 7 EVENTS]`` and ``[7 EVENTS DROPPED]``: by one byte of what they share if that is rare.
+    """``[LOST 7 EVENTS]`` and ``[7 EVENTS DROPPED]``: by one byte that they share, if it is rare.
 
     It is not where exits are called ``EXIT_IOIO``; then each is looked for by a byte of its own.
     """

@@ -17,8 +17,8 @@ from mtrrzap import __version__
 
 DECIDES = {
     "simulate": (
-        *("x86", "guest", "kvm", "protocol", "engine/simulate", "report/cost_model.py"),
-        *("data/cost-model.toml", "sweep/cell.py", "sweep/simulated.py"),
+        *("x86", "guest/event.py", "guest/trace.py", "kvm", "protocol", "engine/simulate"),
+        *("report/cost_model.py", "data/cost-model.toml", "sweep/cell.py", "sweep/simulated.py"),
     ),
     "check": ("protocol", "engine/check", "sweep/cell.py", "sweep/swarm.py"),
 }

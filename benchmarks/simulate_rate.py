@@ -1,13 +1,16 @@
 """How long simulations take: the 32 published cells, and guests with more and more vCPUs.
 
-Run: python benchmarks/simulate_rate.py [OUT.csv]
+Run: python benchmarks/simulate_rate.py [OUT.svg]
 
-The rescaled guests print as CSV, ready to plot: requests against seconds, for each policy.
+The rescaled guests print as CSV, and are plotted: seconds against requests, for each policy.
 """
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from mtrrzap.commands.traces import shipped
 from mtrrzap.engine.simulate import Guest, expected
@@ -33,10 +36,8 @@ def cells() -> float:
     return time.perf_counter() - begin
 
 
-def main() -> None:
-    cells()
-    print(f"# the 32 published cells: {cells():.2f} s")
-    lines = ["vcpus,memory_gib,policy,requests,seconds"]
+def rescaled() -> Iterator[tuple[str, int, float]]:
+    """Yield policy, requests and seconds for SeaBIOS with 12 TiB and more and more vCPUs."""
     for vcpus in (16, 64, 256, 1024):
         trace = with_memory(with_vcpus(dict(shipped())["seabios-8"], vcpus), 12 << 40)
         for row in ROWS:
@@ -46,10 +47,32 @@ def main() -> None:
             requests = list(replay(trace, policy))
             expected(guest, policy, requests)
             took = time.perf_counter() - begin
-            lines.append(f"{vcpus},{12 << 10},{row},{len(requests)},{took:.3f}")
-            print(lines[-1], flush=True)
+            print(f"{vcpus},{12 << 10},{row},{len(requests)},{took:.3f}", flush=True)
+            yield row, len(requests), took
+
+
+def plot(points: list[tuple[str, int, float]], at: Path) -> None:
+    figure = Figure(figsize=(7, 4))
+    axes = figure.add_subplot()
+    for row in ROWS:
+        mine = [(requests, seconds) for policy, requests, seconds in points if policy == row]
+        axes.loglog(*zip(*mine, strict=True), marker="o", label=row)
+    first, last = (sorted({requests for _, requests, _ in points})[i] for i in (0, -1))
+    base = max(seconds for _, requests, seconds in points if requests == first)
+    axes.loglog([first, last], [base, base * last / first], "k:", label="linear")
+    axes.set_xlabel("requests of one boot")
+    axes.set_ylabel("seconds, mean over patterns of arrivals included")
+    axes.legend()
+    figure.savefig(at, format="svg", bbox_inches="tight", metadata={"Date": None})
+
+
+def main() -> None:
+    cells()
+    print(f"# the 32 published cells: {cells():.2f} s")
+    print("vcpus,memory_gib,policy,requests,seconds")
+    points = list(rescaled())
     if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        plot(points, Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def test_incomplete_traces_are_named(run: Run, tmp_path: Path) -> None:
     for command in (("compare", str(path)), ("show", str(path))):
         assert "time limit of 5 s" in run(*command).out
     assert "INCOMPLETE" in run("requests", str(path), "-p", "v6.1").out
+    assert "INCOMPLETE" in run("explain", str(path), "-p", "v6.1").out
     assert "INCOMPLETE" in run("requests", str(path), "-p", "v6.1", "--csv").err
     as_json = json.loads(run("requests", str(path), "-p", "v6.1", "--json").out)
     assert as_json["incomplete"] == "time limit of 5 s"

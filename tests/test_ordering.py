@@ -1,6 +1,7 @@
 import pytest
 
 import broken_protocols
+import hasty_ticket
 import unsound_protocols
 from mtrrzap.commands.protocols import load
 from mtrrzap.engine.check.explore import Search
@@ -31,6 +32,16 @@ def test_these_are_ordered(name: str, vcpus: int) -> None:
     found = explored(load(name), vcpus)
     assert found.cut is None
     assert not found.violations
+
+
+def test_ticket_orders_vcpus_that_ask_for_different_ranges() -> None:
+    """Whoever leaves on a later number has acquired that one alone, so its zapper must have too."""
+    ranges = ((0x1000, 0x2000),), ((0x2000, 0x3000),), ((0x4000, 0x5000),)
+    for row, violated in ((load("ticket"), False), (protocol(hasty_ticket.hasty, "test"), True)):
+        world = scenario(row, 3, 2, ranges=ranges)
+        found = Search(Model(world, Ordering(world, row.vm.objects()))).run()
+        assert found.cut is None
+        assert (ordering.FLAG in found.violations) is violated
 
 
 def test_acquire_and_release_order() -> None:

@@ -16,6 +16,7 @@ from mtrrzap.protocol import (
     EVERYTHING,
     PROTOCOLS,
     Atomic,
+    Cpu,
     Number,
     Operation,
     Sequence,
@@ -150,3 +151,23 @@ def test_protocols_are_known_by_name() -> None:
     assert list(PROTOCOLS) == ["direct", "v3", "v4", "v4_patch10", "sketch", "review", "ticket"]
     with pytest.raises(UserError, match="no protocol is called 'v5'; there are direct, v3"):
         load("v5")
+
+
+@pytest.mark.parametrize("times", [0, -1, 1_000_001, 1.5, True, "x"])
+def test_relax_is_for_a_number_of_times(times: object) -> None:
+    cpu = Cpu()
+    assert cpu.refuses(cpu.relax(1)) is None
+    assert cpu.refuses(cpu.relax(times)) is not None  # type: ignore[arg-type]
+
+
+def test_relax_changes_nothing_and_says_how_often() -> None:
+    cpu = Cpu()
+    assert cpu.effect((), cpu.relax(128), 0) == (((), None),)
+    assert str(cpu.relax(128)) == "cpu_relax() x 128"
+
+
+def test_an_array_tells_if_it_is_empty() -> None:
+    array = ZapArray(guard=LOCK)
+    assert array.effect((), array.is_empty(), 0) == (((), True),)
+    ((queued, _),) = array.effect((), array.add(0, 1), 0)
+    assert array.effect(queued, array.is_empty(), 1) == ((queued, False),)

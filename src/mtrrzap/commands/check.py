@@ -46,7 +46,10 @@ Ranges = Annotated[
 AllocFails = Annotated[
     bool, typer.Option(help="Whether an allocation may fail, where the protocol makes any.")
 ]
-Memory = Annotated[str, typer.Option(help="Memory model: sc, or tso (x86's store buffers).")]
+Memory = Annotated[
+    str,
+    typer.Option("--memory-model", "--memory", help="sc, or tso (x86's store buffers)."),
+]
 Property = Annotated[
     list[str] | None,
     typer.Option("--property", "-p", help=f"Only these of: {', '.join(PROPERTIES)}."),

@@ -45,13 +45,15 @@ def explain(
     guest = Guest.of(trace, where, page_size.level, cost_model.costs())
     result = simulate(guest, chosen, replay(trace, chosen, where))
     if json:
-        sys.stdout.write(text.as_json(as_data(result)))
+        sys.stdout.write(text.as_json(as_data(result, trace.incomplete)))
         return
     console = text.console()
     numbers = frozenset(COLUMNS) - {"why", "waited for"}
     console.print(text.table(COLUMNS, lines(result), numbers=numbers))
     numbers = frozenset(PHASES) - {"stage"}
     console.print(text.table(PHASES, phases(result), title="Phases", numbers=numbers))
+    if trace.incomplete is not None:
+        console.print(f"INCOMPLETE ({trace.incomplete}): this is of what was recorded.")
     console.print(
         f"{chosen.name}: modelled {result.cycles / 1e6:.3g} Mcycles in {len(result.served)} "
         f"requests, wrong by a factor of {cost_model.error_factor():.2f}; {result.later / 1e6:.3g} "

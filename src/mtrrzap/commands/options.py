@@ -38,9 +38,15 @@ EptOption = Annotated[bool, typer.Option("--ept/--npt", help="Intel EPT or AMD n
 NcdOption = Annotated[
     bool, typer.Option("--noncoherent-dma/--coherent-dma", help="A device that does not snoop.")
 ]
+MOST_VCPUS = 4096
+"""KVM's own limit, ``KVM_MAX_VCPUS`` where it is set highest (Kconfig ``KVM_MAX_NR_VCPUS``)."""
 VcpusOption = Annotated[
     int | None,
-    typer.Option(help="Rescale to so many vCPUs; refused where the trace does not tell.", min=1),
+    typer.Option(
+        help="Rescale to so many vCPUs; refused where the trace does not tell.",
+        min=1,
+        max=MOST_VCPUS,
+    ),
 ]
 MemoryOption = Annotated[
     str | None,

@@ -10,17 +10,18 @@
 
 Every vCPU returns when *its* batch is done: it sits through what was left of one batch and through
 its own. A zapper zaps one batch, its own. Both waits are for a number to be reached, which stays
-reached: no vCPU can miss it, however late it looks. The zapper's release pairs with the acquire of
-whoever leaves.
+reached: no vCPU can miss it, however late it looks. A zapper's release pairs with the acquire of
+whoever leaves, and with that of the next zapper: so whoever leaves on a later number has seen all
+batches before it.
 
 The moment is for vCPUs that are still on their way. While an invalidation is in progress no page
 fault succeeds (``mmu_invalidate_in_progress``), so whoever has lost a page stands still until the
-batch is done, and would come just too late for the next one, each with a zap of its own. It costs
-nothing where vCPUs do not ask at once: it comes only after a wait.
+batch is done, and would come just too late for the next one, each with a zap of its own. Who asks
+when nobody else does never spends it.
 """
 
 from mtrrzap.protocol.atomic import Number, Sequence
-from mtrrzap.protocol.operation import ACQUIRE, RELAXED, RELEASE, Range, Steps
+from mtrrzap.protocol.operation import ACQUIRE, RELEASE, Range, Steps
 from mtrrzap.protocol.shared import Spinlock
 from mtrrzap.protocol.vm import Cpu
 from mtrrzap.protocol.vm import Vm as BaseVm
@@ -44,12 +45,12 @@ def ticket(vm: Vm, ranges: tuple[Range, ...]) -> Steps:
     """Join the open batch; return when it is done."""
     yield vm.lock.lock()
     mine = yield vm.open.load()
-    alone = (yield vm.array.is_empty()) and (yield vm.done.reached(mine, lag=1, order=RELAXED))
+    alone = (yield vm.array.is_empty()) and (yield vm.done.reached(mine, lag=1, order=ACQUIRE))
     for start, end in ranges:
         yield vm.array.add(start, end)
     if not alone:
         yield vm.lock.unlock()
-        yield vm.done.wait_reached(mine, lag=1, order=RELAXED)
+        yield vm.done.wait_reached(mine, lag=1, order=ACQUIRE)
         yield vm.cpu.relax(MOMENT)
         yield vm.lock.lock()
         if (yield vm.open.load()) != mine:  # closed by another vCPU of this batch

@@ -67,6 +67,10 @@ class Allocator(SharedObject):
         return "kmalloc()"
 
 
+MOST_TIMES = 1_000_000
+"""Times ``cpu_relax()``, some 50 ms: whoever means longer should sleep."""
+
+
 class Cpu(SharedObject):
     """``cpu_relax()``, so and so many times: time passes and nothing changes."""
 
@@ -85,6 +89,16 @@ class Cpu(SharedObject):
     def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
         """Change nothing."""
         return ((value, None),)
+
+    def refuses(self, operation: Operation) -> str | None:
+        """Refuse what is no number of times, too."""
+        wrong = super().refuses(operation)
+        if wrong is not None or operation.verb != "relax":
+            return wrong
+        (times,) = operation.args
+        if type(times) is int and 0 < times <= MOST_TIMES:
+            return None
+        return f"{self.name}.relax of {times!r}: no number of times, 1 to {MOST_TIMES:,}"
 
     def describe(self, operation: Operation) -> str:
         """Render as the call in the C."""

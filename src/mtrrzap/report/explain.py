@@ -30,8 +30,13 @@ def phases(result: Result) -> Iterator[tuple[object, ...]]:
     for p in result.phases:
         yield (
             *(p.first, p.stage.name.lower().replace("_", " "), p.vcpus, p.running),
-            *(millions(p.spent.total), *(millions(part) for part in p.spent), millions(p.later)),
+            *(_whole(p.spent.total), *(_whole(part) for part in p.spent), _whole(p.later)),
         )
+
+
+def _whole(cycles: float) -> float:
+    """Return millions of cycles; less than half a cycle is an error of rounding."""
+    return millions(round(cycles))
 
 
 PHASES = (
@@ -40,10 +45,11 @@ PHASES = (
 )
 
 
-def as_data(result: Result) -> dict[str, object]:
+def as_data(result: Result, incomplete: str | None) -> dict[str, object]:
     """Return everything as plain data; cycles are not rounded to millions."""
     return {
         "modelled": True,
+        "incomplete": incomplete,
         "cycles": round(result.cycles),
         "later": round(result.later),
         "longest_wait": round(result.longest),

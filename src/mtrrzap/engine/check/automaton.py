@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from mtrrzap.engine.check.freeze import UnfreezableError, chain, freeze, standing
+from mtrrzap.engine.check.freeze import UnfreezableError, freeze, standing
 from mtrrzap.engine.check.hidden import Hidden
+from mtrrzap.engine.yielded import judged, where
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import (
     Number,
@@ -211,25 +212,14 @@ class Automaton:
 
     def _judged(self, operation: Any, steps: Steps) -> Operation:
         """Return what a protocol has yielded, if it is an operation that makes sense."""
-        if not isinstance(operation, Operation):
-            raise UserError(
-                f"a protocol yields operations, and this is {operation!r}", place=where(steps)
-            )
-        if not any(operation.target is known for known in self.objects):
-            raise UserError(
-                f"{operation} belongs to no object of this vm",
-                place=where(steps),
-                mend="make the object a class attribute of the VM",
-            )
-        wrong = operation.target.refuses(operation)
-        if wrong:
-            raise UserError(wrong, place=where(steps))
+        judged(operation, steps, self.objects)
         if not isinstance(operation.target, Sequence) and _holds_number(operation.args):
             raise UserError(
                 f"{operation} takes a Sequence's number, which means nothing elsewhere",
                 place=where(steps),
                 mend="hand it back to a Sequence",
             )
+        assert isinstance(operation, Operation)
         return operation
 
 
@@ -237,16 +227,6 @@ def _holds_number(value: Any) -> bool:
     if isinstance(value, tuple | frozenset):
         return any(_holds_number(each) for each in value)
     return isinstance(value, Number)
-
-
-def where(steps: Steps | None) -> str:
-    """Return ``file:line`` of the yield at which a generator stands, innermost frame."""
-    place = ""
-    for generator in chain(steps):
-        frame = generator.gi_frame
-        if frame is not None:
-            place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-    return place
 
 
 def _key(steps: Steps, results: tuple[Any, ...]) -> Hashable:

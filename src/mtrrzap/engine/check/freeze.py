@@ -17,6 +17,7 @@ from types import (
 )
 from typing import Any
 
+from mtrrzap.engine.yielded import chain
 from mtrrzap.protocol import Number, SharedObject, SharedState
 
 
@@ -117,13 +118,6 @@ def _contents(cell: CellType) -> tuple[Any, ...]:
         return (cell.cell_contents,)
     except ValueError:  # empty
         return ()
-
-
-def chain(steps: Any) -> Iterator[Any]:
-    """Yield a generator, the one it delegates to, and so on inwards."""
-    while isinstance(steps, GeneratorType):
-        yield steps
-        steps = steps.gi_yieldfrom
 
 
 def standing(steps: Any) -> Hashable:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mtrrzap.engine.check import ghosts, kernel
 from mtrrzap.engine.check.model import Entry, Model, State
-from mtrrzap.protocol import Allocator, Mmu
+from mtrrzap.protocol import Allocator, Cpu, Mmu
 
 _WORD = 63
 _LOCALS, _EVENTS, _GHOSTS = 16, 4, 128
@@ -38,7 +38,7 @@ class Tables:
         """Make arrays of the right size and fill in everything that is known."""
         model = self.model
         self._check_numbers()
-        least = [1 + (not isinstance(known, Mmu | Allocator)) for known in model.objects]
+        least = [1 + (not isinstance(known, Mmu | Allocator | Cpu)) for known in model.objects]
         self.value_room = [
             max(one, _room(len(values)))
             for values, one in zip(model.values, [*least, 1], strict=True)

@@ -13,13 +13,15 @@ from mtrrzap.engine.check.local import Local
 from mtrrzap.engine.check.model import Model, State
 from mtrrzap.engine.check.result import Schedule
 from mtrrzap.engine.check.stepper import Move, Stepper
+from mtrrzap.protocol import Allocator, Cpu, Mmu
 from mtrrzap.protocol.shared import show_range
 
-HIDDEN = frozenset({"mmu", "memory"})
+HIDDEN = Mmu, Allocator, Cpu
+"""Objects without a value that one could look at."""
 
 _SILENT = frozenset(
     {"zap_begin", "zap_end", "join", "lock", "unlock", "store", "post", "advance", "clear"}
-    | {"wait_until", "wait_reached"}
+    | {"wait_until", "wait_reached", "relax"}
 )
 """Operations that send back nothing, or nothing that one does not know."""
 
@@ -139,7 +141,7 @@ def _drawn(model: Model, state: State) -> list[str]:
     return [
         known.draw(model.values[i].items[state[model.vcpus + i]])
         for i, known in enumerate(model.objects)
-        if known.name not in HIDDEN
+        if not isinstance(known, HIDDEN)
     ]
 
 

@@ -30,9 +30,13 @@ def with_vcpus(trace: Trace, vcpus: int) -> Trace:
     old = trace.header.vcpus
     if vcpus == old:
         return trace
-    if old < 2 or vcpus < 2:
+    if old < 2:
         raise UserError(
             "what a second vCPU does is not in the trace", place=VCPUS, mend="record it"
+        )
+    if vcpus < 2:
+        raise UserError(
+            "what vCPU 0 does without others is not in the trace", place=VCPUS, mend="record it"
         )
     if trace.incomplete is not None:
         raise UserError(f"the trace is incomplete: {trace.incomplete}", place=VCPUS)

@@ -74,7 +74,7 @@ class Runtime:
                 return interrupt
             if self._hook is not None:
                 self._hook(vcpu, operation)
-            cell = self._state.cell(operation)
+            cell = self._state.cell(operation, steps)
             result = cell.perform(operation, vcpu, _Parked)
             if isinstance(result, _Parked):
                 result = result.wait()

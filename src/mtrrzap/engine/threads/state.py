@@ -14,8 +14,8 @@ from threading import Lock
 from typing import Any
 
 from mtrrzap.engine.threads.errors import ClosedError
-from mtrrzap.errors import UserError
-from mtrrzap.protocol import Allocator, Operation, Protocol, SharedObject, Spinlock
+from mtrrzap.engine.yielded import judged
+from mtrrzap.protocol import Allocator, Operation, Protocol, SharedObject, Spinlock, Steps
 
 Alloc = Callable[[int], bool]
 """Says whether an allocation by a vCPU succeeds."""
@@ -109,27 +109,20 @@ class State:
 
     def __init__(self, protocol: Protocol, alloc: Alloc | None = None) -> None:
         """Start with every object's initial value; allocations succeed unless ``alloc`` says no."""
-        self._protocol = protocol
         self._alloc = alloc
         self._closed = False
         self._reason: BaseException | None = None
-        self._cells = {id(each): Cell(each, self) for each in protocol.vm.objects()}
+        self._objects = protocol.vm.objects()
+        self._cells = {id(each): Cell(each, self) for each in self._objects}
 
-    def cell(self, operation: Any) -> Cell:
+    def cell(self, operation: Any, steps: Steps) -> Cell:
         """Return the cell of an operation's object.
 
         Raises:
-            UserError: if the protocol yielded something else.
+            UserError: with file and line, if what the protocol yielded makes no sense.
         """
-        if isinstance(operation, Operation):
-            cell = self._cells.get(id(operation.target))
-            if cell is not None:
-                return cell
-        raise UserError(
-            f"{self._protocol.name} yields {operation!r}",
-            place=self._protocol.source,
-            mend=f"yield operations of the objects of {self._protocol.vm.__name__}",
-        )
+        good = judged(operation, steps, self._objects)
+        return self._cells[id(good.target)]
 
     def fails(self, operation: Operation, vcpu: int) -> bool:
         """Say whether this is an allocation that is to fail."""

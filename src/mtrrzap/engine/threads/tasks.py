@@ -94,7 +94,7 @@ class AsyncZapCoordinator(Front):
                 operation = steps.send(result)
             except StopIteration:
                 return interrupt
-            result = self._state.cell(operation).perform(operation, number, _Awaited)
+            result = self._state.cell(operation, steps).perform(operation, number, _Awaited)
             if isinstance(result, _Awaited):
                 result = await result.wait()
             if isinstance(operation.target, Cpu):

@@ -5,7 +5,8 @@ here is explored under strong orders, where a relaxed read that sees a released 
 that came before it. The memory model promises that only if the read *acquires*. A waiter that
 leaves on a plain ``atomic_read()`` may run on as if the zap had not happened yet.
 
-The ghost follows happens-before exactly, as vector clocks do, but keeps only what matters: which
+The ghost follows acquires that read from releases, as vector clocks do (not the A-cumulativity of
+a release after a relaxed read, which the kernel's model has too). It keeps only what matters: which
 vCPU, and which release of which object, comes after the end of a zap that counts for whose call.
 A lock orders its holders; a failed exchange orders nothing; a relaxed store hides what was
 released before.
@@ -26,6 +27,7 @@ from mtrrzap.protocol import (
     RELEASE,
     Allocator,
     Atomic,
+    Cpu,
     Mmu,
     Operation,
     SharedObject,
@@ -144,7 +146,7 @@ class Ordering:
 
 
 def _synchronises(target: SharedObject) -> bool:
-    return target.guard is None and not isinstance(target, Mmu | Allocator)
+    return target.guard is None and not isinstance(target, Mmu | Allocator | Cpu)
 
 
 def _synchronised(value: Value, sync: Sync, vcpu: int) -> Value:

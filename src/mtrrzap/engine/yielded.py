@@ -1,0 +1,49 @@
+"""What a protocol yields, judged; and where it stands. For every engine that runs one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import GeneratorType
+from typing import Any
+
+from mtrrzap.errors import UserError
+from mtrrzap.protocol import Operation, SharedObject, Steps
+
+
+def judged(operation: Any, steps: Steps, objects: Iterable[SharedObject]) -> Operation:
+    """Return what a protocol has yielded, if it is an operation that makes sense.
+
+    Raises:
+        UserError: with the file and line of the yield, if it is not.
+    """
+    if not isinstance(operation, Operation):
+        raise UserError(
+            f"a protocol yields operations, and this is {operation!r}", place=where(steps)
+        )
+    if not any(operation.target is known for known in objects):
+        raise UserError(
+            f"{operation} belongs to no object of this vm",
+            place=where(steps),
+            mend="make the object a class attribute of the VM",
+        )
+    wrong = operation.target.refuses(operation)
+    if wrong:
+        raise UserError(wrong, place=where(steps))
+    return operation
+
+
+def chain(steps: Any) -> Iterator[Any]:
+    """Yield a generator, the one it delegates to, and so on inwards."""
+    while isinstance(steps, GeneratorType):
+        yield steps
+        steps = steps.gi_yieldfrom
+
+
+def where(steps: Steps | None) -> str:
+    """Return ``file:line`` of the yield at which a generator stands, innermost frame."""
+    place = ""
+    for generator in chain(steps):
+        frame = generator.gi_frame
+        if frame is not None:
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return place

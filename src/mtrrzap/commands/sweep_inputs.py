@@ -16,6 +16,7 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import Trace, trace_lines
 from mtrrzap.protocol import PROTOCOLS, Protocol
 from mtrrzap.sweep.cell import SIMULATE, digest
+from mtrrzap.sweep.columns import COPIES
 from mtrrzap.sweep.identity import identity
 from mtrrzap.sweep.spec import Defaults, Spec, read
 from mtrrzap.sweep.store import FORMAT
@@ -154,4 +155,4 @@ def protocol_of(name: str, source: str | None) -> Protocol:
 
 @cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="mtrrzap-sweep-")
+    return tempfile.TemporaryDirectory(prefix=COPIES)

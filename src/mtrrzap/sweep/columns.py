@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from mtrrzap.sweep.cell import CHECK, SIMULATE
@@ -82,7 +83,12 @@ TIMING = (
 """What differs from run to run is kept apart: the cells are compared without it."""
 
 
+COPIES = "mtrrzap-sweep-"
+"""What the folders are called in which workers keep their copies of users' protocol files."""
+_COPY = re.compile(rf"\S*/{COPIES}[^/\s]+/[0-9a-f]{{12}}-")
+
+
 def one_line(text: str, limit: int = 500) -> str:
-    """Return a reason that fits a row."""
-    line = " ".join(text.split())
+    """Return a reason that fits a row, and is the same on every machine: copies have no folder."""
+    line = _COPY.sub("", " ".join(text.split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -45,7 +45,7 @@ def test_threads_print_a_table(run: Run) -> None:
         ("--memory lots", "--memory: no size: 'lots'"),
         ("--memory 65G", "--memory: more than the test guest can map; 64G at most"),
         ("--page-size 1G", "--page-size: no test guest is backed by 1G pages; use 2M"),
-        ("--vcpus 1", "--vcpus: what a second vCPU does is not in the trace"),
+        ("--vcpus 1", "--vcpus: what vCPU 0 does without others is not in the trace"),
         ("--timeout nan", "--timeout: nan s is no limit; give 1 to 86400"),
         ("--timeout inf", "--timeout: inf s is no limit; give 1 to 86400"),
         ("--timeout 0", "--timeout: 0 s is no limit; give 1 to 86400"),

@@ -258,3 +258,18 @@ def test_a_long_call_is_not_run_anew_for_every_place() -> None:
     assert len(begun) == LONG + 1  # up to there from the start, then with the one that is there
     again = Automaton(row, row.vm()).replay(ranges, place.results[:300])
     assert again.operation == place.operations[300]
+
+
+@pytest.mark.parametrize(
+    "loop",
+    ["while True: pass", "while ranges: ranges = ranges", "for _ in itertools.count(): pass"],
+)
+def test_a_loop_within_one_line_is_named(tmp_path: Path, loop: str) -> None:
+    """Its rounds are no lines: they are counted by instructions."""
+    file = tmp_path / "mine.py"
+    head = "import itertools\nfrom mtrrzap.protocol import *\ndef mine(vm: Vm, ranges):\n"
+    file.write_text(f"{head}    {loop}\n    yield vm.mmu.zap(*ranges[0])\n")
+    world = scenario(load(f"{file}:mine"), 2, 1)
+    with pytest.raises(UserError, match="the protocol never ends") as caught:
+        check(world)
+    assert str(caught.value).startswith(f"{file}:4: ")

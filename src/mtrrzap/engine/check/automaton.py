@@ -8,10 +8,12 @@ results sent so far stand in for it, which is always right and only merges less.
 
 from __future__ import annotations
 
+import dis
 import sys
 from collections.abc import Hashable
 from dataclasses import dataclass
-from types import FrameType
+from functools import cache
+from types import CodeType, FrameType
 from typing import Any
 
 from mtrrzap.engine.check.freeze import UnfreezableError, freeze, standing
@@ -301,7 +303,27 @@ class _LineBudget:
             sys.settrace(None)
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ARG002
+        if event == "call" and _loops_in_a_line(frame.f_code):
+            frame.f_trace_opcodes = True
         self._left -= 1
         if self._left < 0 and self.active:
             raise EndlessError(f"{frame.f_code.co_filename}:{frame.f_lineno}", frame, self._trace)
         return self._trace
+
+
+@cache
+def _loops_in_a_line(code: CodeType) -> bool:
+    """Tell if a function jumps back within a line: then lines do not count its rounds.
+
+    Generator expressions and comprehensions do, and are left out: they would be slowed down.
+    """
+    if code.co_name.startswith("<"):
+        return False
+    steps = list(dis.get_instructions(code))
+    line_of = {step.offset: step.positions and step.positions.lineno for step in steps}
+    return any(
+        "JUMP_BACKWARD" in step.opname
+        and "NO_INTERRUPT" not in step.opname
+        and line_of[step.offset] == line_of.get(step.argval)
+        for step in steps
+    )

@@ -84,7 +84,7 @@ def test_a_walk_alone_takes_its_visits() -> None:
     walks.begin(5.0, 0, 128, 4, odds=0.0)
     assert walks.next_end() == 5.0 + 1280
     walker, odds = walks.end(walks.next_end())
-    assert (walker.vcpu, odds, len(walks)) == (0, 0.0, 0)
+    assert (walker.vcpu, odds, walks.under_way) == (0, 0.0, [])
 
 
 def test_two_walks_share_the_lock_while_both_are_there() -> None:

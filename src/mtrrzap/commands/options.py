@@ -8,7 +8,7 @@ import typer
 
 from mtrrzap.engine.simulate.rescale import with_memory, with_vcpus
 from mtrrzap.errors import UserError
-from mtrrzap.guest.trace import Trace
+from mtrrzap.guest.trace import MAX_VCPUS, Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
 from mtrrzap.kvm.replay import Host
 
@@ -38,14 +38,12 @@ EptOption = Annotated[bool, typer.Option("--ept/--npt", help="Intel EPT or AMD n
 NcdOption = Annotated[
     bool, typer.Option("--noncoherent-dma/--coherent-dma", help="A device that does not snoop.")
 ]
-MOST_VCPUS = 4096
-"""KVM's own limit, ``KVM_MAX_VCPUS`` where it is set highest (Kconfig ``KVM_MAX_NR_VCPUS``)."""
 VcpusOption = Annotated[
     int | None,
     typer.Option(
         help="Rescale to so many vCPUs; refused where the trace does not tell.",
         min=1,
-        max=MOST_VCPUS,
+        max=MAX_VCPUS,
     ),
 ]
 MemoryOption = Annotated[

@@ -357,7 +357,9 @@ _HEADER_KEYS: dict[str, Callable[[str], str | int]] = {
     for field in fields(Header)
     if field.name not in ("memslots", "notes")
 }
-_LIMITS = {"vcpus": (1, 4096), "memory": (0, 1 << 52), "maxphyaddr": (32, 52)}
+MAX_VCPUS = 4096
+"""KVM's largest KVM_MAX_VCPUS."""
+_LIMITS = {"vcpus": (1, MAX_VCPUS), "memory": (0, 1 << 52), "maxphyaddr": (32, 52)}
 _KINDS = {kind.value: kind for kind in Kind}
 _WORDS = {
     Kind.WRMSR: 4,

@@ -13,6 +13,7 @@ from mtrrzap.engine.check.check import SAFETY
 from mtrrzap.engine.check.scenario import MEMORY_MODELS
 from mtrrzap.engine.check.strategies.replay import parse_range
 from mtrrzap.errors import UserError
+from mtrrzap.guest.trace import MAX_VCPUS
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.protocol import EVERYTHING
 from mtrrzap.sweep.cell import CHECK, SIMULATE
@@ -281,7 +282,7 @@ SIMULATE_AXES = (
         "recordings by name, or files beside the spec; all shipped ones",
         "trace",
     ),
-    Key("vcpus", _whole(2, 4096), (None,), "rescaled to so many vCPUs; as recorded"),
+    Key("vcpus", _whole(2, MAX_VCPUS), (None,), "rescaled to so many vCPUs; as recorded"),
     Key("memory", _size, (None,), 'rescaled to so much memory, as `"64G"`; as recorded'),
     Key(
         "page-size",

@@ -88,7 +88,7 @@ class _Request(NamedTuple):
 
 class _Running:
     def __init__(self, case: Case, plan: Plan, host: Host, target: Target, *, meet: bool) -> None:
-        self._case, self._plan, self._target = case, plan, target
+        self._plan, self._target = plan, target
         self._vcpus = len(plan.items)
         everyone, main = frozenset(range(self._vcpus)), frozenset({self._vcpus})
         before = [everyone, main, everyone, main, everyone]

@@ -1,7 +1,7 @@
 """When vCPUs that are woken together arrive: in several patterns, since one would be an accident.
 
 How many walks a wave of requests takes depends on who comes just in time for whom. Under a single
-pattern of arrivals a figure jumps by a factor of two when a parameter moves by a tenth; so it is a
+pattern of arrivals a figure jumps by a factor of two when a parameter moves by a fifth; so it is a
 mean over patterns. Gaps are exponentially distributed. They come from additive recurrences with
 irrational steps, which fill the unit interval evenly, rather than from a generator of random
 numbers: a few patterns then do for many, and there is no seed.

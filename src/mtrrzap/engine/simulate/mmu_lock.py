@@ -25,10 +25,9 @@ def step(costs: Costs, walks: int, faulting: int, levels: int) -> float:
     A closed queue: k walks that always want the lock, m vCPUs that come back ``retry`` cycles after
     each attempt, exponentially distributed. ``tests/naive_mmu_lock.py`` runs every attempt.
     """
-    if walks == 1 and not faulting:
-        return costs.visit
-    turn = _turn(costs, walks, faulting, levels)
-    return turn if walks > 1 or not faulting else _alone(costs, faulting, levels)
+    if walks > 1:
+        return _turn(costs, walks, faulting, levels)
+    return _alone(costs, faulting, levels) if faulting else costs.visit
 
 
 def _turn(costs: Costs, walks: int, faulting: int, levels: int) -> float:
@@ -87,15 +86,6 @@ class Walks:
         self._odds = 0.0
         self._faulting = 0
         self._levels = 4
-
-    def __len__(self) -> int:
-        """Return how many walk."""
-        return len(self.under_way)
-
-    @property
-    def contended(self) -> bool:
-        """Tell if the walks under way yield, so that running vCPUs have been flushed."""
-        return len(self.under_way) > 1 or self._odds > 0.5
 
     def begin(self, now: float, vcpu: int, visits: int, levels: int, odds: float) -> None:
         """Begin a walk; ``odds``: the chance that somebody already queues or faults."""

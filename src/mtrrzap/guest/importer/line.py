@@ -10,6 +10,8 @@ ftrace, record-tgid     ``CPU 0/KVM-151 (146) [001] ..... 27.22: kvm_cr: cr_writ
 import re
 from typing import NamedTuple
 
+from mtrrzap.guest.trace import MAX_VCPUS
+
 _LINE = re.compile(
     rb"\s*(?P<name>\S.{0,31}?)(?:-|\s+)"
     rb"(?:(?P<tgid>\d{1,10})/)?(?P<tid>\d{1,10})\s+"
@@ -22,9 +24,6 @@ _LINE = re.compile(
 _UNNAMED = re.compile(rb"<\.\.\.>|:\d+")
 _NUMBER = re.compile(rb"(?:CPU (\d{1,6})/KVM|(?:\w+_)?vcpu ?(\d{1,6}))\Z")
 _VCPU = re.compile(rb"vcpu(?:_id=| )(\d{1,6})\b")
-
-MAX_VCPUS = 4096
-"""KVM's largest KVM_MAX_VCPUS; a larger number is no vCPU's."""
 
 
 class Line(NamedTuple):

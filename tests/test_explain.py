@@ -79,7 +79,7 @@ def test_parameters_say_what_they_mean() -> None:
     for name in Costs.names():
         says, unit = Costs.about(name)
         assert says
-        assert unit in {"cycles", "blocks", "blocks/GiB"}
+        assert unit in {"cycles", "pages", "blocks", "blocks/GiB"}
 
 
 @pytest.mark.parametrize("policy", ["Base2", "ticket", "Base2+12"])

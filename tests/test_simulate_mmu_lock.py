@@ -1,5 +1,6 @@
 """The lock's rates and the common clock of walks, by hand."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ COSTS = Costs(
     visit=10,
     handoff=100,
     retry=1000,
+    pages=3,
     flush=20,
     free=500,
     leave=50,
@@ -31,9 +33,9 @@ COSTS = Costs(
     [
         (1, 0, 10),
         # In turns: each of two walks looks at one entry, goes down again, passes the lock.
-        (2, 0, 2 * (10 + 40 + 100)),
-        # T = 450 + 100 * 2 T / (1000 + T): of two vCPUs, 0.68 queue in a turn.
-        (3, 2, 518.3),
+        (2, 0, 2 * (10 + 40 + 4 * 100 + 140)),
+        # T = 1770 + 2 * 100 * 2 T / (1000 + T): of two vCPUs, 1.34 queue in a turn.
+        (3, 2, 2038.3),
     ],
 )
 def test_step(walks: int, faulting: int, cycles: float) -> None:
@@ -42,7 +44,7 @@ def test_step(walks: int, faulting: int, cycles: float) -> None:
 
 HOSTS = [
     replace(COSTS, visit=65, handoff=handoff, retry=retry)
-    for handoff in (150, 300, 600)
+    for handoff in (80, 150, 300)
     for retry in (2000, 4000, 8000)
 ]
 
@@ -81,34 +83,50 @@ def test_more_vcpus_never_make_a_visit_cheaper(
 
 def test_a_walk_alone_takes_its_visits() -> None:
     walks = Walks(COSTS)
-    walks.begin(5.0, 0, 128, 4, odds=0.0)
-    assert walks.next_end() == 5.0 + 1280
-    walker, odds = walks.end(walks.next_end())
-    assert (walker.vcpu, odds, walks.under_way) == (0, 0.0, [])
+    assert walks.due == math.inf
+    walks.begin(5.0, 0, 128, 4)
+    assert walks.due == 5.0 + 1280
+    assert (walks.end(walks.due).vcpu, walks.under_way) == (0, [])
 
 
 def test_two_walks_share_the_lock_while_both_are_there() -> None:
-    """The second comes after 50 of the first's 100 visits; each visit then takes 300 cycles."""
+    """The second comes after 50 of the first's 100 visits; each visit then takes 1,180 cycles."""
     walks = Walks(COSTS)
-    walks.begin(0.0, 0, 100, 4, odds=0.0)
-    walks.begin(500.0, 1, 100, 4, odds=0.0)
-    assert walks.next_end() == 500 + 50 * 300
-    assert walks.end(15_500.0)[0].vcpu == 0
-    assert walks.next_end() == 15_500 + 50 * 10
+    walks.begin(0.0, 0, 100, 4)
+    walks.begin(500.0, 1, 100, 4)
+    assert walks.due == 500 + 50 * 1180
+    assert walks.end(59_500.0).vcpu == 0
+    assert walks.due == 59_500 + 50 * 10
 
 
 def test_odds_mix_a_calm_walk_and_a_contended_one() -> None:
     walks = Walks(COSTS)
-    walks.faulting(0.0, 8)
-    walks.begin(0.0, 0, 10, 4, odds=0.25)
-    assert walks.next_end() == pytest.approx(10 * (0.75 * 10 + 0.25 * step(COSTS, 1, 8, 4)))
+    walks.contend(0.0, 0.25, 8)
+    walks.begin(0.0, 0, 10, 4)
+    assert walks.due == pytest.approx(10 * (0.75 * 10 + 0.25 * step(COSTS, 1, 8, 4)))
 
 
 def test_a_vcpu_that_stops_faulting_speeds_the_walk_up() -> None:
     walks = Walks(COSTS)
-    walks.faulting(0.0, 15)
-    walks.begin(0.0, 0, 10, 4, odds=1.0)
+    walks.contend(0.0, 1.0, 15)
+    walks.begin(0.0, 0, 10, 4)
     contended = step(COSTS, 1, 15, 4)
-    assert walks.next_end() == pytest.approx(10 * contended)
-    walks.faulting(5 * contended, 0)
-    assert walks.next_end() == pytest.approx(5 * contended + 5 * 10)
+    assert walks.due == pytest.approx(10 * contended)
+    walks.contend(5 * contended, 1.0, 0)
+    assert walks.due == pytest.approx(5 * contended + 5 * 10)
+
+
+def test_a_mark_is_passed_on_the_way() -> None:
+    """The first walk's mark is 30 visits in; a second walk slows the last 20 of them down."""
+    walks = Walks(COSTS)
+    walks.begin(0.0, 0, 100, 4)
+    walks.mark(30, "here")
+    walks.mark(0, "at once")
+    assert walks.due == 0
+    assert walks.passed(0.0) == "at once"
+    walks.begin(100.0, 1, 100, 4)
+    assert walks.due == 100 + 20 * 1180
+    assert walks.passed(23_700.0) == "here"
+    assert walks.due == 23_700 + 70 * 1180
+    assert walks.passed(106_300.0) is None
+    assert walks.end(106_300.0).vcpu == 0

@@ -43,9 +43,21 @@ def test_a_vcpu_that_is_woken_next_sleeps_until_then() -> None:
     assert made(*events) == [(0, 4, [0], 1), (6, 6, [1], 2)]
 
 
+def test_an_init_begins_a_wave_of_its_own() -> None:
+    """What the vCPUs did after the one before is over: vCPU 0 has waited for it."""
+    events = [by(v, cr0(CLEAR)) for v in (1, 2)]
+    events += [Event(v, Kind.INIT) for v in (1, 2)]
+    events += [by(v, e) for e in (cr0(CD), wrmsr(0x2FF, ON), cr0(CLEAR)) for v in (1, 2)]
+    trace = Trace(replace(HEADER, vcpus=3), tuple(events))
+    first, second = phases(trace)
+    assert (first.last, second.first) == (1, 4)
+    assert (first.woken, first.sleepers) == (frozenset(), {1, 2})
+    assert (second.woken, second.sleepers) == ({1, 2}, frozenset())
+
+
 @pytest.mark.parametrize(
     ("name", "waves", "alone"),
-    [("seabios-8", [7], 17), ("seabios-16", [15], 32), ("ovmf-8", [7, 7, 7], 13)],
+    [("seabios-8", [7], 17), ("seabios-16", [15], 32), ("ovmf-8", [7, 7, 7, 7], 13)],
 )
 def test_the_recordings(name: str, waves: list[int], alone: int) -> None:
     """Firmware's broadcasts at once; SeaBIOS's replays and Linux's windows one by one.

@@ -70,11 +70,15 @@ def test_plots_are_svg_and_come_out_the_same_twice(
 
 
 def test_crossings_are_named_in_table_plot_and_page(
-    run: Run, simulated: Path, tmp_path: Path
+    run: Run, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
+    folder = tmp_path_factory.mktemp("crossing")
+    text = SIMULATE.replace("[8, 9]", "[8, 16, 32]")
+    text = text.replace('"Base2", "+9", "ticket"', '"+9+10+11", "+12"')
+    run_inline(folder, text, folder / "results")
     page = tmp_path / "page.md"
-    assert run("sweep", "show", str(simulated), "--page", str(page)).status == 0
-    table = run("sweep", "show", str(simulated)).out
+    assert run("sweep", "show", str(folder / "results"), "--page", str(page)).status == 0
+    table = run("sweep", "show", str(folder / "results")).out
     in_table = re.findall(
         r"│ seabios-8, 16 GiB +│ ([\d,]+ \(.*?\)|[\d,]+) +│ (\S+) +│ (\S+) +│", table
     )

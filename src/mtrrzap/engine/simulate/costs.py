@@ -6,6 +6,9 @@ Their values are fitted by ``benchmarks/calibrate.py`` and live in ``data/cost-m
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+PAUSE = 140.0
+"""Cycles of one PAUSE, ``cpu_relax()``, since Skylake (Intel's optimization manual)."""
+
 
 def _is(says: str, unit: str) -> Any:
     return field(metadata={"says": says, "unit": unit})
@@ -16,10 +19,13 @@ class Costs:
     """One host and the habits of its guests."""
 
     visit: float = _is("look at one page-table entry, nobody queueing", "cycles")
-    handoff: float = _is("pass mmu_lock, or any contended cache line, to the next vCPU", "cycles")
+    handoff: float = _is("pass a contended cache line to another vCPU", "cycles")
     retry: float = _is(
         "a page fault: from one attempt at mmu_lock to the next, or to a vCPU that goes on",
         "cycles",
+    )
+    pages: float = _is(
+        "pages that all vCPUs use, with paging: code, a word that is polled, page tables", "pages"
     )
     flush: float = _is("a remote TLB flush, for each vCPU that runs", "cycles")
     free: float = _is("free one page-table page, 512 entries, with a subtree (patch 12)", "cycles")
@@ -34,6 +40,25 @@ class Costs:
     )
     kernel_blocks: float = _is("blocks of 2 MiB that a kernel has touched, per GiB", "blocks/GiB")
     mmio_blocks: float = _is("blocks of 2 MiB with emulated devices below 4 GiB", "blocks")
+
+    @property
+    def read_turn(self) -> float:
+        """Return the cycles that a reader's turn at a queued rwlock adds for whoever comes next.
+
+        Two lines: the queue is passed on, and the readers are counted. Readers hold it side by side
+        (``queued_read_lock_slowpath()``, v6.1).
+        """
+        return 2 * self.handoff
+
+    @property
+    def write_turn(self) -> float:
+        """Return the cycles of a writer's turn, from the unlock of the one before.
+
+        Four lines: the queue is passed on, the writer says that it waits, the last reader leaves,
+        the lock word is taken (``queued_write_lock_slowpath()``, v6.1). Whoever yields relaxes the
+        CPU once before (``__cond_resched_rwlock_write()``).
+        """
+        return 4 * self.handoff + PAUSE
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -28,6 +28,12 @@ HOLE_END = 0x100000
 """Devices lie below 4 GiB, the last ones (APICs, flash) highest."""
 
 
+START = {Stage.NOT_RUN: 0x10, Stage.UNPAGED: 0x10, Stage.FIRMWARE: 0x87, Stage.KERNEL: 0x99}
+"""Where vCPUs start that a SIPI wakes; its vector can name frames below 0x100 only. SeaBIOS:
+``BUILD_AP_BOOT_ADDR``; edk2: the highest frame below ``0x88000``; Linux: its real-mode trampoline,
+below 640 KiB."""
+
+
 class Work(NamedTuple):
     """What one walk does."""
 
@@ -60,10 +66,12 @@ class Footprint:
         self._vcpu = power_on(header.maxphyaddr)
         self._levels = 5 if header.maxphyaddr > FIVE_LEVELS_ABOVE else 4
         self._costs = costs
+        self._first_used = max(0, self._home - (round(costs.again) - 1) * BLOCK)
         self._all = {stage: self._table(stage) for stage in Stage}
         self._now = self._touch([0, *self._used(), *self._devices()[:1]])
         self._empty = self._touch([])
         self._known: dict[_Key, Work] = {}
+        self._visits: dict[tuple[int, int, Stage], int] = {}
 
     def work(self, r: Range, walk: Walk, stage: Stage, *, touched: bool) -> Work:
         """Return what a walk over a range does; ``touched``: vCPUs ran since the last zap of it.
@@ -76,9 +84,24 @@ class Footprint:
             found = self._known[key] = self._work(key)
         return found
 
-    def uses(self, r: Range) -> bool:
-        """Tell if the running vCPUs' pages lie in a range."""
-        return r.start <= self._home < r.end
+    def uses(self, r: Range, stage: Stage) -> int | None:
+        """Return the visits before a leaf zap clears what running vCPUs use; None: it does not."""
+        return self._before(r, self._first_used, stage)
+
+    def starts(self, r: Range, stage: Stage) -> int | None:
+        """Return the visits before it clears the page that a SIPI starts at; None: it does not."""
+        return self._before(r, START[stage], stage)
+
+    def _before(self, r: Range, gfn: int, stage: Stage) -> int | None:
+        if not r.start <= gfn < r.end:
+            return None
+        key = (r.start, gfn, stage)
+        found = self._visits.get(key)
+        if found is None:
+            before = Range(r.start, gfn)
+            found = self._all[stage].cost(before, Walk.LEAFS).visits if gfn > r.start else 0
+            self._visits[key] = found
+        return found
 
     def later(self, stage: Stage | None = None) -> float:
         """Return the cycles of the exits by which marked entries (``Walk.MARK``) get types again.

@@ -12,6 +12,7 @@ Page faults that find an invalidation in progress are retried until none is; eac
 
 import heapq
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -36,8 +37,8 @@ def _turn(costs: Costs, walks: int, faulting: int, levels: int) -> float:
     All walks take a turn of one entry each; of the m vCPUs, m T / (retry + T) queue in between,
     since whoever queues waits for one turn. T is the positive root.
     """
-    own = walks * ((1 + levels) * costs.visit + costs.handoff)
-    half = (costs.retry - own - costs.handoff * faulting) / 2
+    own = walks * ((1 + levels) * costs.visit + costs.write_turn)
+    half = (costs.retry - own - costs.read_turn * faulting) / 2
     return math.sqrt(half * half + own * costs.retry) - half
 
 
@@ -48,15 +49,15 @@ def _alone(costs: Costs, faulting: int, levels: int) -> float:
     unlikely, after a yield, which takes long, it is likely. So there are two states; of the checks
     a share ``yields`` finds somebody, ``batch`` of them in the mean.
     """
-    visit, handoff, retry = costs.visit, costs.handoff, costs.retry
+    visit, turn, retry = costs.visit, costs.read_turn, costs.retry
     calm = 1 - math.exp(-faulting * visit / retry)
     batch, cycles = 1.0, visit
     for _ in range(40):
-        busy = (1 + levels) * visit + handoff * (batch + 1)
-        again = 1 - math.exp(-(faulting * busy - handoff * batch * (batch + 1) / 2) / retry)
+        busy = (1 + levels) * visit + costs.write_turn + turn * batch
+        again = 1 - math.exp(-(faulting * busy - turn * batch * (batch + 1) / 2) / retry)
         yields = calm / (calm + 1 - again)
         cycles = visit + yields * (busy - visit)
-        wait = (handoff * (batch + 1) + (busy - visit) * yields) / 2
+        wait = (turn * (batch + 1) + (busy - visit) * yields) / 2
         batch = (batch + max(1.0, faulting * cycles / (retry + wait) / yields)) / 2
     return cycles
 
@@ -82,38 +83,51 @@ class Walks:
         self._rate = costs.visit  # cycles a visit
         self.under_way: list[tuple[float, int, Walker]] = []
         """A heap: who is done first comes first. To be looked at only."""
+        self._marks: list[tuple[float, int, Hashable]] = []  # a heap, too
+        self.due = math.inf
+        """When the next mark is passed or walk done if nothing changes; inf: nobody walks."""
         self._number = 0
         self._odds = 0.0
         self._faulting = 0
         self._levels = 4
 
-    def begin(self, now: float, vcpu: int, visits: int, levels: int, odds: float) -> None:
-        """Begin a walk; ``odds``: the chance that somebody already queues or faults."""
+    def begin(self, now: float, vcpu: int, visits: int, levels: int) -> None:
+        """Begin a walk."""
         self._advance(now)
-        self._odds = 1.0 if self.under_way else odds
         self._levels = levels
         self._number += 1
         walker = Walker(vcpu, self._clock + visits, now)
         heapq.heappush(self.under_way, (walker.end, self._number, walker))
         self._set_rate()
 
-    def faulting(self, now: float, vcpus: int) -> None:
-        """Say how many vCPUs would fault if their entries were gone."""
+    def mark(self, visits: int, what: Hashable) -> None:
+        """Have ``passed`` tell of the walk that has just begun, when it has made so many visits."""
+        self._number += 1
+        heapq.heappush(self._marks, (self._clock + visits, self._number, what))
+        self._set_due()
+
+    def contend(self, now: float, odds: float, vcpus: int) -> None:
+        """Say how many vCPUs fault, with what chance: else nobody does."""
+        if (odds, vcpus) != (self._odds, self._faulting):
+            self._advance(now)
+            self._odds, self._faulting = odds, vcpus
+            self._set_rate()
+
+    def passed(self, now: float) -> Hashable | None:
+        """Take off the mark that is passed now; None: a walk is done first."""
+        if not self._marks or self._marks[0][0] > self.under_way[0][0]:
+            return None
         self._advance(now)
-        self._faulting = vcpus
-        self._set_rate()
+        what = heapq.heappop(self._marks)[2]
+        self._set_due()
+        return what
 
-    def next_end(self) -> float:
-        """Return when the next walk will be done if nothing changes; there must be one."""
-        return self._at + (self.under_way[0][0] - self._clock) * self._rate
-
-    def end(self, now: float) -> tuple[Walker, float]:
-        """Take the walk off that is done now, and return it with its odds of contention."""
+    def end(self, now: float) -> Walker:
+        """Take the walk off that is done now, and return it."""
         self._advance(now)
         _, _, walker = heapq.heappop(self.under_way)
-        odds = self._odds
         self._set_rate()
-        return walker, odds
+        return walker
 
     def _advance(self, now: float) -> None:
         if self.under_way:
@@ -121,7 +135,18 @@ class Walks:
         self._at = now
 
     def _set_rate(self) -> None:
-        contended = step(self._costs, len(self.under_way), self._faulting, self._levels)
-        if len(self.under_way) < 2:
+        walks = len(self.under_way)
+        contended = step(self._costs, walks, self._faulting, self._levels) if walks else 0.0
+        if walks < 2:
             contended = self._odds * contended + (1 - self._odds) * self._costs.visit
         self._rate = contended
+        self._set_due()
+
+    def _set_due(self) -> None:
+        if not self.under_way:
+            self.due = math.inf
+            return
+        until = self.under_way[0][0]
+        if self._marks and self._marks[0][0] < until:
+            until = self._marks[0][0]
+        self.due = self._at + (until - self._clock) * self._rate

@@ -11,7 +11,7 @@ A vCPU *runs* in a phase if its next event of the guest is none that wakes it (I
 but does nothing spins: in stop_machine, in the firmware's lock, or polling the others.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -46,6 +46,10 @@ class Phase:
     last: int = 0
     running: int = 0
     """vCPUs that run, those with events included."""
+    woken: frozenset[int] = frozenset()
+    """vCPUs that an INIT has woken for it."""
+    sleepers: frozenset[int] = frozenset()
+    """vCPUs that run no more after their last event: an INIT will wake them."""
     events: dict[int, list[int]] = field(default_factory=dict)
 
     @property
@@ -66,6 +70,8 @@ def phases(trace: Events) -> list[Phase]:
         for position, event, _, _ in group:
             phase.events.setdefault(event.vcpu, []).append(position)
         phase.running = asleep.running(phase.first, phase.events)
+        phase.woken = asleep.woken(phase.events)
+        phase.sleepers = asleep.sleepers(phase.events)
         if stage is Stage.NOT_RUN:
             phase.running = 0
         found.append(phase)
@@ -97,6 +103,9 @@ def _groups(trace: Events) -> Iterator[list[_State]]:
             continue
         if event.kind not in (Kind.WRMSR, Kind.CR0):
             updating.discard(vcpu)
+            if not inside and any(other.vcpu == vcpu for _, other, _, _ in loose):
+                yield from _split(loose, [])  # the next wake-up waits for what this one began
+                loose = []
             continue
         if _begins(event, before, after):
             updating.add(vcpu)
@@ -148,6 +157,18 @@ class _Sleepers:
         self._count = sum(self._runs)
         guest = (Kind.HOST_WRMSR, Kind.RESET)
         self._positions = [i for i, e in enumerate(events) if e.kind not in guest]
+        self._sleeps = {
+            at for at, (_, runs) in zip(self._positions, self._after, strict=True) if not runs
+        }
+        self._woken = _first_since_init(events)
+
+    def woken(self, acting: Mapping[int, Sequence[int]]) -> frozenset[int]:
+        """Return the vCPUs whose first event here is the first since an INIT."""
+        return frozenset(v for v, positions in acting.items() if positions[0] in self._woken)
+
+    def sleepers(self, acting: Mapping[int, Sequence[int]]) -> frozenset[int]:
+        """Return the vCPUs whose next event is an INIT."""
+        return frozenset(v for v, positions in acting.items() if positions[-1] in self._sleeps)
 
     def running(self, position: int, acting: Collection[int]) -> int:
         """Count the vCPUs that run; to be asked in ascending order."""
@@ -157,3 +178,15 @@ class _Sleepers:
             self._runs[vcpu] = runs
             self._at += 1
         return self._count + sum(not self._runs[vcpu] for vcpu in acting)
+
+
+def _first_since_init(events: Sequence[Event]) -> set[int]:
+    found: set[int] = set()
+    fresh: set[int] = set()
+    for position, event in enumerate(events):
+        if event.kind is Kind.INIT:
+            fresh.add(event.vcpu)
+        elif event.vcpu in fresh:
+            fresh.discard(event.vcpu)
+            found.add(position)
+    return found

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mtrrzap.engine.simulate.arrivals import PATTERNS, gaps
+from mtrrzap.engine.simulate.actor import Actor, Turn
+from mtrrzap.engine.simulate.arrivals import PATTERNS
 from mtrrzap.engine.simulate.costs import Costs
 from mtrrzap.engine.simulate.footprint import Footprint
-from mtrrzap.engine.simulate.machine import Actor, Machine, Turn
+from mtrrzap.engine.simulate.machine import Machine
 from mtrrzap.engine.simulate.phases import Phase, phases
 from mtrrzap.engine.simulate.result import Expected, PhaseCost, Result, Spent, total
 from mtrrzap.kvm.policy import Policy, Walk
@@ -33,15 +34,18 @@ class Guest:
 def expected(guest: Guest, policy: Policy, requests: Iterable[Request]) -> Expected:
     """Return what a policy's requests cost in the mean, whatever the pattern of arrivals."""
     plan = _plan(guest, requests)
-    found = [_run(guest, policy, plan, pattern) for pattern in range(PATTERNS)]
+    # Stretches in which vCPUs ask one by one know no pattern: once is enough for them.
+    alone = _run(guest, policy, plan, 0, waves=False)
+    found = [_run(guest, policy, plan, pattern, alone=False) for pattern in range(PATTERNS)]
+    share = 1.0 / PATTERNS
     return Expected(
-        Spent(*(part / PATTERNS for part in total(r.spent for r in found))),
-        *(sum(column) / PATTERNS for column in zip(*map(_others, found), strict=True)),
+        alone.spent.plus(Spent(*(part * share for part in total(r.spent for r in found)))),
+        max(alone.longest, share * sum(max(alone.longest, r.longest) for r in found)),
+        sum(p.later for p in alone.phases)
+        + share * sum(p.later for r in found for p in r.phases)
+        + _last(guest, policy, plan),
+        alone.zaps + share * sum(r.zaps for r in found),
     )
-
-
-def _others(found: Result) -> tuple[float, float, float]:
-    return found.longest, found.later, found.zaps
 
 
 def simulate(guest: Guest, policy: Policy, requests: Iterable[Request], pattern: int = 0) -> Result:
@@ -50,35 +54,52 @@ def simulate(guest: Guest, policy: Policy, requests: Iterable[Request], pattern:
 
 
 class _Part(NamedTuple):
-    """What happens in one phase, under any pattern."""
+    """A phase in which somebody asks, whatever the pattern."""
 
+    number: int
     phase: Phase
     turns: dict[int, list[Turn]]
     """vCPUs that ask, in the order of their first event."""
     exits: int
     """Exits after the last request."""
+    rested: bool
+    """It does not come right after the one before."""
 
 
 def _plan(guest: Guest, requests: Iterable[Request]) -> list[_Part]:
     by_event = {request.event: request for request in requests}
-    return [_Part(phase, *_turns(phase, by_event, guest.costs)) for phase in guest.phases]
+    found: list[_Part] = []
+    before: Phase | None = None
+    for number, phase in enumerate(guest.phases):
+        turns, exits = _turns(phase, by_event, guest.costs)
+        if turns:
+            rested = before is None or not _follows(before, phase)
+            found.append(_Part(number, phase, turns, exits, rested))
+        before = phase if turns else None
+    return found
 
 
-def _run(guest: Guest, policy: Policy, plan: Sequence[_Part], pattern: int) -> Result:
+def _run(
+    guest: Guest,
+    policy: Policy,
+    plan: Sequence[_Part],
+    pattern: int,
+    *,
+    alone: bool = True,
+    waves: bool = True,
+) -> Result:
+    """Run phases in which vCPUs ask one by one (*alone*), or at once (*waves*), or all."""
     machine = Machine(policy, PROTOCOLS[policy.protocol], guest.costs, guest.footprint)
     done: list[PhaseCost] = []
-    before: Phase | None = None
-    for number, (phase, turns, exits) in enumerate(plan):
-        actors = [Actor(vcpu, mine) for vcpu, mine in turns.items()]
-        if not actors:
-            before = None
+    for number, phase, turns, exits, rested in plan:
+        if not (waves if phase.concurrent else alone):
+            machine.skip(phase, turns)
             continue
-        if before is None or not _follows(before, phase):
+        actors = [Actor(vcpu, mine, sleeps=vcpu in phase.sleepers) for vcpu, mine in turns.items()]
+        if rested:
             machine.rest()
-        before = phase
-        machine.stage, machine.running = phase.stage, phase.running
         begin, served, later = machine.now, len(machine.served), machine.later
-        machine.run(number, actors, gaps(guest.costs.stagger, number, pattern))
+        machine.run(number, phase, actors, pattern)
         machine.now += exits * guest.costs.leave
         spent = total(s.spent for s in machine.served[served:])
         done.append(
@@ -87,9 +108,14 @@ def _run(guest: Guest, policy: Policy, plan: Sequence[_Part], pattern: int) -> R
                 *(begin, machine.now, spent, machine.later - later),
             )
         )
-    marks = policy.walk is Walk.MARK and bool(machine.served)
-    last = guest.footprint.later(machine.stage) if marks else 0.0
-    return Result(tuple(machine.served), tuple(done), last)
+    return Result(tuple(machine.served), tuple(done), _last(guest, policy, plan))
+
+
+def _last(guest: Guest, policy: Policy, plan: Sequence[_Part]) -> float:
+    """Return the cycles of what is touched again only after the trace's end."""
+    if policy.walk is not Walk.MARK or not plan:
+        return 0.0
+    return guest.footprint.later(plan[-1].phase.stage)
 
 
 def _follows(before: Phase, phase: Phase) -> bool:
@@ -112,7 +138,7 @@ def _turns(
             if request is None:
                 exits += 1
             else:
-                turns.append((exits * costs.leave, request))
+                turns.append(((exits + 0.5) * costs.leave, request))  # half: its own way out
                 exits = 0
         if turns:
             found[vcpu] = turns

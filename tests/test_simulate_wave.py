@@ -1,0 +1,78 @@
+"""A wave of zaps against one that is run visit by visit and fault by fault."""
+
+import itertools
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from mtrrzap.engine.simulate import Costs, Stage
+from mtrrzap.engine.simulate.actor import Actor
+from mtrrzap.engine.simulate.arrivals import gaps
+from mtrrzap.engine.simulate.footprint import Footprint, Work
+from mtrrzap.engine.simulate.guests import STACK
+from mtrrzap.engine.simulate.machine import Machine
+from mtrrzap.engine.simulate.phases import Phase
+from mtrrzap.kvm.policy import by_name
+from mtrrzap.kvm.ranges import Range
+from mtrrzap.kvm.replay import Request, Why
+from mtrrzap.protocol import PROTOCOLS
+from naive_wave import Wave
+from test_simulate_mmu_lock import COSTS
+
+HOST = replace(COSTS, visit=54, handoff=130, retry=5000, leave=3000, flush=0, pages=6)
+VISITS, START, USES, LEVELS = 300, 20, 180, 4
+MANY = 60
+WAY = 1500.0
+
+
+class Walked:
+    """Stands for ``Footprint``: every walk makes the same visits."""
+
+    def work(self, *_: Any, **__: Any) -> Work:
+        return Work(VISITS, 0, 0, LEVELS)
+
+    def uses(self, *_: Any) -> int:
+        return USES
+
+    def starts(self, *_: Any) -> int:
+        return START
+
+
+def modelled(costs: Costs, vcpus: int, stage: Stage, pattern: int) -> float:
+    policy = by_name("Base2")
+    machine = Machine(policy, PROTOCOLS[policy.protocol], costs, cast(Footprint, Walked()))
+    everyone = frozenset(range(vcpus))
+    phase = Phase(0, stage, running=vcpus, woken=everyone, sleepers=everyone)
+    phase.events = {v: [v] for v in everyone}
+    request = Request(0, 0, Why.CD_CLEARED, (Range(0, 1 << 34),))
+    machine.run(0, phase, [Actor(v, [(WAY, request)], sleeps=True) for v in everyone], pattern)
+    return sum(s.end - s.begin for s in machine.served)
+
+
+def naive(costs: Costs, vcpus: int, stage: Stage, pattern: int) -> float:
+    apart = gaps(costs.stagger, 0, pattern)
+    wakes = list(itertools.islice(itertools.accumulate(apart, initial=0.0), vcpus))
+    paged = stage > Stage.UNPAGED
+    own, again = (STACK, (int(costs.pages), STACK)) if paged else (0, (1, 0))
+    return Wave(costs, VISITS, START, USES, own, again, WAY, seed=pattern).run(wakes)
+
+
+@pytest.mark.parametrize(
+    ("stage", "vcpus", "stagger", "within"),
+    [
+        (Stage.UNPAGED, 1, 1500, 1.01),
+        (Stage.UNPAGED, 2, 6000, 1.01),
+        (Stage.UNPAGED, 7, 1500, 1.1),
+        (Stage.UNPAGED, 15, 300, 1.01),
+        (Stage.UNPAGED, 15, 6000, 1.4),
+        (Stage.FIRMWARE, 7, 1500, 1.3),
+        (Stage.FIRMWARE, 15, 6000, 1.2),
+    ],
+)
+def test_a_wave(stage: Stage, vcpus: int, stagger: float, within: float) -> None:
+    """Means over patterns, whose spread leaves them uncertain by a tenth and more."""
+    costs = replace(HOST, stagger=stagger)
+    model = sum(modelled(costs, vcpus, stage, each) for each in range(MANY)) / MANY
+    oracle = sum(naive(costs, vcpus, stage, each) for each in range(MANY)) / MANY
+    assert 1 / within < model / oracle < within

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mtrrzap.sweep.query import Results
 from sweeps import CHECK, SIMULATE, run_inline
 from test_cli import Run
 
@@ -150,3 +151,13 @@ def test_what_is_not_complete(run: Run, tmp_path: Path) -> None:
     assert json.loads(ran.out) == [row]
     assert f"{first} is damaged and left out" in ran.err
     assert "48 cells" in run("sweep", "show", str(results)).out
+
+
+def test_parts_that_are_merged_while_it_asks_are_found_again(tmp_path: Path) -> None:
+    """A sweep that is running merges its small parts now and then."""
+    results = tmp_path / "results"
+    state, _ = run_inline(tmp_path, SIMULATE, results, stop_after=9)
+    asked = Results(results)
+    for part in sorted((results / "parts").iterdir()):
+        part.rename(part.with_name(f"part-1{part.name[-15:]}"))
+    assert asked.ask("SELECT count(*) FROM cells").rows == [(state.new,)]

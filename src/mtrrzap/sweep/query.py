@@ -11,6 +11,9 @@ from mtrrzap.sweep.columns import COLUMNS, TIMING
 from mtrrzap.sweep.parquet import library, verify
 from mtrrzap.sweep.store import read_manifest
 
+TRIES = 3
+"""Times that a query whose files were merged meanwhile is asked again."""
+
 
 class Answer(NamedTuple):
     """The columns and rows of a query."""
@@ -68,12 +71,12 @@ class Results:
                 "float64": "DOUBLE",
             }
             nothing = ", ".join(f"NULL::{types[c.type]} AS {c.name}" for c in typed)
-            self._db.execute(f"CREATE VIEW {name} AS SELECT {nothing} WHERE false")
+            self._db.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT {nothing} WHERE false")
             return
         listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
         once = f"SELECT DISTINCT ON (number) {columns} FROM read_parquet([{listed}])"
         read = f"SELECT {columns} FROM read_parquet([{listed}])" if len(paths) == 1 else once
-        self._db.execute(f"CREATE VIEW {name} AS {read} ORDER BY number")
+        self._db.execute(f"CREATE OR REPLACE VIEW {name} AS {read} ORDER BY number")
 
     def ask(self, sql: str, values: Sequence[object] = ()) -> Answer:
         """Return what SQL says.
@@ -82,15 +85,25 @@ class Results:
             UserError: in DuckDB's words, if it makes no sense.
         """
         try:
-            self._db.execute(sql, list(values))
-            if self._db.description is None:
-                return Answer((), [])
-            columns = tuple(column[0] for column in self._db.description)
-            return Answer(columns, self._db.fetchall())
+            return self._answer(sql, values)
         except library("duckdb").Error as error:
             mend = "tables are cells and timing; docs/sweep.md lists their columns"
             first = str(error).strip().splitlines()[0]
             raise UserError(first, place="--sql", mend=mend) from error
+
+    def _answer(self, sql: str, values: Sequence[object]) -> Answer:
+        for _ in range(TRIES):
+            try:
+                self._db.execute(sql, list(values))
+                break
+            except library("duckdb").IOException:
+                self._load()  # a sweep that runs has merged parts since
+        else:
+            self._db.execute(sql, list(values))
+        if self._db.description is None:
+            return Answer((), [])
+        columns = tuple(column[0] for column in self._db.description)
+        return Answer(columns, self._db.fetchall())
 
     @property
     def cells(self) -> int:

@@ -16,7 +16,6 @@ from mtrrzap.engine.simulate import Costs
 
 @dataclass
 class Vcpu:
-    number: int
     state: str = "asleep"
     page: int = 0
     """The next of the pages that all use."""
@@ -58,7 +57,7 @@ class Wave:
     def run(self, wakes: list[float]) -> float:
         """Return the cycles of all requests."""
         self.rng = random.Random(self.seed)
-        self.vcpus = [Vcpu(number) for number in range(len(wakes))]
+        self.vcpus = [Vcpu() for _ in wakes]
         for vcpu, at in zip(self.vcpus, wakes, strict=True):
             self.later(at, "wake", vcpu)
         while self.due:

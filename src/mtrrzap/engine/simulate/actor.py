@@ -1,6 +1,7 @@
 """A vCPU with requests to make in a phase, and what the one under way has cost it so far."""
 
 from collections import deque
+from enum import IntEnum
 
 from mtrrzap.engine.simulate.result import Spent, Stretch
 from mtrrzap.kvm.ranges import Range
@@ -11,12 +12,24 @@ Turn = tuple[float, Request]
 """Cycles of guest code before a request, and the request."""
 
 
+class Where(IntEnum):
+    """Where an actor is."""
+
+    ASLEEP = 0
+    """It has yet to set off, or to be woken, in this phase."""
+    FAULTING = 1
+    ON_ITS_WAY = 2
+    INSIDE = 3
+    """Out of the guest, in a request."""
+    DONE = 4
+
+
 class Actor:
     """A vCPU with requests to make in this phase."""
 
     __slots__ = (
         *("begin", "fresh", "left", "losses", "own", "page", "pages", "since", "sleeps", "spent"),
-        *("starting", "steps", "stretches", "turns", "vcpu", "waited", "walked", "zaps"),
+        *("starting", "steps", "stretches", "turns", "vcpu", "waited", "walked", "where", "zaps"),
     )
 
     def __init__(self, vcpu: int, turns: list[Turn], *, sleeps: bool) -> None:
@@ -24,6 +37,7 @@ class Actor:
         self.vcpu = vcpu
         self.turns = deque(turns)
         self.sleeps = sleeps
+        self.where = Where.ASLEEP
         self.losses = 0
         """Losses, of what vCPUs use, that it knows of."""
         self.page = self.pages = self.own = 0

@@ -30,8 +30,8 @@ HOLE_END = 0x100000
 
 START = {Stage.NOT_RUN: 0x10, Stage.UNPAGED: 0x10, Stage.FIRMWARE: 0x87, Stage.KERNEL: 0x99}
 """Where vCPUs start that a SIPI wakes; its vector can name frames below 0x100 only. SeaBIOS:
-``BUILD_AP_BOOT_ADDR``; edk2: the highest frame below ``0x88000``; Linux: its real-mode trampoline,
-below 640 KiB."""
+``BUILD_AP_BOOT_ADDR``; edk2: allocated below ``0x88000``; Linux: its real-mode trampoline,
+somewhere below 640 KiB."""
 
 
 class Work(NamedTuple):

@@ -12,7 +12,7 @@ from functools import cache
 from random import Random
 from typing import NamedTuple
 
-from mtrrzap.engine.simulate.actor import Actor
+from mtrrzap.engine.simulate.actor import Actor, Where
 from mtrrzap.engine.simulate.clock import FreeTime
 from mtrrzap.engine.simulate.costs import Costs
 from mtrrzap.engine.simulate.phases import Phase, Stage
@@ -51,6 +51,9 @@ class Event(Enum):
     ARRIVES = "it reaches its next request"
 
 
+_WOKEN, _FAULTED, _ARRIVES = Event
+_ASLEEP, _FAULTING, _ON_ITS_WAY, _INSIDE, _DONE = Where
+
 At = Callable[[float, Actor, Event], None]
 """Let an event happen after so many cycles."""
 
@@ -73,10 +76,8 @@ class Guests:
         self.stage = Stage.NOT_RUN
         self._costs = costs
         self._at = at
-        self._unfinished = 0
-        self._inside = 0
-        self._asleep = 0  # to be woken in this phase
-        self._faulting = 0
+        self._actors = 0
+        self._count = [0] * len(Where)  # actors, by where they are
         self._stale = 0  # on their way; have not noticed the last loss
         self._parked: list[Actor] = []
         self._losses = 0
@@ -105,14 +106,14 @@ class Guests:
         """Begin a phase with those that have requests to make in it."""
         self.stage, self.running = phase.stage, phase.running
         self._random = source.random if phase.concurrent else None
-        self._unfinished = len(actors)
-        self._inside = 0
+        self._actors = len(actors)
+        self._count = [0] * len(Where)
+        self._count[_ASLEEP] = self._actors
 
     def set_off(self, now: float, actor: Actor, delay: float, *, woken: bool) -> None:
         """Let an actor begin after so many cycles."""
         if woken:
-            self._asleep += 1
-            self._at(delay, actor, Event.WOKEN)
+            self._at(delay, actor, _WOKEN)
             return
         actor.losses = self._losses
         if self._lost_free > -math.inf:  # it spun, and has to do more now
@@ -121,16 +122,15 @@ class Guests:
 
     def happens(self, now: float, actor: Actor, what: Event) -> bool:
         """Have something happen to an actor; tell if it makes its request now."""
-        if what is Event.ARRIVES:
+        if what is _ARRIVES:
             return self._arrives(now, actor)
-        if what is Event.WOKEN:
+        if what is _WOKEN:
             self._woken(now, actor)
         else:
             self._faulted(now, actor)
         return False
 
     def _woken(self, now: float, actor: Actor) -> None:
-        self._asleep -= 1
         actor.fresh = True
         self._lacks_all(actor)
         if self._ran.get(actor.vcpu) == self._losses:
@@ -152,7 +152,7 @@ class Guests:
     def _goes(self, now: float, actor: Actor, left: float) -> None:
         """Let an actor get what it lacks, and then to its request after so many cycles."""
         actor.left = left
-        self._faulting += 1
+        self._move(actor, _FAULTING)
         self._on(now, actor)
 
     def _on(self, now: float, actor: Actor) -> None:
@@ -165,13 +165,13 @@ class Guests:
             if there > actor.page:
                 actor.page = there
         if not (actor.own or actor.starting or actor.page < actor.pages):
-            self._faulting -= 1
-            self._at(actor.left, actor, Event.ARRIVES)
+            self._move(actor, _ON_ITS_WAY)
+            self._at(actor.left, actor, _ARRIVES)
         elif self.free.frozen:
             self._parked.append(actor)
         else:
             took = -math.log(1.0 - self._random()) if self._random else 1.0
-            self._at(took * self._costs.retry, actor, Event.FAULTED)
+            self._at(took * self._costs.retry, actor, _FAULTED)
 
     def _faulted(self, now: float, actor: Actor) -> None:
         if not self.free.frozen and actor.losses == self._losses:
@@ -189,7 +189,7 @@ class Guests:
         """Return how many of the pages that all use are there again."""
         if self._cleared_free == -math.inf:
             return ALL
-        spin = self.running - self._unfinished
+        spin = self._spin
         if spin <= 0:
             return self._there
         each = together(spin) * self._costs.retry
@@ -208,28 +208,41 @@ class Guests:
                     return False
                 actor.losses = self._losses
                 if left > 0:
-                    self._at(left, actor, Event.ARRIVES)
+                    self._at(left, actor, _ARRIVES)
                     return False
-        self._inside += 1
+        self._move(actor, _INSIDE)
         actor.fresh = False
         return True
 
     def back(self, now: float, actor: Actor) -> None:
         """Let an actor go on after a request."""
-        self._inside -= 1
         if actor.turns:
             self._goes(now, actor, actor.turns[0][0])
             return
-        self._unfinished -= 1
+        self._move(actor, _DONE)
         self.running -= actor.sleeps
         self._ran[actor.vcpu] = self._losses
 
     def _recovery(self, *, more: bool) -> float:
         """Return the mean free time until a vCPU has back what it spins on, or *more*."""
         pages = round(self._costs.pages) if self._paged else UNPAGED_PAGES
-        at_once = max(1, self.running - self._inside - self._asleep)
-        faults = 1 + (pages - 1) * together(at_once) + (MORE if more else 0)
+        faults = 1 + (pages - 1) * together(max(1, self._in_guest)) + (MORE if more else 0)
         return faults * self._costs.retry
+
+    def _move(self, actor: Actor, where: Where) -> None:
+        self._count[actor.where] -= 1
+        self._count[where] += 1
+        actor.where = where
+
+    @property
+    def _spin(self) -> int:
+        """vCPUs that run and have no request to make any more in this phase."""
+        return self.running - self._actors + self._count[_DONE]
+
+    @property
+    def _in_guest(self) -> int:
+        """vCPUs that run outside of requests."""
+        return max(0, self.running - self._count[_INSIDE] - self._count[_ASLEEP])
 
     @property
     def _paged(self) -> bool:
@@ -240,7 +253,7 @@ class Guests:
     def freeze(self, now: float) -> None:
         """Note that a zap begins while none is in progress."""
         self._frozen = now
-        spins = self.running - self._unfinished
+        spins = self._spin
         # Once the pages that all use are there, each has the rest of an attempt to go.
         over = self.free.at(now) - self._lost_free - self._recovery(more=False)
         lacking = math.exp(-max(0.0, over / self._costs.retry + 1))
@@ -249,14 +262,14 @@ class Guests:
         self._passed = False
 
     def contention(self, now: float, walks: int) -> Contention:
-        """Return who faults now, while zaps are in progress."""
-        sure = self._faulting
+        """Return who faults now, while zaps are in progress; once somebody does, it is certain."""
+        sure = self._count[_FAULTING]
         if self._stale and self.free.at(now) - self._lost_free < self._recovery(more=True):
             sure += self._stale
         if sure or walks > 1:
             self._chance = 1.0
         if self._passed:
-            return Contention(self._chance, max(0, self.running - self._inside - self._asleep))
+            return Contention(self._chance, self._in_guest)
         if not self._chance:
             return Contention(0.0, 0)
         vcpus = sure + (self._spinning / self._chance if not sure else self._spinning)
@@ -283,7 +296,7 @@ class Guests:
         self._losses += 1
         self._lost, self._lost_free = now, self.free.at(now)
         self._there, self._cleared_free = 0, self._lost_free
-        self._stale = self._unfinished - self._inside - self._faulting - self._asleep
+        self._stale = self._count[_ON_ITS_WAY]
         return True
 
     def thaw(self, now: float) -> None:

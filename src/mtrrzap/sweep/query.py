@@ -39,6 +39,7 @@ class Results:
         self._load()
 
     def _load(self) -> None:
+        self.damaged.clear()
         keep = ", ".join(column.name for column in COLUMNS[self.kind])
         times = ", ".join(column.name for column in TIMING)
         parts = self._sound(sorted((self.directory / "parts").glob("part-*.parquet")))

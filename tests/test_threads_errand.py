@@ -121,7 +121,7 @@ def test_a_handler_that_raises_anywhere_tears_nothing(protocol: str) -> None:
         def handler(*_):
             ticks.append(1)
             raise Tick
-        clock, zaps, calls = Clock(), [], []
+        clock, zaps, calls, strange = Clock(), [], [], []
         def zap(start, end):
             begin = clock.tick()
             zaps.append(Zap(begin, clock.tick(), start, end, False))
@@ -132,12 +132,14 @@ def test_a_handler_that_raises_anywhere_tears_nothing(protocol: str) -> None:
                 call(number)
         def call(number):
             start = 0x1000 * (number + 1)
-            begin, raised = clock.tick(), False
+            begin = clock.tick()
             try:
                 coordinator.zap(start, start + 1)
             except ZapError as error:
-                raised = True
-            calls.append(Call(begin, clock.tick(), start, start + 1, raised))
+                # Zapped by the main thread, and torn there by a tick, maybe before a line of it.
+                strange.extend(each for each in error.exceptions if not isinstance(each, Tick))
+                return
+            calls.append(Call(begin, clock.tick(), start, start + 1, False))
         crew = Crew()
         for number in range(3):
             crew.start(caller, number)
@@ -157,12 +159,11 @@ def test_a_handler_that_raises_anywhere_tears_nothing(protocol: str) -> None:
         coordinator.zap(0x9000, 0x9001)
         crew.start(coordinator.zap, 0x9000, 0x9001)
         crew.join()
-        verdict = judge(calls, zaps)
-        print(len(ticks), len(calls) > 0, verdict)
+        print(len(ticks), len(calls) > 0, judge(calls, zaps).lost, strange)
         """,
         protocol,
     )
-    assert printed == "150 True Verdict(lost=[], unfounded=[])\n"
+    assert printed == "150 True [] []\n"
 
 
 def test_a_signal_handler_that_zaps_is_refused() -> None:

@@ -132,6 +132,8 @@ def main() -> None:
         "PARAMETERS": parameters(),
         "TICKET": tickets,
         "AT": [at_bounds()],
+        "FITTED": [f"x{geometric(fitted):.2f}"],
+        "HELD": [f"x{geometric(held):.2f}"],
         "V3": [f"{geometric(against_v3(fitted)):.2f}"],
         "SWAPS": ["all but the pairs below" if swaps({**fitted, **held}) else "met"],
     }.items():

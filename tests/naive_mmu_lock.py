@@ -23,7 +23,7 @@ def cycles_a_visit(
     while left:
         _arrive(queue, away, now)
         walks_on, number = queue.pop(0)
-        now += costs.write_turn if walks_on else costs.read_turn
+        now += costs.turn
         if not walks_on:
             heapq.heappush(away, (now + rng.expovariate(1 / costs.retry), number))
             continue

@@ -105,10 +105,10 @@ class Wave:
             return
         if self.holder.state == "walking":
             down = self.levels * self.costs.visit if self.holder.visited else 0.0
-            turn = self.costs.write_turn if queued else 0.0
+            turn = self.costs.turn if queued else 0.0
             self.later(turn + down + self.costs.visit, "visit", self.holder)
         else:
-            self.later(self.costs.read_turn, "tried", self.holder)
+            self.later(self.costs.turn, "tried", self.holder)
 
     def tried(self, vcpu: Vcpu) -> None:
         if not self.in_progress:

@@ -30,6 +30,9 @@ class Costs:
     flush: float = _is("a remote TLB flush, for each vCPU that runs", "cycles")
     free: float = _is("free one page-table page, 512 entries, with a subtree (patch 12)", "cycles")
     leave: float = _is("one exit of the guest: a write to an MSR or CR0 without its zap", "cycles")
+    wake: float = _is(
+        "exits that no trace shows, of a vCPU that a SIPI wakes in firmware with paging", "cycles"
+    )
     stagger: float = _is("between the arrivals of vCPUs that are woken together", "cycles")
     again: float = _is("blocks of 2 MiB of RAM that running vCPUs use between zaps", "blocks")
     unpaged_blocks: float = _is(
@@ -42,23 +45,16 @@ class Costs:
     mmio_blocks: float = _is("blocks of 2 MiB with emulated devices below 4 GiB", "blocks")
 
     @property
-    def read_turn(self) -> float:
-        """Return the cycles that a reader's turn at a queued rwlock adds for whoever comes next.
+    def turn(self) -> float:
+        """Return the cycles that a turn at a queued rwlock adds for whoever comes next.
 
-        Two lines: the queue is passed on, and the readers are counted. Readers hold it side by side
-        (``queued_read_lock_slowpath()``, v6.1).
+        A reader's or a writer's: the line that holds lock word and queue moves five to nine times
+        for either, depending on who touches it meanwhile; taken as six. Both try the word, go to
+        the tail, are handed the queue, see the holder's release, pass the queue on, and release
+        (``queued_read_lock_slowpath()``, ``queued_write_lock_slowpath()``, v6.1). The PAUSE of
+        whoever yields (``__cond_resched_rwlock_write()``) passes during somebody else's turn.
         """
-        return 2 * self.handoff
-
-    @property
-    def write_turn(self) -> float:
-        """Return the cycles of a writer's turn, from the unlock of the one before.
-
-        Four lines: the queue is passed on, the writer says that it waits, the last reader leaves,
-        the lock word is taken (``queued_write_lock_slowpath()``, v6.1). Whoever yields relaxes the
-        CPU once before (``__cond_resched_rwlock_write()``).
-        """
-        return 4 * self.handoff + PAUSE
+        return 6 * self.handoff
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

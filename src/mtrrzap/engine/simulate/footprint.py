@@ -34,6 +34,10 @@ START = {Stage.NOT_RUN: 0x10, Stage.UNPAGED: 0x10, Stage.FIRMWARE: 0x87, Stage.K
 somewhere below 640 KiB."""
 
 
+TEXT = 0x1000
+"""A kernel's code: Linux starts at 16 MiB (``CONFIG_PHYSICAL_START``), unless it is moved."""
+
+
 class Work(NamedTuple):
     """What one walk does."""
 
@@ -66,7 +70,8 @@ class Footprint:
         self._vcpu = power_on(header.maxphyaddr)
         self._levels = 5 if header.maxphyaddr > FIVE_LEVELS_ABOVE else 4
         self._costs = costs
-        self._first_used = max(0, self._home - (round(costs.again) - 1) * BLOCK)
+        low = max(self._slots, key=lambda s: (s.end <= HOLE_END, s.end - s.start))
+        self._home = max(low.start, low.end - 1 & -BLOCK)  # firmware: code, stacks and locks
         self._all = {stage: self._table(stage) for stage in Stage}
         self._now = self._touch([0, *self._used(), *self._devices()[:1]])
         self._empty = self._touch([])
@@ -85,8 +90,8 @@ class Footprint:
         return found
 
     def uses(self, r: Range, stage: Stage) -> int | None:
-        """Return the visits before a leaf zap clears what running vCPUs use; None: it does not."""
-        return self._before(r, self._first_used, stage)
+        """Return the visits before a leaf zap clears what every vCPU runs on; None: it does not."""
+        return self._before(r, TEXT if stage is Stage.KERNEL else self._home, stage)
 
     def starts(self, r: Range, stage: Stage) -> int | None:
         """Return the visits before it clears the page that a SIPI starts at; None: it does not."""
@@ -120,12 +125,6 @@ class Footprint:
         ran = key.touched and key.stage is not Stage.NOT_RUN
         zap = (self._now if ran else self._empty).cost(key.range, key.walk)
         return Work(zap.visits, zap.entries, zap.pages, self._levels)
-
-    @property
-    def _home(self) -> int:
-        """A frame at the end of the largest memslot below 4 GiB: code, stacks and locks."""
-        slot = max(self._slots, key=lambda s: (s.end <= HOLE_END, s.end - s.start))
-        return max(slot.start, slot.end - 1 & -BLOCK)
 
     def _used(self) -> list[int]:
         """Return the frames that running vCPUs use all the time, one in each block."""

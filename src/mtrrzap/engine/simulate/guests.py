@@ -136,7 +136,8 @@ class Guests:
         if self._ran.get(actor.vcpu) == self._losses:
             actor.own = 0
         actor.starting = True
-        self._goes(now, actor, actor.turns[0][0])
+        way = self._costs.wake if self._paged else 0.0
+        self._goes(now, actor, way + actor.turns[0][0])
 
     def _lacks_all(self, actor: Actor) -> None:
         """Have an actor need all that it uses."""

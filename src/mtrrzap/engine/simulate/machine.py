@@ -283,7 +283,7 @@ class Machine:
         clearing = work.cleared * self._flush_cost() + work.freed * costs.free
         others = self._zaps - 1
         odds, faulting = self.guests.contention(self.now, self._zaps)
-        queued = others * costs.write_turn + faulting * odds * costs.read_turn
+        queued = (others + faulting * odds) * costs.turn
         waiting = 2 * queued + (2 * self._piece if others else 0.0)
         if clearing:
             self._piece = clearing / work.cleared

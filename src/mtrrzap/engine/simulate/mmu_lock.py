@@ -37,8 +37,8 @@ def _turn(costs: Costs, walks: int, faulting: int, levels: int) -> float:
     All walks take a turn of one entry each; of the m vCPUs, m T / (retry + T) queue in between,
     since whoever queues waits for one turn. T is the positive root.
     """
-    own = walks * ((1 + levels) * costs.visit + costs.write_turn)
-    half = (costs.retry - own - costs.read_turn * faulting) / 2
+    own = walks * ((1 + levels) * costs.visit + costs.turn)
+    half = (costs.retry - own - costs.turn * faulting) / 2
     return math.sqrt(half * half + own * costs.retry) - half
 
 
@@ -49,11 +49,11 @@ def _alone(costs: Costs, faulting: int, levels: int) -> float:
     unlikely, after a yield, which takes long, it is likely. So there are two states; of the checks
     a share ``yields`` finds somebody, ``batch`` of them in the mean.
     """
-    visit, turn, retry = costs.visit, costs.read_turn, costs.retry
+    visit, turn, retry = costs.visit, costs.turn, costs.retry
     calm = 1 - math.exp(-faulting * visit / retry)
     batch, cycles = 1.0, visit
     for _ in range(40):
-        busy = (1 + levels) * visit + costs.write_turn + turn * batch
+        busy = (1 + levels) * visit + turn * (1 + batch)
         again = 1 - math.exp(-(faulting * busy - turn * batch * (batch + 1) / 2) / retry)
         yields = calm / (calm + 1 - again)
         cycles = visit + yields * (busy - visit)

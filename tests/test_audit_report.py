@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,14 @@ def test_json_has_everything(run: Run, tmp_path: Path) -> None:
         "defect": True,
     }
     assert len(found["needs"]) == found["requests"] == 14
+    assert found["incomplete"] is None
+
+
+def test_json_says_that_a_trace_is_incomplete(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "cut.trace"
+    path.write_text(dumps(replace(guests.seabios(2), incomplete="cut")))
+    _, out = run("audit", str(path), "--json")
+    assert {each["incomplete"] for each in json.loads(out)} == {"cut"}
 
 
 def test_rows_of_equal_events_are_one() -> None:

@@ -58,7 +58,7 @@ def audit(
     )
     found = [(each, core.audit(trace, each, where)) for each in chosen]
     if json:
-        sys.stdout.write(text.as_json([report.as_dict(*pair) for pair in found]))
+        sys.stdout.write(text.as_json([report.as_dict(*pair, trace.incomplete) for pair in found]))
     else:
         _print(trace, found, windows=windows)
     if any(result.defects for _, result in found):

@@ -102,9 +102,10 @@ def event(position: int, trace: Trace) -> str:
     return f"{position}: {format_event(trace.events[position]._replace(time_ns=None))}"
 
 
-def as_dict(policy: Policy, found: Audit) -> dict[str, object]:
-    """Return everything that was found as JSON has it."""
+def as_dict(policy: Policy, found: Audit, incomplete: str | None) -> dict[str, object]:
+    """Return everything that was found as JSON has it; ``incomplete``: what the trace says."""
     return summary(policy, found)._asdict() | {
+        "incomplete": incomplete,
         "word": found.verdict.word,
         "findings": [_finding(finding) for finding in found.findings],
         "disagreeing": [

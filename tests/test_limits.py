@@ -48,6 +48,7 @@ def test_a_strategy_says_what_it_did_not_look_for() -> None:
     assert {each["verdict"] for each in found.values()} == {"unknown"}
     for name in ("ordering", "starvation", "work"):
         assert found[name]["detail"] == "not sampled: it needs --strategy bfs"
+    assert {each["world"] for each in found.values()} == {"2 vCPUs, 1 request each"}
     assert done.exit_code == 1
 
 

@@ -125,7 +125,10 @@ def check(scenario: Scenario, options: Options | None = None) -> list[Verdict]:
         if stopped:
             verdicts += undecided(scenario, asked, NOT_STARTED)
         elif options.strategy and names != tuple(SAFETY):
-            verdicts += undecided(scenario, asked, "not sampled: it needs --strategy bfs")
+            unseen = undecided(scenario, asked, "not sampled: it needs --strategy bfs")
+            # The sample says whether the protocol allocates.
+            world = verdicts[0].world if verdicts else scenario.title()
+            verdicts += [replace(each, world=world) for each in unseen]
         else:
             verdicts += _uninterrupted(judge, scenario, options, asked)
             stopped = verdicts[-1].interrupted

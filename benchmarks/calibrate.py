@@ -8,7 +8,8 @@ Run: python benchmarks/calibrate.py [--seconds 300] [--seed 1] [--fresh]
 Writes src/mtrrzap/data/cost-model.toml. Nothing here reads a cell of another number of vCPUs.
 The search is an evolution strategy with an adapted covariance (Hansen's CMA-ES, from its paper), in
 the logarithms of the parameters, inside bounds that each parameter's meaning sets. Twenty-six
-figures do not determine fourteen parameters: what they leave open stays near a guess (``MEANT``).
+figures of sixteen cells do not determine fourteen parameters: what they leave open stays near a
+guess (``MEANT``).
 """
 
 import argparse
@@ -38,21 +39,24 @@ MEANT = {
     "flush": (300, 1_500, 6_000),  # an IPI, its handler, its acknowledgement
     "free": (3_000, 20_000, 60_000),  # 512 exchanges
     "leave": (2_000, 2_500, 3_500),  # an exit by WRMSR
-    # edk2: five exits to turn on long mode, CPUID, IA32_APIC_BASE and the local APIC some 20 times.
+    # edk2: five exits to turn on long mode, CPUID, IA32_APIC_BASE and the local APIC some 20 times,
+    # many of which APICv spares.
     "wake": (10_000, 40_000, 100_000),
     "stagger": (500, 4_000, 30_000),  # a vCPU woken after the other, by one that loops over all
     "again": (1, 10, 30),
     "unpaged_blocks": (2, 5, 40),  # SeaBIOS: the lowest block, and where it moves its code
     # OVMF: PEI volume and DXE volume, 1 + 7 blocks, and 8 that they are unpacked to first.
     "firmware_blocks": (16, 30, 80),
-    "kernel_blocks": (1, 2, 10),  # Linux: itself and its initrd, 32 MiB of 16 GiB
+    "kernel_blocks": (1, 2, 10),  # Linux: itself and its initrd, 32 MiB of 16 GiB, and as much
     "mmio_blocks": (4, 5, 16),  # BARs, I/O APIC and HPET, local APIC, flash
 }
-"""Of each parameter, by its meaning alone: the least, a guess, the most."""
+"""Of each parameter: the least and the most that its meaning allows, and a guess in between.
+
+The guesses are of the author, made when many fits had been seen."""
 BOUNDS = {name: (low, high) for name, (low, _, high) in MEANT.items()}
 GUESS = np.log([MEANT[name][1] for name in Costs.names()])
 TRUST = (0.15 / math.log(2)) ** 2
-"""What a guess weighs that is a factor of two off; a fit leaves 0.15 of each figure's logarithm."""
+"""Weight of a guess's squared logarithm: off by two, it counts as a figure that is off by 0.15."""
 LOW = np.log([BOUNDS[name][0] for name in Costs.names()])
 HIGH = np.log([BOUNDS[name][1] for name in Costs.names()])
 
@@ -87,14 +91,14 @@ class Cells:
             for cell in self._published
         }
 
-    def ratios(self, costs: Costs) -> dict[published.Cell, float]:
-        """Return modelled / published."""
+    def ratios(self, costs: Costs, first: int = 0) -> dict[published.Cell, float]:
+        """Return modelled / published, over patterns of arrivals from the ``first`` on."""
         guests = {
             family: Guest(parts, Footprint(t.header, Host(), PAGE_LEVEL, costs), costs)
             for family, (t, parts) in self._guests.items()
         }
         return {
-            cell: expected(guests[cell[0]], by_name(cell[2]), self._requests[cell]).cycles
+            cell: expected(guests[cell[0]], by_name(cell[2]), self._requests[cell], first).cycles
             / 1e6
             / mcycles
             for cell, mcycles in self._published.items()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mtrrzap.engine.simulate import Costs
 from mtrrzap.engine.simulate.mmu_lock import Walks, step
+from mtrrzap.report import cost_model
 from naive_mmu_lock import cycles_a_visit
 
 COSTS = Costs(
@@ -47,7 +48,7 @@ HOSTS = [
     replace(COSTS, visit=65, handoff=handoff, retry=retry)
     for handoff in (80, 150, 300)
     for retry in (2000, 4000, 8000)
-]
+] + [cost_model.costs()]
 
 
 @pytest.mark.parametrize("walks", [2, 7, 15])

@@ -48,11 +48,12 @@ class Costs:
     def turn(self) -> float:
         """Return the cycles that a turn at a queued rwlock adds for whoever comes next.
 
-        A reader's or a writer's: the line that holds lock word and queue moves five to nine times
-        for either, depending on who touches it meanwhile; taken as six. Both try the word, go to
-        the tail, are handed the queue, see the holder's release, pass the queue on, and release
-        (``queued_read_lock_slowpath()``, ``queued_write_lock_slowpath()``, v6.1). The PAUSE of
-        whoever yields (``__cond_resched_rwlock_write()``) passes during somebody else's turn.
+        A reader's or a writer's: taken as six moves of a cache line for either. Both try the lock
+        word, append themselves, are handed the queue (a line of their CPU's), see the release
+        before them, pass the queue on, and release (``queued_read_lock_slowpath()``,
+        ``queued_write_lock_slowpath()``, v6.1). Some of that overlaps, some is repeated as others
+        touch the line; only the product with ``handoff`` matters. The PAUSE of whoever yields
+        (``__cond_resched_rwlock_write()``) passes during somebody else's turn.
         """
         return 6 * self.handoff
 

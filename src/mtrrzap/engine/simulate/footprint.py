@@ -35,7 +35,7 @@ somewhere below 640 KiB."""
 
 
 TEXT = 0x1000
-"""A kernel's code: Linux starts at 16 MiB (``CONFIG_PHYSICAL_START``), unless it is moved."""
+"""A kernel's code: Linux starts at 16 MiB (``CONFIG_PHYSICAL_START``) unless KASLR moves it."""
 
 
 class Work(NamedTuple):
@@ -90,7 +90,10 @@ class Footprint:
         return found
 
     def uses(self, r: Range, stage: Stage) -> int | None:
-        """Return the visits before a leaf zap clears what every vCPU runs on; None: it does not."""
+        """Return the visits before a leaf zap clears what every vCPU runs on; None: it does not.
+
+        A kernel's code is the first of that. Which blocks there are to clear is not told by it.
+        """
         return self._before(r, TEXT if stage is Stage.KERNEL else self._home, stage)
 
     def starts(self, r: Range, stage: Stage) -> int | None:
@@ -127,7 +130,7 @@ class Footprint:
         return Work(zap.visits, zap.entries, zap.pages, self._levels)
 
     def _used(self) -> list[int]:
-        """Return the frames that running vCPUs use all the time, one in each block."""
+        """Return a frame in each block that running vCPUs use between zaps."""
         return [max(0, self._home - i * BLOCK) for i in range(round(self._costs.again))]
 
     def _table(self, stage: Stage) -> PageTable:

@@ -136,7 +136,7 @@ class Guests:
         if self._ran.get(actor.vcpu) == self._losses:
             actor.own = 0
         actor.starting = True
-        way = self._costs.wake if self._paged else 0.0
+        way = self._costs.wake if self.stage is Stage.FIRMWARE else 0.0
         self._goes(now, actor, way + actor.turns[0][0])
 
     def _lacks_all(self, actor: Actor) -> None:

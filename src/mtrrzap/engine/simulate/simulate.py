@@ -31,12 +31,16 @@ class Guest:
         return cls(tuple(phases(trace)), footprint, costs)
 
 
-def expected(guest: Guest, policy: Policy, requests: Iterable[Request]) -> Expected:
-    """Return what a policy's requests cost in the mean, whatever the pattern of arrivals."""
+def expected(guest: Guest, policy: Policy, requests: Iterable[Request], first: int = 0) -> Expected:
+    """Return what a policy's requests cost in the mean of ``PATTERNS`` patterns of arrivals.
+
+    ``first`` is the number of the first one: others show how much hangs on which they are.
+    """
     plan = _plan(guest, requests)
     # Stretches in which vCPUs ask one by one know no pattern: once is enough for them.
     alone = _run(guest, policy, plan, 0, waves=False)
-    found = [_run(guest, policy, plan, pattern, alone=False) for pattern in range(PATTERNS)]
+    patterns = range(first, first + PATTERNS)
+    found = [_run(guest, policy, plan, pattern, alone=False) for pattern in patterns]
     share = 1.0 / PATTERNS
     return Expected(
         alone.spent.plus(Spent(*(part * share for part in total(r.spent for r in found)))),

@@ -53,12 +53,9 @@ MEANT = {
 """Of each parameter: the least and the most that its meaning allows, and a guess in between.
 
 The guesses are of the author, made when many fits had been seen."""
-BOUNDS = {name: (low, high) for name, (low, _, high) in MEANT.items()}
-GUESS = np.log([MEANT[name][1] for name in Costs.names()])
+LOW, GUESS, HIGH = np.log([MEANT[name] for name in Costs.names()]).T
 TRUST = (0.15 / math.log(2)) ** 2
 """Weight of a guess's squared logarithm: off by two, it counts as a figure that is off by 0.15."""
-LOW = np.log([BOUNDS[name][0] for name in Costs.names()])
-HIGH = np.log([BOUNDS[name][1] for name in Costs.names()])
 
 V3 = {
     ("OVMF", "Base1"): 3444.97,

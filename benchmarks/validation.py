@@ -77,7 +77,7 @@ def at_bounds() -> str:
     close = []
     for name, (low, _, high) in MEANT.items():
         value = getattr(cost_model.costs(), name)
-        if name == "pages" or name.endswith("blocks"):  # the model rounds them
+        if Costs.about(name)[1] in ("pages", "blocks"):  # the model rounds them
             value = round(value)
         if min(abs(value / low - 1), abs(value / high - 1)) < 0.01:
             close.append(f"`{name}`")

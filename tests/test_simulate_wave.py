@@ -55,7 +55,7 @@ def naive(costs: Costs, vcpus: int, stage: Stage, pattern: int) -> float:
     wakes = list(itertools.islice(itertools.accumulate(apart, initial=0.0), vcpus))
     paged = stage > Stage.UNPAGED
     own, again = (STACK, (int(costs.pages), STACK)) if paged else (0, (1, 0))
-    way = WAY + paged * costs.wake
+    way = WAY + costs.wake if stage is Stage.FIRMWARE else WAY
     return Wave(costs, VISITS, START, USES, own, again, way, seed=pattern).run(wakes)
 
 
@@ -69,8 +69,9 @@ def naive(costs: Costs, vcpus: int, stage: Stage, pattern: int) -> float:
         (Stage.UNPAGED, 15, 6000, 9000, 1.2),
         (Stage.FIRMWARE, 7, 1500, 0, 1.3),
         (Stage.FIRMWARE, 15, 6000, 0, 1.3),
-        (Stage.FIRMWARE, 7, 6000, 9000, 1.3),
-        (Stage.FIRMWARE, 15, 6000, 9000, 1.3),
+        (Stage.FIRMWARE, 7, 6000, 9000, 1.1),
+        (Stage.FIRMWARE, 15, 6000, 9000, 1.1),
+        (Stage.KERNEL, 7, 1500, 9000, 1.3),
     ],
 )
 def test_a_wave(stage: Stage, vcpus: int, stagger: float, wake: float, within: float) -> None:

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrrzap.commands.traces import shipped
-from mtrrzap.engine.simulate import Costs, Guest, expected, phases
-from mtrrzap.engine.simulate.footprint import Footprint
+from mtrrzap.guest.open import shipped
+from mtrrzap.kvm.phases import phases
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import Host, replay
-from mtrrzap.report import cost_model, published
+from mtrrzap.simulator import Costs, Guest, cost_model, expected, published
+from mtrrzap.simulator.footprint import Footprint
 
 FITTED_VCPUS = 8
 PAGE_LEVEL = 1

@@ -11,19 +11,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 
-from mtrrzap.commands import traces
-from mtrrzap.commands.run import USUAL, case_of
-from mtrrzap.engine.live import guest, host
-from mtrrzap.engine.live import ioctl as k
-from mtrrzap.engine.live.environment import environment
-from mtrrzap.engine.live.guest import Entry, Op
-from mtrrzap.engine.live.machine import Machine
-from mtrrzap.engine.live.measure import Engine, Settings, measure
-from mtrrzap.engine.live.plan import plan
-from mtrrzap.engine.live.result import Run
-from mtrrzap.engine.simulate.rescale import with_vcpus
+from mtrrzap.cli.run import USUAL, case_of
+from mtrrzap.guest import open as traces
 from mtrrzap.kvm.replay import Host
+from mtrrzap.live import guest, host
+from mtrrzap.live import ioctl as k
+from mtrrzap.live.environment import environment
+from mtrrzap.live.guest import Entry, Op
+from mtrrzap.live.measure import Engine, Settings, measure
+from mtrrzap.live.plan import plan
+from mtrrzap.live.result import Run
+from mtrrzap.live.vm import Machine
 from mtrrzap.report.live import COUNTED, MODELLED, TIMED, line, measured
+from mtrrzap.study.rescale import with_vcpus
 
 DOC = Path(__file__).parent.parent / "docs/live.md"
 MARK = "<!-- what follows is made by benchmarks/live.py; do not edit -->"

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mtrrzap.commands.protocols import load
-from mtrrzap.engine.check.model import Model
-from mtrrzap.engine.check.properties.lost_zap import LostZap
-from mtrrzap.engine.check.scenario import scenario
-from mtrrzap.engine.check.stepper import Stepper
+from mtrrzap.checker.model import Model
+from mtrrzap.checker.properties.lost_zap import LostZap
+from mtrrzap.checker.scenario import scenario
+from mtrrzap.checker.stepper import Stepper
+from mtrrzap.protocol.load import load
 
 SECONDS = 20.0
 

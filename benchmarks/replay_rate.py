@@ -9,8 +9,8 @@ import sys
 import time
 from dataclasses import replace
 
-from mtrrzap.commands.traces import shipped
 from mtrrzap.guest.event import Event, Kind
+from mtrrzap.guest.open import shipped
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES
 from mtrrzap.kvm.replay import replay

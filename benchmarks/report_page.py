@@ -14,7 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import browser
-from pages import long_trace, page_of
+
+from helpers.pages import long_trace, page_of
 
 _FRAME = "return new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))"
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mtrrzap.commands.traces import shipped
-from mtrrzap.engine.simulate import Guest, expected
-from mtrrzap.engine.simulate.rescale import with_memory, with_vcpus
+from mtrrzap.guest.open import shipped
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import Host, replay
-from mtrrzap.report import cost_model, published
+from mtrrzap.simulator import Guest, cost_model, expected, published
+from mtrrzap.study.rescale import with_memory, with_vcpus
 
 ROWS = ("Base2", "Base2+9", "Base2+9+10+11+12", "review", "ticket", "lazy")
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from mtrrzap.engine.threads import Runtime, ZapError
+from helpers.zap_log import Call, Clock, Zap, judge
 from mtrrzap.protocol import PROTOCOLS, Protocol
-from zap_log import Call, Clock, Zap, judge
+from mtrrzap.threads import Runtime, ZapError
 
 FRAMES = 1 << 14
 LONGEST = 64

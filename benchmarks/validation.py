@@ -8,12 +8,11 @@ import math
 from pathlib import Path
 
 from calibrate import FITTED_VCPUS, MEANT, PAGE_LEVEL, Cells, against_v3, geometric, write
-from mtrrzap.commands.traces import shipped
-from mtrrzap.engine.simulate import Costs, Guest, expected
-from mtrrzap.engine.simulate.arrivals import PATTERNS
+from mtrrzap.guest.open import shipped
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import Host, replay
-from mtrrzap.report import cost_model, published
+from mtrrzap.simulator import Costs, Guest, cost_model, expected, published
+from mtrrzap.simulator.arrivals import PATTERNS
 
 DOC = Path(__file__).parent.parent / "docs/validation.md"
 TEXT = Path(__file__).parent / "validation-text.md"

@@ -1,19 +1,17 @@
 """What the tests with a real guest share: its prerequisites, and one recording for all of them."""
 
-import os
-import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from hypothesis import settings
 
+from helpers.cli import file as file
+from helpers.cli import run as run
+from helpers.recording import Recording, guest_kernel, missing
 from mtrrzap.guest.elf import is_static_elf
 from mtrrzap.guest.initrd import build
-from mtrrzap.guest.record import Options, Outcome, record
-from test_cli import run as run
+from mtrrzap.guest.record import Options, record
 
 # A test must not fail because the machine is busy.
 settings.register_profile("mtrrzap", deadline=None)
@@ -21,25 +19,6 @@ settings.load_profile("mtrrzap")
 
 BUSYBOX = Path("/bin/busybox")
 QEMU = "qemu-system-x86_64"
-
-
-def _version(path: Path) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", path.name)]
-
-
-def guest_kernel() -> Path | None:
-    """The kernel image that MTRRZAP_GUEST_KERNEL names, or the newest readable one in /boot."""
-    if named := os.environ.get("MTRRZAP_GUEST_KERNEL"):
-        return Path(named)
-    images = [path for path in Path("/boot").glob("vmlinuz-*") if os.access(path, os.R_OK)]
-    return max(images, key=_version, default=None)
-
-
-def missing(what: str) -> NoReturn:
-    """Skip a test; but fail it where all is installed and a skip would only hide a mistake."""
-    if os.environ.get("MTRRZAP_NO_SKIP", "0") not in ("", "0"):
-        pytest.fail(f"MTRRZAP_NO_SKIP is set, but there is {what}")
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -63,13 +42,6 @@ def initrd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("initrd") / "initrd.gz"
     path.write_bytes(build(BUSYBOX.read_bytes()))
     return path
-
-
-@dataclass(frozen=True)
-class Recording:
-    trace: Path
-    console: str
-    outcome: Outcome
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """``python -m mtrrzap``."""
 
-from mtrrzap.cli import main
+from mtrrzap.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -15,7 +15,7 @@ Two oddities, both on the safe side (a smaller page than need be):
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from mtrrzap.kvm.memtype import VariableRange, variable_ranges
+from mtrrzap.kvm.lookup import VariableRange, variable_ranges
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs

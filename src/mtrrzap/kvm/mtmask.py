@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mtrrzap.kvm.consistency import consistent, edges
-from mtrrzap.kvm.memtype import type_in, variable_ranges
+from mtrrzap.kvm.lookup import type_in, variable_ranges
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.ranges import PAGE_SHIFT
 from mtrrzap.kvm.replay import Host

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from mtrrzap.kvm.memtype import disabled_type, variable_bounds, variable_ranges
+from mtrrzap.kvm.lookup import disabled_type, variable_bounds, variable_ranges
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.ept import EptType
 from mtrrzap.x86.mtrr import Mtrrs

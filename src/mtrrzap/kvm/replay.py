@@ -73,7 +73,7 @@ class Events(Protocol):
 
     @property
     def header(self) -> Header: ...  # noqa: D102
-    def __iter__(self) -> Iterator[Event]: ...  # noqa: D105
+    def __iter__(self) -> Iterator[Event]: ...
 
 
 def replay(trace: Events, policy: Policy, host: Host | None = None) -> Iterator[Request]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import textwrap
 
-from mtrrzap.engine.check.check import Counterexample
-from mtrrzap.engine.check.properties import capacity, lost_zap, ordering, unlocked
-from mtrrzap.engine.check.strategies.replay import model_for
-from mtrrzap.engine.check.trace import Line, Trace, trace
+from mtrrzap.checker.check import Counterexample
+from mtrrzap.checker.properties import capacity, lost_zap, ordering, unlocked
+from mtrrzap.checker.schedule import model_for
+from mtrrzap.checker.trace import Line, Trace, trace
 
 WIDTH = 100
 _MARGIN = 24

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from mtrrzap.engine.simulate import Result, Served, Stretch
-from mtrrzap.report.compare import millions
+from mtrrzap.simulator import Result, Served, Stretch
+from mtrrzap.study.compare import millions
 
 COLUMNS = (
     *("event", "vcpu", "why", "begin", "end", "walks", "waited for"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mtrrzap.engine.check.check import VIOLATED, Options, Verdict, check
-from mtrrzap.engine.check.properties import lost_zap, ordering, starvation, work
-from mtrrzap.engine.check.scenario import scenario
+from mtrrzap.checker.check import VIOLATED, Options, Verdict, check
+from mtrrzap.checker.properties import lost_zap, ordering, starvation, work
+from mtrrzap.checker.scenario import scenario
 from mtrrzap.protocol import PROTOCOLS, Protocol
 from mtrrzap.report.counterexample import drawn
 

@@ -4,16 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from mtrrzap.engine.live.environment import Environment
-from mtrrzap.engine.live.measure import Engine, Settings
-from mtrrzap.engine.live.result import Run, middle
-from mtrrzap.engine.live.run import Case
-from mtrrzap.engine.simulate import Guest, expected
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.replay import Host, replay, total
+from mtrrzap.live.environment import Environment
+from mtrrzap.live.measure import Engine, Settings
+from mtrrzap.live.result import Run, middle
+from mtrrzap.live.run import Case
 from mtrrzap.protocol import PROTOCOLS
-from mtrrzap.report import cost_model
-from mtrrzap.report.compare import millions
+from mtrrzap.simulator import Guest, cost_model, expected
+from mtrrzap.study.compare import millions
 
 
 class Prediction(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace
-from mtrrzap.kvm import memtype
+from mtrrzap.kvm import lookup as memtype
 from mtrrzap.kvm.vcpu import Vcpu, power_on, step
 from mtrrzap.kvm.windows import states
 from mtrrzap.x86 import msr as m

@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from mtrrzap.engine.check.check import Verdict
-from mtrrzap.engine.check.strategies.replay import written
+from mtrrzap.checker.check import Verdict
+from mtrrzap.checker.schedule import written
 
 WIDTH = 100
 _NAME = 24

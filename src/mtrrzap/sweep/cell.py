@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mtrrzap.engine.check.scenario import Request
+from mtrrzap.checker.scenario import Request
 from mtrrzap.sweep.grid import Grid
 from mtrrzap.sweep.identity import Identity
 

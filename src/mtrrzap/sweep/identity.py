@@ -17,10 +17,10 @@ from mtrrzap import __version__
 
 DECIDES = {
     "simulate": (
-        *("x86", "guest/event.py", "guest/trace.py", "kvm", "protocol", "engine/simulate"),
-        *("report/cost_model.py", "data/cost-model.toml", "sweep/cell.py", "sweep/simulated.py"),
+        *("x86", "guest/event.py", "guest/trace.py", "kvm", "protocol", "simulator", "study"),
+        *("data/cost-model.toml", "sweep/cell.py", "sweep/simulated.py"),
     ),
-    "check": ("protocol", "engine/check", "sweep/cell.py", "sweep/swarm.py"),
+    "check": ("protocol", "checker", "sweep/cell.py", "sweep/swarm.py"),
 }
 """The files that a row of a kind depends on, beside its input."""
 

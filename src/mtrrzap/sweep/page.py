@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mtrrzap.report import cost_model
+from mtrrzap.simulator import cost_model
 from mtrrzap.sweep.columns import FAILED, REFUSED
 from mtrrzap.sweep.crossover import pays, vcpus
 from mtrrzap.sweep.curves import World, mcycles, size, worlds

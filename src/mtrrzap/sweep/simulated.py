@@ -6,13 +6,12 @@ import random
 from collections.abc import Mapping
 from functools import lru_cache
 
-from mtrrzap.engine.simulate import Costs, Guest, expected
-from mtrrzap.engine.simulate.rescale import with_memory, with_vcpus
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import Trace, load
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import Host, replay, total
-from mtrrzap.report import cost_model
+from mtrrzap.simulator import Costs, Guest, cost_model, expected
+from mtrrzap.study.rescale import with_memory, with_vcpus
 from mtrrzap.sweep.cell import Simulated
 from mtrrzap.sweep.columns import DONE, REFUSED, Row
 from mtrrzap.sweep.spec import PAGE_SIZES

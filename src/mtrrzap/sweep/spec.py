@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mtrrzap.engine.check.check import SAFETY
-from mtrrzap.engine.check.scenario import MEMORY_MODELS
-from mtrrzap.engine.check.strategies.replay import parse_range
+from mtrrzap.checker.check import SAFETY
+from mtrrzap.checker.scenario import MEMORY_MODELS
+from mtrrzap.checker.schedule import parse_range
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import MAX_VCPUS
 from mtrrzap.kvm.policy import POLICIES, by_name

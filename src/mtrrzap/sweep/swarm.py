@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from mtrrzap.engine.check.check import VIOLATED as VERDICT_VIOLATED
-from mtrrzap.engine.check.check import Counterexample, Options, Verdict, check
-from mtrrzap.engine.check.result import Limits
-from mtrrzap.engine.check.scenario import Scenario
-from mtrrzap.engine.check.shrink import shrunk
-from mtrrzap.engine.check.strategies import Pct, RandomWalk, Strategy
-from mtrrzap.engine.check.strategies.replay import written
+from mtrrzap.checker.check import VIOLATED as VERDICT_VIOLATED
+from mtrrzap.checker.check import Counterexample, Options, Verdict, check
+from mtrrzap.checker.result import Limits
+from mtrrzap.checker.scenario import Scenario
+from mtrrzap.checker.schedule import written
+from mtrrzap.checker.shrink import shrunk
+from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.protocol import Protocol
 from mtrrzap.sweep.cell import Checked
 from mtrrzap.sweep.columns import DONE, NOT_SEEN, VIOLATED, Row

@@ -1,7 +1,7 @@
 """The memory type of a physical address by the manual's rules, and the whole map as segments.
 
 KVM's own lookup, which differs where variable ranges overlap or are malformed, is in
-``mtrrzap.kvm.memtype``. SDM vol. 3, "Variable Range MTRRs" (matching) and "MTRR Precedences".
+``mtrrzap.kvm.lookup``. SDM vol. 3, "Variable Range MTRRs" (matching) and "MTRR Precedences".
 """
 
 from collections.abc import Iterable, Iterator

@@ -5,8 +5,8 @@ from time import monotonic
 
 from mtrrzap.guest.record.gdb import Gdb
 from mtrrzap.guest.record.insn import MAX_LENGTH, Insn, Op, decode
-from mtrrzap.guest.record.machine import Machine
 from mtrrzap.guest.record.progress import Progress
+from mtrrzap.guest.record.qemu import Machine
 from mtrrzap.guest.record.qmp import Qmp
 from mtrrzap.guest.record.rsp import CR0, RIP, Registers
 from mtrrzap.guest.record.segment import Segment, parse_cs

@@ -2,7 +2,7 @@
 
 from time import monotonic
 
-from mtrrzap.guest.record.machine import GoneError, Machine
+from mtrrzap.guest.record.qemu import GoneError, Machine
 from mtrrzap.guest.record.rsp import (
     Deframer,
     ProtocolError,

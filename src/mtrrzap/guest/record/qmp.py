@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from mtrrzap.guest.record.machine import GoneError, Machine
+from mtrrzap.guest.record.qemu import GoneError, Machine
 
 _PATIENCE = 60.0
 """Seconds for QEMU to answer a command, which it does at once unless the host is overloaded."""

@@ -13,9 +13,9 @@ from mtrrzap.guest.event import Event
 from mtrrzap.guest.record import hostwrites
 from mtrrzap.guest.record.asmlog import other_pages
 from mtrrzap.guest.record.capture import Capture, NewAddressesError
-from mtrrzap.guest.record.machine import GoneError, Machine, StoppedError, StopRequest
 from mtrrzap.guest.record.options import Options, check, kernel_command_line, qemu_command
 from mtrrzap.guest.record.progress import Progress
+from mtrrzap.guest.record.qemu import GoneError, Machine, StoppedError, StopRequest
 from mtrrzap.guest.record.qmp import Qmp, QmpError
 from mtrrzap.guest.record.rsp import ProtocolError
 from mtrrzap.guest.record.survey import (

@@ -5,10 +5,10 @@ from time import monotonic
 
 from mtrrzap.guest.record.facts import firmware_name, kernel_name, last_words
 from mtrrzap.guest.record.image import image_version
-from mtrrzap.guest.record.machine import Machine
 from mtrrzap.guest.record.mtree import parse_mtree
 from mtrrzap.guest.record.options import Options, firmware_image, memory_bytes
 from mtrrzap.guest.record.progress import Progress
+from mtrrzap.guest.record.qemu import Machine
 from mtrrzap.guest.record.qmp import Qmp
 from mtrrzap.guest.trace import Slot
 

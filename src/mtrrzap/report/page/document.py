@@ -7,13 +7,14 @@ from importlib.resources import files
 from string import Template
 
 from mtrrzap import __version__
-from mtrrzap.report.page.checked import Checked
+from mtrrzap.report.counterexample import drawn
 from mtrrzap.report.page.figure import badge
 from mtrrzap.report.page.markup import Markup, data_block, el, join
 from mtrrzap.report.page.render import parts, rendered, timelines
 from mtrrzap.report.page.section import Section
 from mtrrzap.report.page.tables import number, table
 from mtrrzap.report.page.timeline import Basis, Timeline
+from mtrrzap.study.checked import Checked
 
 
 def document(sections: Sequence[Section], protocol: Checked, assumptions: str) -> str:
@@ -90,16 +91,16 @@ def _checked(found: Checked) -> Markup:
         f" Protocol {found.protocol} ({found.source}) of {found.policy}; {found.world}. A verdict "
         "is about every interleaving of this size; the traces above play no part in it.",
     )
-    drawings = [each for each in found.properties if each.drawing is not None]
+    violated = [(e.name, e.counterexample) for e in found.properties if e.counterexample]
     shown = [
         el(
             "details",
-            el("summary", f"Counterexample: {each.name}"),
-            el("pre", each.drawing, tabindex="0"),
-            open=first,
+            el("summary", f"Counterexample: {name}"),
+            el("pre", drawn(counterexample, found.protocol), tabindex="0"),
+            open=number == 0,
             class_="counterexample",
         )
-        for first, each in ((each is drawings[0], each) for each in drawings)
+        for number, (name, counterexample) in enumerate(violated)
     ]
     nothing = None if shown else el("p", "No counterexample: every property holds at this size.")
     return el(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.vcpu import power_on
 from mtrrzap.kvm.windows import Window, states
-from mtrrzap.report import memtype
+from mtrrzap.report import memory_map as memtype
 from mtrrzap.x86.mtrr import Mtrrs
 
 MAX_MAPS = 40

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from mtrrzap.engine.simulate import Result, Served, Spent, Stretch
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.report.page.timeline import LOOK_OF_REQUEST, Basis, Mark, Span, Timeline, vcpus
+from mtrrzap.simulator import Result, Served, Spent, Stretch
 
 STEPS = 100_000
 """Places along the axis; a place is a whole number of cycles."""

@@ -2,8 +2,7 @@
 
 from statistics import median
 
-from mtrrzap.report import compare
-from mtrrzap.report.memtype import Row
+from mtrrzap.report.memory_map import Row
 from mtrrzap.report.page import render_modelled, svg
 from mtrrzap.report.page.figure import badge, figure
 from mtrrzap.report.page.maps import Change, Map
@@ -11,6 +10,7 @@ from mtrrzap.report.page.markup import Markup, el, join
 from mtrrzap.report.page.section import Section
 from mtrrzap.report.page.tables import Cell, number, table
 from mtrrzap.report.page.timeline import Basis, Timeline
+from mtrrzap.study import compare
 from mtrrzap.x86 import msr as m
 
 PARTS = {

@@ -1,13 +1,14 @@
 """The modelled parts of a trace's section; each says so, and by what factor it is wrong."""
 
-from mtrrzap.engine.simulate.arrivals import PATTERNS
-from mtrrzap.report import compare, cost_model, published
 from mtrrzap.report.page.figure import badge, figure
 from mtrrzap.report.page.markup import Markup, el, join
 from mtrrzap.report.page.modelled import Share
 from mtrrzap.report.page.section import Section
 from mtrrzap.report.page.tables import Cell, number, table
 from mtrrzap.report.page.timeline import Basis
+from mtrrzap.simulator import cost_model, published
+from mtrrzap.simulator.arrivals import PATTERNS
+from mtrrzap.study import compare
 
 PUBLISHED_VCPUS = 16
 """The largest guest that figures are published of."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mtrrzap.engine.simulate import Guest, simulate
 from mtrrzap.errors import UserError
 from mtrrzap.guest.importer import Cost
 from mtrrzap.guest.trace import Trace
@@ -12,11 +11,12 @@ from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.windows import windows
 from mtrrzap.report import audit as audits
-from mtrrzap.report import compare, cost_model
 from mtrrzap.report.page import modelled
 from mtrrzap.report.page.maps import Maps, maps
 from mtrrzap.report.page.modelled import Share
 from mtrrzap.report.page.timeline import Timeline, events, requests
+from mtrrzap.simulator import Guest, cost_model, simulate
+from mtrrzap.study import compare
 
 MAX_EVENTS = 50_000
 """Of one trace; a browser draws each as an element of its own."""

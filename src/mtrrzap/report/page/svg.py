@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mtrrzap.report.memtype import Row
+from mtrrzap.report.memory_map import Row
 from mtrrzap.report.page.markup import Markup, el, join
 from mtrrzap.report.page.timeline import LOOKS, Mark, Timeline
 from mtrrzap.x86.memtype import MemType

@@ -1,0 +1,67 @@
+"""Memory models: which alternatives a vCPU has, given what it wants to do and what it has buffered.
+
+``sc``: every operation takes effect at once. ``tso``: x86's total store order. A plain store, and
+the store that releases a spinlock, wait in the vCPU's own FIFO buffer and become visible by a step
+of their own (*flush*); the vCPU itself reads its latest buffered store. Locked instructions
+(``cmpxchg``, taking a lock, an operation of a user's own object) and a zap, which takes
+``mmu_lock``, wait until the buffer is empty.
+
+What a lock guards is accessed directly: its stores leave the buffer before the store that releases
+the lock, so whoever takes the lock next sees them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from mtrrzap.checker.local import Alternative, Local
+from mtrrzap.checker.meaning import drains, is_alloc, is_buffered
+from mtrrzap.protocol import Operation, SharedObject
+
+BUFFER = 8
+"""Stores that one vCPU may have pending. With none left, the next store waits, as on hardware."""
+
+
+class Memory:
+    """The alternatives of local states, for one list of objects and one memory model."""
+
+    def __init__(self, objects: tuple[SharedObject, ...], model: str, *, alloc_fails: bool) -> None:
+        """``model`` is ``sc`` or ``tso``."""
+        self._index = {id(known): i for i, known in enumerate(objects)}
+        self._nothing = len(objects)
+        self._tso = model == "tso"
+        self._alloc_fails = alloc_fails
+
+    def alternatives(self, local: Local, operation: Operation | None) -> tuple[Alternative, ...]:
+        """List what the vCPU may do: its next ``operation`` (None: no more), or a flush."""
+        found: list[Alternative] = []
+        if operation is not None:
+            found += self._steps(local, operation)
+        if local.buffer:
+            oldest = local.buffer[0]
+            found.append(Alternative(self._index[id(oldest.target)], oldest, 0, flush=True))
+        return tuple(found)
+
+    def _steps(self, local: Local, operation: Operation) -> list[Alternative]:
+        target = self._index[id(operation.target)]
+        if self._tso and is_buffered(operation):
+            return [Alternative(self._nothing, operation, 0)] if len(local.buffer) < BUFFER else []
+        if local.buffer and drains(operation):
+            return []
+        seen = self._forwarded(local, operation)
+        if seen:
+            return [Alternative(self._nothing, operation, 0, seen=seen)]
+        choices = operation.target.choices(operation)
+        if is_alloc(operation) and not self._alloc_fails:
+            choices = 1
+        return [Alternative(target, operation, choice) for choice in range(choices)]
+
+    def _forwarded(self, local: Local, operation: Operation) -> tuple[Hashable, ...]:
+        value: Any = None
+        found = False
+        for store in local.buffer:
+            if store.target is operation.target:
+                value = store.target.effect(value, store, local.group)[0][0]
+                found = True
+        return (value,) if found else ()

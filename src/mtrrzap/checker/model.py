@@ -1,0 +1,233 @@
+"""The tables: local states, object values and effects as small integers, filled on demand.
+
+A state is a tuple of integers: one local state a vCPU, one value a shared object, one ghost value.
+All engines of the search work on these numbers; what they mean is known only here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+from mtrrzap.checker.automaton import Automaton, Place
+from mtrrzap.checker.effects import outcomes
+from mtrrzap.checker.ghost import Ghost, Step
+from mtrrzap.checker.local import Alternative, Local
+from mtrrzap.checker.meaning import is_buffered, is_lock, is_zap
+from mtrrzap.checker.memory_model import Memory
+from mtrrzap.checker.properties import capacity, unlocked
+from mtrrzap.checker.scenario import Scenario
+from mtrrzap.errors import UserError
+from mtrrzap.protocol import Operation, SharedObject
+
+LOCALS = 1 << 16
+"""How many local states a protocol may have before it counts as endless."""
+
+LONGEST = 2000
+"""How many operations for each range a call may make on the way to a place, likewise."""
+
+State = tuple[int, ...]
+
+
+class Entry(NamedTuple):
+    """What an alternative does on a value: next local state, value, ghost event or -1, flags."""
+
+    local: int
+    value: int
+    event: int
+    flags: int
+
+
+class Interned:
+    """Numbers for hashable things, in the order of their discovery."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.items: list[Any] = []
+        self._numbers: dict[Hashable, int] = {}
+
+    def number(self, key: Hashable, item: Any) -> int:
+        """Return the number of ``key``, with which ``item`` is kept."""
+        known = self._numbers.get(key)
+        if known is None:
+            known = self._numbers[key] = len(self.items)
+            self.items.append(item)
+        return known
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.items)
+
+
+class Model:
+    """One scenario with one ghost, learned as the search asks."""
+
+    def __init__(self, scenario: Scenario, ghost: Ghost) -> None:
+        """Nothing is learned yet but where the vCPUs start."""
+        self.scenario = scenario
+        self.ghost = ghost
+        self.vcpus = scenario.vcpus
+        self.groups = scenario.groups()
+        vm = scenario.protocol.vm()
+        self.objects: tuple[SharedObject, ...] = vm.objects()
+        self.automaton = Automaton(scenario.protocol, vm)
+        self._named = scenario.named
+        self._memory = Memory(self.objects, scenario.memory, alloc_fails=scenario.alloc_fails)
+        self.locals = Interned()
+        self.values = [Interned() for _ in (*self.objects, None)]
+        self.events = Interned()
+        self.ghosts = Interned()
+        self.alternatives: list[tuple[Alternative, ...]] = []
+        self._ranges = max(len(each) for requests in scenario.requests for each in requests)
+        self.initial = self._initial()
+
+    def _initial(self) -> State:
+        locals_ = tuple(self.local(self._start(group, 0)) for group in self.groups)
+        values = tuple(
+            interned.number((type(known.initial), known.initial), known.initial)
+            for interned, known in zip(self.values, self.objects, strict=False)
+        )
+        nothing = self.values[-1].number("nothing", None)
+        first = self.ghost.initial()
+        return (*locals_, *values, nothing, self.ghosts.number(first, first))
+
+    def _requests(self, group: int) -> tuple[Any, ...]:
+        return self.scenario.requests[self.groups.index(group)]
+
+    def _start(self, group: int, request: int) -> Local:
+        requests = self._requests(group)
+        if self.scenario.forever:
+            request %= len(requests)
+        place = self.automaton.start(requests[request]) if request < len(requests) else None
+        if place is not None and place.operation is None:
+            raise UserError(
+                "a call ends without a single operation",
+                place=place.where,
+                mend="yield at least one operation for every request",
+            )
+        return Local(group, request, place, frozenset(), 0, ())
+
+    def local(self, local: Local) -> int:
+        """Return the number of a local state.
+
+        Raises:
+            UserError: if there is no end of them.
+        """
+        number = self.locals.number(local.key(), local)
+        if number == len(self.alternatives):
+            if local.place is not None and len(local.place.results) > LONGEST * self._ranges:
+                raise UserError(
+                    f"the protocol never ends: {len(local.place.results):,} operations in one call",
+                    place=local.place.where,
+                )
+            if number == LOCALS:
+                raise UserError(f"the protocol never ends: {LOCALS:,} local states")
+            operation = self.operation(local)
+            self.alternatives.append(self._memory.alternatives(local, operation))
+        return number
+
+    def operation(self, local: Local) -> Operation | None:
+        """Return the next step of a local state, with zaps and queued locks taken apart."""
+        operation = None if local.place is None else local.place.operation
+        if operation is None:
+            return None
+        if is_zap(operation):
+            verb = "zap_end" if local.phase else "zap_begin"
+            return Operation(operation.target, verb, operation.args)
+        if is_lock(operation) and self.scenario.forever and local.phase == 0:
+            return Operation(operation.target, "join")
+        return operation
+
+    def name(self, local: Local) -> int:
+        """Return the vCPU in a local state, or -1 where it stands for any of its group."""
+        return local.group if self._named else -1
+
+    def finished(self, local: int) -> bool:
+        """Say whether a vCPU in this local state has made all its requests."""
+        known: Local = self.locals.items[local]
+        return known.place is None
+
+    def entry(self, local: int, choice: int, value: int) -> Entry | None:
+        """Compute what an alternative does on a value; None if it is blocked."""
+        at: Local = self.locals.items[local]
+        option = self.alternatives[local][choice]
+        if option.flush:
+            return self._flush(at, option, value)
+        operation = option.operation
+        before = self.values[option.target].items[value]
+        if self.scenario.memory == "tso" and is_buffered(operation):
+            return self._moved(at, option, value, None, buffer=(*at.buffer, operation))
+        seen = option.seen[0] if option.seen else before
+        where = at.place.where if at.place else ""
+        found = outcomes(seen, operation, self.name(at), where)
+        if option.choice >= len(found):
+            return None
+        after, result = found[option.choice]
+        flags = 0
+        if operation.target.problem(seen, operation, after) is not None:
+            flags |= capacity.FLAG
+        if not option.seen:
+            value = self.values[option.target].number((type(after), after), after)
+        return self._moved(at, option, value, result, flags=flags)
+
+    def _flush(self, at: Local, option: Alternative, value: int) -> Entry:
+        before = self.values[option.target].items[value]
+        after = option.operation.target.effect(before, option.operation, self.name(at))[0][0]
+        number = self.values[option.target].number((type(after), after), after)
+        return Entry(self.local(at._replace(buffer=at.buffer[1:])), number, -1, 0)
+
+    def _moved(
+        self,
+        at: Local,
+        option: Alternative,
+        value: int,
+        result: Any,
+        *,
+        flags: int = 0,
+        buffer: tuple[Operation, ...] | None = None,
+    ) -> Entry:
+        operation = option.operation
+        flags |= unlocked.FLAG if unlocked.problem(at.held, operation) else 0
+        after, returns = self._advance(at, operation, result)
+        if buffer is not None:
+            after = after._replace(buffer=buffer)
+        requests = self._requests(at.group)
+        step = Step(
+            operation=operation,
+            result=result,
+            call=requests[at.request] if at.calling else None,
+            returns=returns,
+        )
+        event = self.ghost.event(step)
+        number = -1 if event is None else self.events.number(event, event)
+        return Entry(self.local(after), value, number, flags)
+
+    def _advance(self, at: Local, operation: Operation, result: Any) -> tuple[Local, bool]:
+        if is_zap(operation, "zap_begin") or is_lock(operation, "join"):
+            return at._replace(phase=1), False
+        held = at.held
+        if is_lock(operation):
+            held |= {operation.target}
+        elif is_lock(operation, "unlock"):
+            held -= {operation.target}
+        assert at.place is not None
+        ranges = self._requests(at.group)[at.request]
+        place: Place = self.automaton.after(ranges, at.place, result)
+        if place.operation is None:
+            following = self._start(at.group, at.request + 1)
+            return following._replace(held=held, buffer=at.buffer), True
+        return at._replace(place=place, held=held, phase=0), False
+
+    def event_step(self, ghost: int, event: int, vcpu: int) -> tuple[int, int]:
+        """Return the ghost value after an event, and the flags it raises."""
+        value, flags = self.ghost.after(self.ghosts.items[ghost], self.events.items[event], vcpu)
+        return self.ghosts.number(value, value), flags
+
+    def ghost_key(self, ghost: int, vcpu: int) -> int:
+        """Return a vCPU's share of a ghost value as a number, for sorting."""
+        return self.ghost.key(self.ghosts.items[ghost], vcpu)
+
+    def ghost_swapped(self, ghost: int, vcpu: int) -> int:
+        """Return the ghost value with ``vcpu`` and ``vcpu + 1`` exchanged."""
+        value = self.ghost.swapped(self.ghosts.items[ghost], vcpu)
+        return self.ghosts.number(value, value)

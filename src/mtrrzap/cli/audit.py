@@ -1,0 +1,109 @@
+"""``mtrrzap audit``: may a stale memory type survive a policy?"""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mtrrzap.cli.options import (
+    EptOption,
+    HostMaxphyaddrOption,
+    JsonOption,
+    NcdOption,
+    PageSize,
+    PolicyOption,
+    QuirkOption,
+    TraceArgument,
+    host,
+    policies,
+)
+from mtrrzap.guest import open as traces
+from mtrrzap.guest.trace import Trace
+from mtrrzap.kvm import audit as core
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.kvm.replay import HOST_MAXPHYADDR
+from mtrrzap.report import audit as report
+from mtrrzap.report import text
+
+SHOWN = 40
+"""Rows printed for one group of policies; JSON has all."""
+
+
+def audit(
+    file: TraceArgument,
+    policy: PolicyOption = None,
+    *,
+    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
+    quirk: QuirkOption = True,
+    ept: EptOption = True,
+    noncoherent_dma: NcdOption = True,
+    page_size: Annotated[
+        PageSize, typer.Option(help="The largest page by which the host backs the guest.")
+    ] = PageSize.HUGE,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="List what is stale only inside update windows too.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Look for entries that may outlive their memory type. Exit status 1 if there are any."""
+    chosen = policies(policy)
+    trace = traces.one(file)
+    where = host(
+        host_maxphyaddr,
+        quirk=quirk,
+        ept=ept,
+        noncoherent_dma=noncoherent_dma,
+        largest_page=page_size,
+    )
+    found = [(each, core.audit(trace, each, where)) for each in chosen]
+    if json:
+        sys.stdout.write(text.as_json([report.as_dict(*pair, trace.incomplete) for pair in found]))
+    else:
+        _print(trace, found, windows=windows)
+    if any(result.defects for _, result in found):
+        raise typer.Exit(1)
+
+
+def _print(trace: Trace, found: list[tuple[Policy, core.Audit]], *, windows: bool) -> None:
+    console = text.console()
+    columns = [name.replace("_", " ") for name in report.Summary._fields]
+    console.print(
+        text.table(
+            columns,
+            [report.summary(*pair) for pair in found],
+            title="Verdicts (docs/audit.md); asked and needed are frames inside memslots",
+            numbers=frozenset(columns[2:]),
+        )
+    )
+    for names, findings in report.alike(found):
+        _print_findings(console, trace, names, findings, windows=windows)
+    if trace.incomplete is not None:
+        text.say(console, f"The trace is INCOMPLETE: {trace.incomplete}")
+
+
+def _print_findings(
+    console: Console,
+    trace: Trace,
+    names: tuple[str, ...],
+    findings: tuple[core.Finding, ...],
+    *,
+    windows: bool,
+) -> None:
+    shown = [f for f in findings if f.defect or windows]
+    if not shown:
+        return
+    columns = (
+        "gfns",
+        "stale type",
+        "right is",
+        "times",
+        "first since event",
+        "first outside all windows",
+        "last until event",
+    )
+    rows = report.stale(shown, trace)
+    title = f"Stale under {', '.join(names)}"
+    console.print(text.table(columns, rows[:SHOWN], title=title, numbers=frozenset(("times",))))
+    if len(rows) > SHOWN:
+        console.print(f"... and {len(rows) - SHOWN} more rows; --json has all.")

@@ -1,0 +1,271 @@
+"""``mtrrzap check``: every interleaving of a protocol, and a counterexample for a mail."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtrrzap.checker.check import PROPERTIES, Options, Verdict, exit_status, undecided
+from mtrrzap.checker.check import check as put
+from mtrrzap.checker.explore import Progress
+from mtrrzap.checker.result import Limits
+from mtrrzap.checker.scenario import Request, Scenario, scenario
+from mtrrzap.checker.schedule import parse_range, replay, written
+from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
+from mtrrzap.errors import UserError
+from mtrrzap.protocol import EVERYTHING, PROTOCOLS
+from mtrrzap.protocol.load import blamed, load
+from mtrrzap.report.counterexample import drawn
+from mtrrzap.report.findings import findings
+from mtrrzap.report.verdicts import as_json, table
+
+Results = list[tuple[str, list[Verdict]]]
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Protocols by name, or path/to/file.py:function. Default: all."),
+]
+Vcpus = Annotated[int, typer.Option("--vcpus", "-n", help="How many vCPUs.")]
+Requests = Annotated[int, typer.Option("--requests", "-r", help="Requests of each vCPU.")]
+Ranges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--range",
+        help="What a request asks for: START-END in gfns, several with commas. Given several "
+        "times: vCPU i takes the i-th, and so on in turn. Default: everything.",
+    ),
+]
+AllocFails = Annotated[
+    bool, typer.Option(help="Whether an allocation may fail, where the protocol makes any.")
+]
+Memory = Annotated[
+    str,
+    typer.Option("--memory-model", "--memory", help="sc, or tso (x86's store buffers)."),
+]
+Property = Annotated[
+    list[str] | None,
+    typer.Option("--property", "-p", help=f"Only these of: {', '.join(PROPERTIES)}."),
+]
+StrategyName = Annotated[
+    str, typer.Option("--strategy", help="bfs: every interleaving. random, pct: some.")
+]
+Runs = Annotated[int, typer.Option(help="Executions of random and pct.")]
+Seed = Annotated[int, typer.Option(help="Seed of random and pct.")]
+MaxStates = Annotated[int | None, typer.Option(help="Stop each search after so many states.")]
+MaxSeconds = Annotated[float | None, typer.Option(help="Stop each search after so many seconds.")]
+MaxGb = Annotated[float, typer.Option(help="Stop a search whose states take so many gigabytes.")]
+First = Annotated[
+    bool, typer.Option("--first", help="Stop as soon as all that was asked for is violated.")
+]
+Symmetry = Annotated[
+    bool, typer.Option(help="Merge states that differ only in which equal vCPU is which.")
+]
+Engine = Annotated[str, typer.Option(help="auto, python or numba.")]
+Replay = Annotated[Path | None, typer.Option("--replay", help="Run this schedule file again.")]
+Schedules = Annotated[
+    Path | None, typer.Option(help="Write each counterexample's schedule into this directory.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Brief = Annotated[bool, typer.Option("--brief", help="Print the table only.")]
+Findings = Annotated[bool, typer.Option("--findings", help="Print docs/findings.md.")]
+
+
+def check(
+    protocols: Names = None,
+    vcpus: Vcpus = 2,
+    requests: Requests = 1,
+    ranges: Ranges = None,
+    alloc_fails: AllocFails = True,
+    memory: Memory = "sc",
+    properties: Property = None,
+    strategy: StrategyName = "bfs",
+    runs: Runs = 1000,
+    seed: Seed = 0,
+    max_states: MaxStates = None,
+    max_seconds: MaxSeconds = None,
+    max_gb: MaxGb = 8.0,
+    first: First = False,
+    symmetry: Symmetry = True,
+    engine: Engine = "auto",
+    replay_: Replay = None,
+    schedules: Schedules = None,
+    json_: Json = False,
+    brief: Brief = False,
+    findings_: Findings = False,
+) -> None:
+    """Explore every interleaving of the vCPUs, and say which properties hold.
+
+    Exit status: 0 everything asked for holds; 1 something is violated, or a search was cut short
+    and so proves nothing; 2 bad usage; 130 Ctrl-C, with what was seen until then.
+    """
+    if findings_:
+        sys.stdout.write(findings())
+        return
+    if replay_ is not None:
+        again(replay_)
+    if engine not in ("auto", "python", "numba"):
+        raise UserError(f"no engine is called {engine!r}", mend="use auto, python or numba")
+    if runs < 1:
+        raise UserError(f"--runs {runs}", mend="ask for at least one")
+    options = Options(
+        properties=tuple(properties or PROPERTIES),
+        symmetry=symmetry,
+        engine=engine,
+        limits=_limits(max_states, max_seconds, max_gb),
+        strategy=_strategy(strategy, seed),
+        runs=runs,
+        progress=progress_line() if sys.stderr.isatty() else None,
+        first=first,
+    )
+    worlds = [
+        (
+            name,
+            scenario(
+                load(name),
+                vcpus,
+                requests,
+                ranges=_ranges(ranges),
+                alloc_fails=alloc_fails,
+                memory=memory,
+            ),
+        )
+        for name in protocols or PROTOCOLS
+    ]
+    if schedules is not None:
+        _make(schedules)
+    results = _results(worlds, options)
+    _print(results, json_=json_, brief=brief)
+    if schedules is not None:
+        _write(results, schedules)
+    raise typer.Exit(exit_status([each for _, verdicts in results for each in verdicts]))
+
+
+def _limits(states: int | None, seconds: float | None, gigabytes: float) -> Limits:
+    if states is not None and states < 1:
+        raise UserError(f"--max-states {states}", mend="ask for at least one, or leave it out")
+    for option, value in (("--max-seconds", seconds), ("--max-gb", gigabytes)):
+        if value is not None and not 0 <= value < math.inf:
+            raise UserError(f"{option} {value}", mend="give a number, 0 or more")
+    return Limits(states=states, seconds=seconds, bytes=int(gigabytes * 1e9))
+
+
+def _results(worlds: list[tuple[str, Scenario]], options: Options) -> Results:
+    """Put every protocol to the properties; after Ctrl-C, none of the rest."""
+    results: Results = []
+    stopped = False
+    for name, world in worlds:
+        if stopped:
+            verdicts = undecided(world, [p for p in PROPERTIES if p in options.properties])
+        else:
+            with blamed(_file(name)):
+                verdicts = put(world, options)
+        results.append((name, verdicts))
+        stopped = any(each.interrupted for each in verdicts)
+    return results
+
+
+def _file(name: str) -> Path:
+    return Path(name.rpartition(":")[0])
+
+
+def again(path: Path) -> None:
+    """Run a schedule file again, draw it, and leave: status 1 if it shows what it says it shows.
+
+    Raises:
+        UserError: if a step is not what the protocol does, or the end is another.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(
+            f"cannot be read: {error.strerror}", place=str(path), mend="name a schedule file"
+        ) from error
+    try:
+        shown = replay(text, str(path), load)
+    except SystemExit as error:
+        raise UserError("its protocol ends the program (SystemExit)", place=str(path)) from error
+    sys.stdout.write(drawn(shown, shown.scenario.protocol.name))
+    raise typer.Exit(1)
+
+
+def _strategy(name: str, seed: int) -> Strategy | None:
+    if name == "bfs":
+        return None
+    if name == "random":
+        return RandomWalk(seed)
+    if name == "pct":
+        return Pct(seed)
+    raise UserError(f"no strategy is called {name!r}", mend="use bfs, random or pct")
+
+
+def _ranges(texts: list[str] | None) -> tuple[Request, ...]:
+    if not texts:
+        return ((EVERYTHING,),)
+    try:
+        return tuple(tuple(parse_range(each) for each in text.split(",")) for text in texts)
+    except ValueError as error:
+        raise UserError(f"--range {error} is no START-END", mend="for example 0x0-0x100") from error
+
+
+def progress_line() -> Progress:
+    """Return what writes states, rate and frontier on one line of stderr, over and over."""
+
+    def show(states: int, seconds: float, frontier: int) -> None:
+        rate = f"{states / seconds:,.0f}/s" if seconds else ""
+        sys.stderr.write(f"\r{states:,} states {rate} frontier {frontier:,}\x1b[K")
+        sys.stderr.flush()
+
+    return show
+
+
+def _print(results: Results, *, json_: bool, brief: bool) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+    if json_:
+        sys.stdout.write(json.dumps(as_json(results), indent=1) + "\n")
+        return
+    sys.stdout.write(table(results))
+    for name, verdicts in results:
+        for verdict in verdicts:
+            if verdict.counterexample and not brief:
+                with blamed(_file(name)):
+                    text = drawn(verdict.counterexample, name)
+                sys.stdout.write("\n" + text)
+
+
+def _write(results: Results, into: Path) -> None:
+    for name, verdicts in results:
+        for verdict in verdicts:
+            if verdict.counterexample:
+                stem = Path(name.rpartition(":")[0]).stem if name.endswith(".py") else name
+                stem = stem.replace("/", "_").replace(":", "_")
+                file = into / f"{stem}.{verdict.prop.replace(' ', '-')}.schedule"
+                text = written(verdict.counterexample, name)
+                with _refused(file):
+                    file.write_text(text, encoding="utf-8")
+
+
+def _make(directory: Path) -> None:
+    """Make the directory of the schedules before the search, so that none is in vain."""
+    with _refused(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+
+
+@contextmanager
+def _refused(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot be written: {error.strerror}", place=str(place), mend="name a directory"
+        ) from error

@@ -1,0 +1,159 @@
+"""``mtrrzap compare``: what each policy would zap, for each guest."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mtrrzap.cli.options import (
+    CsvOption,
+    EptOption,
+    HostMaxphyaddrOption,
+    JsonOption,
+    MemoryOption,
+    NcdOption,
+    PageSize,
+    PolicyOption,
+    QuirkOption,
+    TracesArgument,
+    VcpusOption,
+    host,
+    one_format,
+    policies,
+    rescaled,
+)
+from mtrrzap.guest import open as traces
+from mtrrzap.kvm.replay import HOST_MAXPHYADDR
+from mtrrzap.report import text
+from mtrrzap.simulator import cost_model
+from mtrrzap.study.compare import Row, rows
+
+
+def compare(
+    files: TracesArgument = None,
+    policy: PolicyOption = None,
+    *,
+    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
+    quirk: QuirkOption = True,
+    ept: EptOption = True,
+    noncoherent_dma: NcdOption = True,
+    page_size: Annotated[
+        PageSize, typer.Option(help="Page size of the full page table that the walks go through.")
+    ] = PageSize.SMALL,
+    vcpus: VcpusOption = None,
+    memory: MemoryOption = None,
+    modelled: Annotated[
+        bool, typer.Option("--modelled", help="Print the modelled cycles instead of the counts.")
+    ] = False,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
+    """Count what every policy zaps for every guest, and say if a stale type may survive it."""
+    one_format(json=json, csv=csv)
+    chosen = policies(policy)
+    where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
+    named = [(name, rescaled(each, vcpus, memory)) for name, each in traces.named(files or [])]
+    wanted = modelled or json or csv
+    found = list(rows(named, chosen, where, page_size.level, modelled=wanted))
+    if json:
+        sys.stdout.write(text.as_json([row._asdict() for row in found]))
+    elif csv:
+        sys.stdout.write(text.as_csv(found, Row._fields))
+    else:
+        _print(found, page_size, modelled=modelled)
+
+
+COUNTED: dict[str, Callable[[Row], object]] = {
+    "guest": lambda row: row.guest,
+    "vCPUs": lambda row: row.vcpus,
+    "policy": lambda row: row.policy,
+    "requests": lambda row: row.requests,
+    "published": lambda row: row.published,
+    "ranges": lambda row: row.ranges,
+    "frames asked for": lambda row: row.frames,
+    "entries zapped": lambda row: row.entries,
+    "visits": lambda row: row.visits,
+    "stale types": lambda row: row.verdict,
+}
+MODELLED: dict[str, Callable[[Row], object]] = {
+    "guest": lambda row: row.guest,
+    "vCPUs": lambda row: row.vcpus,
+    "policy": lambda row: row.policy,
+    "needed entries": lambda row: row.needed,
+    "modelled Mcycles": lambda row: row.modelled_mcycles,
+    "modelled longest wait": lambda row: row.modelled_longest_mcycles,
+    "modelled later": lambda row: row.modelled_later_mcycles,
+}
+"""A table of its own: modelled figures do not stand beside counted ones."""
+WORDS = frozenset(("guest", "trace", "policy", "stale types"))
+DROPPABLE = ("visits", "entries zapped", "frames asked for", "ranges")
+"""Columns left out, in this order, where the terminal is too narrow for all."""
+
+
+def _print(found: list[Row], page_size: PageSize, *, modelled: bool) -> None:
+    columns = dict(MODELLED if modelled else COUNTED)
+    if len({(row.guest, row.vcpus) for row in found}) < len({row.trace for row in found}):
+        # By path, if the guests are not enough to tell the traces apart.
+        columns.pop("guest")
+        columns = {"trace": lambda row: row.trace, **columns}
+    cells = [tuple(cell(row) for cell in columns.values()) for row in found]
+    console = text.console()
+    made, left_out = _fitting(console, list(columns), cells)
+    console.print(made)
+    for line in _remarks(found, page_size, left_out, modelled=modelled):
+        text.say(console, line)
+
+
+def _fitting(
+    console: Console, columns: list[str], cells: list[tuple[object, ...]]
+) -> tuple[Table, list[str]]:
+    """Return a table that fits the console, and the columns left out for that."""
+    left_out: list[str] = []
+    for drop in (None, *DROPPABLE):
+        if drop is not None:
+            left_out.append(drop)
+        kept = [n for n, column in enumerate(columns) if column not in left_out]
+        names = [columns[n] for n in kept]
+        numbers = frozenset(names) - WORDS
+        rows = [tuple(row[n] for n in kept) for row in cells]
+        made = text.table(names, rows, numbers=numbers, group_by=2)
+        if text.width(console, made) <= console.width:
+            break
+    return made, left_out
+
+
+def _remarks(
+    found: list[Row], page_size: PageSize, left_out: list[str], *, modelled: bool
+) -> Iterator[str]:
+    for name, why in {row.trace: row.incomplete for row in found}.items():
+        if why is not None:
+            yield f"{name}: INCOMPLETE ({why}): figures are of what was recorded."
+    if left_out:
+        yield f"Left out, for a wider terminal or a pipe: {', '.join(left_out)}."
+    if modelled:
+        yield (
+            "Modelled figures are millions of cycles, wrong by a factor of "
+            f"{cost_model.error_factor():.2f} (geometric error on cells that no fit has seen: "
+            "docs/validation.md). Needed entries are counted: those whose type changed, each once."
+        )
+        return
+    compared = [row for row in found if row.published is not None]
+    if compared:
+        equal = sum(row.requests == row.published for row in compared)
+        yield (
+            f"{equal} of {len(compared)} published request counts come out equal. "
+            "Requests, ranges and frames are counted from the trace."
+        )
+    if any(row.host_writes.startswith("modelled") for row in found):
+        yield (
+            "What user space writes to MTRRs at power-on is no part of a recording: the recorder "
+            "adds QEMU's writes, modelled (see 'mtrrzap show')."
+        )
+    yield (
+        f"Entries and visits: if before each walk all memory were mapped with {page_size.value} "
+        "pages where memslots allow it, on one root, uncontended. "
+        "Stale types: see 'mtrrzap audit'."
+    )

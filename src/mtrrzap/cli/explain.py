@@ -1,0 +1,62 @@
+"""``mtrrzap explain``: the timeline of one policy on one trace."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mtrrzap.cli.options import (
+    HostMaxphyaddrOption,
+    JsonOption,
+    MemoryOption,
+    PageSize,
+    QuirkOption,
+    TraceArgument,
+    VcpusOption,
+    host,
+    rescaled,
+)
+from mtrrzap.guest import open as traces
+from mtrrzap.kvm.policy import by_name
+from mtrrzap.kvm.replay import HOST_MAXPHYADDR, replay
+from mtrrzap.report import text
+from mtrrzap.report.explain import COLUMNS, PHASES, as_data, lines, phases
+from mtrrzap.simulator import Guest, cost_model, simulate
+from mtrrzap.simulator.arrivals import PATTERNS
+
+
+def explain(
+    file: TraceArgument,
+    policy: Annotated[str, typer.Option("--policy", "-p", help="A policy's name.")],
+    *,
+    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
+    quirk: QuirkOption = True,
+    page_size: Annotated[
+        PageSize, typer.Option(help="Page size by which the host backs the guest.")
+    ] = PageSize.SMALL,
+    vcpus: VcpusOption = None,
+    memory: MemoryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say who asked, who zapped and who waited for whom under one policy. All of it is modelled."""
+    chosen = by_name(policy)
+    trace = rescaled(traces.one(file), vcpus, memory)
+    where = host(host_maxphyaddr, quirk=quirk, ept=True, noncoherent_dma=True)
+    guest = Guest.of(trace, where, page_size.level, cost_model.costs())
+    result = simulate(guest, chosen, replay(trace, chosen, where))
+    if json:
+        sys.stdout.write(text.as_json(as_data(result, trace.incomplete)))
+        return
+    console = text.console()
+    numbers = frozenset(COLUMNS) - {"why", "waited for"}
+    console.print(text.table(COLUMNS, lines(result), numbers=numbers))
+    numbers = frozenset(PHASES) - {"stage"}
+    console.print(text.table(PHASES, phases(result), title="Phases", numbers=numbers))
+    if trace.incomplete is not None:
+        console.print(f"INCOMPLETE ({trace.incomplete}): this is of what was recorded.")
+    console.print(
+        f"{chosen.name}: modelled {result.cycles / 1e6:.3g} Mcycles in {len(result.served)} "
+        f"requests, wrong by a factor of {cost_model.error_factor():.2f}; {result.later / 1e6:.3g} "
+        "Mcycles later, outside of requests. Times are millions of modelled cycles. vCPUs come in "
+        f"one of {PATTERNS} patterns; what 'compare --modelled' prints is the mean over all."
+    )

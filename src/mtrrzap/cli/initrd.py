@@ -1,0 +1,38 @@
+"""``mtrrzap initrd``: make the initrd that recordings use."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtrrzap.cli import output as say
+from mtrrzap.errors import UserError
+from mtrrzap.guest.elf import is_static_elf
+from mtrrzap.guest.files import distinct, readable, writable
+from mtrrzap.guest.initrd import build
+
+_MEND = "install a static one (Debian: apt install busybox-static) or name it with --busybox"
+
+
+def initrd(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The initrd to write.")],
+    busybox: Annotated[Path, typer.Option(help="A static busybox.")] = Path("/bin/busybox"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Make an initrd that prints the guest's /proc/mtrr and powers off."""
+    readable(busybox, "--busybox", _MEND)
+    program = busybox.read_bytes()
+    if not is_static_elf(program):
+        raise UserError(f"{busybox} is no static program for x86-64", place="--busybox", mend=_MEND)
+    distinct({"--output": output}, {"--busybox": busybox})
+    writable(output, "--output", force=force)
+    data = build(program)
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {output}: {error.strerror}",
+            place="--output",
+            mend="free some space, or choose another place",
+        ) from error
+    say.result(f"{output}: {len(data)} bytes")

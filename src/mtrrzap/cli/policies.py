@@ -1,0 +1,36 @@
+"""``mtrrzap policies``: the zap policies in words."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mtrrzap.cli.options import JsonOption
+from mtrrzap.errors import UserError
+from mtrrzap.kvm.policy import POLICIES
+from mtrrzap.report import text
+from mtrrzap.report.policies import COLUMNS, cells, markdown
+
+
+def policies(
+    *,
+    json: JsonOption = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print docs/policies.md.")
+    ] = False,
+) -> None:
+    """Say what each policy zaps and when: KVM versions, the rows of the series, the review."""
+    if json and as_markdown:
+        raise UserError("--json and --markdown exclude each other", mend="choose one")
+    if as_markdown:
+        sys.stdout.write(markdown(POLICIES))
+    elif json:
+        found = [
+            dict(zip(COLUMNS, cells(p), strict=True)) | {"needs": p.needs.value, "source": p.source}
+            for p in POLICIES
+        ]
+        sys.stdout.write(text.as_json(found))
+    else:
+        made = text.table(COLUMNS, map(cells, POLICIES))
+        made.show_lines = True
+        text.console().print(made)

@@ -1,0 +1,120 @@
+"""``mtrrzap record``: boot a guest in QEMU's TCG and record its MTRR and CR0.CD writes."""
+
+import os
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtrrzap.cli import output as say
+from mtrrzap.errors import UserError
+from mtrrzap.guest.record import Options, Outcome
+from mtrrzap.guest.record import record as record_guest
+from mtrrzap.guest.record.session import INIT_NOTE
+
+_INTERRUPTED = "interrupted by SIGINT"
+
+
+def record(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The trace to write.")],
+    firmware: Annotated[
+        str, typer.Option(help="seabios, ovmf, or the path of an image.")
+    ] = "seabios",
+    vcpus: Annotated[int, typer.Option(help="Number of vCPUs.")] = 1,
+    memory: Annotated[str, typer.Option(help="Guest memory, as 512M or 16G.")] = "1G",
+    kernel: Annotated[
+        Path | None, typer.Option(help="Linux image to boot; without one, only firmware runs.")
+    ] = None,
+    initrd: Annotated[
+        Path | None, typer.Option(help="Its initrd; make one with 'mtrrzap initrd'.")
+    ] = None,
+    append: Annotated[
+        str | None,
+        typer.Option(help="Its command line; nokaslr is added. [default: console=ttyS0 nokaslr]"),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that each pass may take.")] = 300.0,
+    qemu: Annotated[str, typer.Option(help="QEMU to use, 7.2 or newer.")] = "qemu-system-x86_64",
+    console: Annotated[
+        Path | None, typer.Option(help="Save what the guest prints on its serial port.")
+    ] = None,
+    host_writes: Annotated[
+        str, typer.Option(help="Model the MTRR writes of this user space: qemu or none.")
+    ] = "qemu",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    extra: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="-- QEMU_ARGUMENT", help="Options for QEMU."),
+    ] = None,
+) -> None:
+    """Record a guest's MTRR and PAT writes and its changes of CR0.CD, on every vCPU.
+
+    Arguments after -- go to QEMU. The trace is valid however the recording ends; exit status 1
+    means that it is marked incomplete.
+    """
+    if host_writes not in ("qemu", "none"):
+        raise UserError(f"unknown {host_writes!r}", place="--host-writes", mend="qemu or none")
+    options = Options(
+        output=output,
+        firmware=firmware,
+        vcpus=vcpus,
+        memory=memory,
+        kernel=kernel,
+        initrd=initrd,
+        append=append,
+        timeout=timeout,
+        qemu=qemu,
+        console=console,
+        host_writes=host_writes == "qemu",
+        force=force,
+        extra=tuple(extra or ()),
+    )
+    outcome = record_guest(with_command(options))
+    for note in outcome.header.notes:
+        if note != INIT_NOTE:
+            say.note(f"note: {note}")
+    if outcome.incomplete is not None:
+        say.note(f"{output}: incomplete after {outcome.events} events: {outcome.incomplete}")
+        raise typer.Exit(130 if outcome.incomplete.endswith(_INTERRUPTED) else 1)
+    say.result(summary(output, outcome))
+
+
+def summary(output: Path, outcome: Outcome) -> str:
+    """Return the line that ends a successful recording."""
+    header = outcome.header
+    return (
+        f"{output}: {outcome.events} events of {header.vcpus} vCPUs, {header.firmware}, "
+        f"{header.guest_kernel} ({outcome.passes + 1} passes, {outcome.stops} stops)"
+    )
+
+
+def with_command(options: Options) -> Options:
+    """Return the options with the command line that says the same, for the trace's header."""
+    words = ["mtrrzap", "record", "-o", str(options.output), "--firmware", options.firmware]
+    words += ["--vcpus", str(options.vcpus), "--memory", options.memory]
+    for name in ("kernel", "initrd", "append", "console"):
+        if (value := getattr(options, name)) is not None:
+            words += [f"--{name}", str(value)]
+    default = Options(options.output)
+    if options.timeout != default.timeout:
+        words += ["--timeout", f"{options.timeout:g}"]
+    if options.qemu != default.qemu:
+        words += ["--qemu", options.qemu]
+    words += [] if options.host_writes else ["--host-writes", "none"]
+    words += ["--force"] if options.force else []
+    words += ["--", *options.extra] if options.extra else []
+    return replace(options, command=" ".join(quoted(word) for word in words))
+
+
+def quoted(word: str) -> str:
+    """Quote a word for the shell, on one line and in UTF-8 whatever is in it."""
+    data = os.fsencode(word)
+    if word.isprintable() and data.decode("utf-8", "replace") == word:
+        return shlex.quote(word)
+    text = word.replace("\\", "\\\\").replace("'", "\\'")
+    escaped = "".join(
+        char if char.isprintable() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
+        for char in text
+    )
+    return f"$'{escaped}'"

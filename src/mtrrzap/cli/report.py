@@ -1,0 +1,98 @@
+"""``mtrrzap report``: one HTML page about traces, to be read in a browser."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtrrzap.cli.options import (
+    EptOption,
+    HostMaxphyaddrOption,
+    NcdOption,
+    PageSize,
+    QuirkOption,
+    TracesArgument,
+    host,
+)
+from mtrrzap.errors import UserError
+from mtrrzap.guest import open as traces
+from mtrrzap.guest.costs import beside
+from mtrrzap.kvm.policy import POLICIES, by_name
+from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
+from mtrrzap.report.page import document, section
+from mtrrzap.study.checked import checked
+
+
+def report(
+    files: TracesArgument = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path(
+        "report.html"
+    ),
+    policy: Annotated[
+        str, typer.Option("--policy", "-p", help="Whose requests and protocol to show.")
+    ] = "Base2",
+    *,
+    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
+    quirk: QuirkOption = True,
+    ept: EptOption = True,
+    noncoherent_dma: NcdOption = True,
+    page_size: Annotated[
+        PageSize, typer.Option(help="Page size of the full page table that the walks go through.")
+    ] = PageSize.SMALL,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the page if it exists.")
+    ] = False,
+) -> None:
+    """Write one self-contained HTML page about what guests did and what each policy zaps.
+
+    Costs that 'import' has measured and left beside a trace are shown, too.
+    """
+    shown = by_name(policy)
+    where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
+    named = traces.named(files or [])
+    # Shipped recordings that nobody named are no files with costs beside them.
+    paths: list[Path | None] = [*files] if files else [None] * len(named)
+    sections = [
+        section(
+            name if path is None else path.name.removesuffix(".trace"),
+            trace,
+            POLICIES,
+            shown,
+            where,
+            page_size.level,
+            beside(path, trace) if path else (),
+        )
+        for path, (name, trace) in zip(paths, named, strict=True)
+    ]
+    page = document(sections, checked(shown), assumptions(where, page_size))
+    _write(output, page, force=force)
+    count = sum(len(each.trace.events) for each in sections)
+    plural = "s"[: len(sections) != 1]
+    sys.stdout.write(
+        f"{output}: {len(sections)} trace{plural}, {count:,} events, {len(page):,} characters\n"
+    )
+
+
+def _write(path: Path, page: str, *, force: bool) -> None:
+    try:
+        with path.open("w" if force else "x", encoding="utf-8", newline="\n") as stream:
+            stream.write(page)
+    except FileExistsError as error:
+        raise UserError(
+            "exists already", place=str(path), mend="use --force to overwrite it"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"cannot be written: {error.strerror}", place=str(path), mend="choose another place"
+        ) from error
+
+
+def assumptions(where: Host, page_size: PageSize) -> str:
+    """Say of what host the figures are."""
+    return (
+        f"Host: {'EPT' if where.ept else 'NPT'}, MAXPHYADDR {where.maxphyaddr} bits, "
+        f"{'non-coherent' if where.noncoherent_dma else 'coherent'} DMA, "
+        f"KVM_X86_QUIRK_CD_NW_CLEARED {'on' if where.quirk_cd_nw_cleared else 'off'}; "
+        f"entries and visits with {page_size.value} pages."
+    )

@@ -1,0 +1,213 @@
+"""``mtrrzap run``: a trace for real, on vCPUs of /dev/kvm or on threads."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mtrrzap.cli import output as say
+from mtrrzap.cli.live_progress import LiveProgress
+from mtrrzap.cli.options import (
+    HostMaxphyaddrOption,
+    JsonOption,
+    PageSize,
+    QuirkOption,
+    VcpusOption,
+    host,
+    rescaled,
+    size,
+)
+from mtrrzap.errors import UserError
+from mtrrzap.guest import open as traces
+from mtrrzap.guest.trace import Trace
+from mtrrzap.kvm.policy import POLICIES, by_name
+from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
+from mtrrzap.live.environment import Environment, environment
+from mtrrzap.live.measure import Engine, Settings, measure
+from mtrrzap.live.plan import Plan, plan
+from mtrrzap.live.result import Run
+from mtrrzap.live.run import Case
+from mtrrzap.protocol import PROTOCOLS
+from mtrrzap.protocol import load as protocols
+from mtrrzap.report import text
+from mtrrzap.report.live import COUNTED, MODELLED, TIMED, Measured, as_data, line, measured, remarks
+
+USUAL = ("direct", "v4", "review", "ticket")
+_LONGEST = 86_400.0
+"""Seconds, a day."""
+DROPPABLE = ("ranges", "frames zapped")
+"""Columns left out, in this order, where the terminal is too narrow for all."""
+_REQUESTS_OF = "review"
+"""Whose requests a protocol is given that is named without a policy: patches 6-8 and 10."""
+
+
+def run(
+    file: Annotated[
+        Path, typer.Argument(metavar="[TRACE]", help="A trace, or a shipped recording's name.")
+    ] = Path("ovmf-8"),
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            "-p",
+            help="A policy; a protocol, for the requests of 'review'; or POLICY:PROTOCOL; "
+            f"repeatable. Without: {', '.join(USUAL)}.",
+        ),
+    ] = None,
+    *,
+    engine: Annotated[
+        Engine, typer.Option(help="A real VM, or threads with a modelled page table.")
+    ] = Engine.LIVE,
+    vcpus: VcpusOption = None,
+    memory: Annotated[str, typer.Option(help="Memory of the test guest.")] = "64M",
+    repeat: Annotated[int, typer.Option("--repeat", "-r", help="Runs of each policy.", min=1)] = 3,
+    touch: Annotated[
+        int, typer.Option(help="Pages that each vCPU touches before every event.", min=1)
+    ] = 256,
+    page_size: Annotated[
+        PageSize, typer.Option(help="Pages that back the test guest: 4K or 2M.")
+    ] = PageSize.SMALL,
+    meet: Annotated[
+        bool,
+        typer.Option(
+            "--meet/--no-meet",
+            help="Let vCPUs that act at once make each request at once, as if each had a core.",
+        ),
+    ] = True,
+    timeout: Annotated[float, typer.Option(help="Seconds for one run, memory filled.")] = 60.0,
+    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
+    quirk: QuirkOption = True,
+    json: JsonOption = False,
+) -> int:
+    """Run a trace's requests for real: vCPUs exit, zaps drop entries, accesses fault."""
+    if page_size is PageSize.HUGE:
+        raise UserError("no test guest is backed by 1G pages", place="--page-size", mend="use 2M")
+    if not 0 < timeout <= _LONGEST:
+        raise UserError(f"{timeout:g} s is no limit", place="--timeout", mend="give 1 to 86400")
+    cases = [case_of(name) for name in policy or USUAL]
+    trace = rescaled(traces.one(file), vcpus, None)
+    where = host(host_maxphyaddr, quirk=quirk, ept=True, noncoherent_dma=True)
+    settings = Settings(
+        engine=engine,
+        memory=size(memory),
+        touch=touch,
+        huge=page_size is PageSize.LARGE,
+        meet=meet,
+        timeout=timeout,
+    )
+    around = environment()
+    runs, early = _measured(cases, plan(trace), where, settings, repeat)
+    made = [(case, each) for case, each in zip(cases, runs, strict=True) if each]
+    rows = measured(trace, where, page_size.level, made)
+    why = early if isinstance(early, UserError) else "interrupted"
+    ended = f"{why} after {sum(map(len, runs))} of {repeat * len(cases)} runs" if early else None
+    if json and (rows or ended is None):
+        data = _data(str(file), trace, settings, around, rows)
+        sys.stdout.write(text.as_json(data | {"ended": ended}))
+    elif rows:
+        _print(str(file), trace, settings, around, rows)
+    if isinstance(early, UserError):
+        raise early
+    if ended is not None:
+        say.note(f"mtrrzap: {ended}")
+        return 130
+    return int(any(True for row in rows for _ in row.findings))
+
+
+def _measured(
+    cases: list[Case], divided: Plan, where: Host, settings: Settings, repeat: int
+) -> tuple[list[list[Run]], KeyboardInterrupt | UserError | None]:
+    """Return each case's runs, and what ended the last one early: those before it are kept."""
+    runs: list[list[Run]] = [[] for _ in cases]
+    try:
+        with ExitStack() as stack:
+            for case in cases:
+                if case.protocol.name not in PROTOCOLS:
+                    stack.enter_context(protocols.blamed(Path(case.protocol.source)))
+            progress = LiveProgress([len(mine) for mine in divided.items], repeat)
+            show = stack.enter_context(progress).show
+            for index, made in measure(
+                cases, divided, where, settings, repeat=repeat, progress=show
+            ):
+                runs[index].append(made)
+    except (KeyboardInterrupt, UserError) as early:
+        return runs, early
+    return runs, None
+
+
+def case_of(name: str) -> Case:
+    """Return what ``--policy`` names. Raises ``UserError``."""
+    first, colon, second = name.partition(":")
+    names = {each.name for each in POLICIES}
+    if colon and (first in names or first.startswith("+")):
+        chosen, protocol = by_name(first), protocols.load(second)
+    elif name in names or name.startswith("+"):
+        chosen = by_name(name)
+        protocol = PROTOCOLS[chosen.protocol]
+    elif name in PROTOCOLS or colon:
+        chosen, protocol = by_name(_REQUESTS_OF), protocols.load(name)
+    else:
+        raise UserError(
+            f"neither a policy nor a protocol is called {name!r}",
+            place="--policy",
+            mend=f"policies are {', '.join(each.name for each in POLICIES)}; "
+            f"protocols {', '.join(PROTOCOLS)}",
+        )
+    return Case(name, replace(chosen, protocol=protocol.name), protocol)
+
+
+def _data(
+    name: str, trace: Trace, settings: Settings, around: Environment, rows: list[Measured]
+) -> dict[str, object]:
+    return {
+        "trace": name,
+        "vcpus": trace.header.vcpus,
+        "incomplete": trace.incomplete,
+        "settings": asdict(settings),
+        "host": around._asdict(),
+        "units": {"times": "seconds", "memory": "bytes", "frames": "4 KiB"},
+        "rows": [as_data(row) for row in rows],
+    }
+
+
+def _print(
+    name: str, trace: Trace, settings: Settings, around: Environment, rows: list[Measured]
+) -> None:
+    console = text.console()
+    columns, cells = (*COUNTED, *TIMED, *MODELLED), [line(row) for row in rows]
+    vcpus, mib = trace.header.vcpus, settings.memory >> 20
+    title = f"{text.printable(name)}, {vcpus} vCPUs, {mib} MiB; medians, times in ms"
+    made = _table(columns, cells, title)
+    if text.width(console, made) <= console.width:
+        console.print(made)
+    else:
+        console.print(_narrow(console, (*COUNTED, *TIMED), cells, title))
+        split = len(COUNTED) + len(TIMED)
+        right = [(each[0], *each[split:]) for each in cells]
+        console.print(_table(("policy", *MODELLED), right))
+    for remark in remarks(name, trace, settings, around, rows):
+        text.say(console, remark)
+
+
+def _table(
+    columns: Sequence[str], cells: Iterable[Sequence[object]], title: str | None = None
+) -> Table:
+    return text.table(columns, cells, title=title, numbers=frozenset(columns) - {"policy"})
+
+
+def _narrow(
+    console: Console, columns: Sequence[str], cells: list[tuple[object, ...]], title: str
+) -> Table:
+    """Return the table without as many of ``DROPPABLE`` as do not fit."""
+    for dropped in range(len(DROPPABLE) + 1):
+        kept = [n for n, column in enumerate(columns) if column not in DROPPABLE[:dropped]]
+        made = _table([columns[n] for n in kept], [[row[n] for n in kept] for row in cells], title)
+        if text.width(console, made) <= console.width:
+            break
+    return made

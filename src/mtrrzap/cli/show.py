@@ -1,0 +1,142 @@
+"""``mtrrzap show``: what one trace holds."""
+
+import sys
+from dataclasses import asdict, fields
+
+from rich.console import Console
+
+from mtrrzap.cli.options import JsonOption, TraceArgument
+from mtrrzap.guest import open as traces
+from mtrrzap.guest.trace import Header, Trace, format_event
+from mtrrzap.kvm.windows import Window, windows
+from mtrrzap.report import show as report
+from mtrrzap.report import text
+
+
+def show(file: TraceArgument, *, json: JsonOption = False) -> None:
+    """Show a trace: its header, events per vCPU, update windows, final memory types."""
+    trace = traces.one(file)
+    if json:
+        sys.stdout.write(text.as_json(_as_dict(trace)))
+        return
+    console = text.console()
+    _print_header(console, trace)
+    _print_summaries(console, trace)
+    _print_windows(console, trace)
+    _print_maps(console, trace)
+
+
+def _as_dict(trace: Trace) -> dict[str, object]:
+    return {
+        "header": asdict(trace.header),
+        "events": len(trace.events),
+        "incomplete": trace.incomplete,
+        "vcpus": [row._asdict() for row in report.summaries(trace)],
+        "windows": [asdict(w) | {"others": sorted(w.others)} for w in windows(trace)],
+        "final": [
+            {
+                "vcpus": group.vcpus,
+                "map": [
+                    row._asdict()
+                    | {"sdm": None if row.sdm is None else str(row.sdm), "kvm": str(row.kvm)}
+                    for row in group.map
+                ],
+                "whole": group.whole,
+            }
+            for group in report.groups(trace)
+        ],
+        "refused_by_kvm": [
+            {"event": position, "line": format_event(event), "rule": rule}
+            for position, event, rule in report.unmarked_refusals(trace)
+        ],
+    }
+
+
+def _print_header(console: Console, trace: Trace) -> None:
+    rows: list[tuple[str, object]] = []
+    for field in fields(Header):
+        value = getattr(trace.header, field.name)
+        if field.name == "memory":
+            value = f"{value:,} bytes" if value else "unknown"
+        elif field.name == "memslots":
+            value = ", ".join(f"[{s.start:#x}, {s.end:#x}) {s.what}" for s in value) or "unknown"
+        elif field.name == "notes":
+            rows += [("note", note) for note in value]
+            continue
+        rows.append((field.name.replace("_", " "), value))
+    rows.append(("events", f"{len(trace.events):,}"))
+    rows.append(("complete", "yes" if trace.incomplete is None else f"NO: {trace.incomplete}"))
+    console.print(text.table(("header", ""), [row for row in rows if row[1] != ""]))
+
+
+def _print_summaries(console: Console, trace: Trace) -> None:
+    columns = [name.replace("_", " ") for name in report.Summary._fields]
+    console.print(
+        text.table(
+            columns,
+            report.summaries(trace),
+            title="Events per vCPU (writes are to MTRRs; CD toggles are changes by a CR0 write)",
+            numbers=frozenset(columns),
+        )
+    )
+    for position, event, rule in report.unmarked_refusals(trace):
+        line = f"event {position}: {format_event(event)}: KVM refuses it ({rule}); it has no effect"
+        text.say(console, line)
+
+
+def _print_windows(console: Console, trace: Trace) -> None:
+    columns = ("events", "vCPU", "CD", "DEF_TYPE writes", "other MTRR writes", "overlaps vCPUs")
+    console.print(
+        text.table(
+            columns,
+            map(_window_cells, windows(trace)),
+            title="Update windows: CD = 1, or MTRRs disabled, until neither holds",
+            numbers=frozenset(columns[3:5]),
+        )
+    )
+
+
+def _window_cells(window: Window) -> tuple[object, ...]:
+    last = "open" if window.last is None else str(window.last)
+    return (
+        f"{window.first}-{last}",
+        str(window.vcpu),
+        "1" if window.cd else "0",
+        window.def_type_writes,
+        window.other_writes,
+        numbers(sorted(window.others)) or "-",
+    )
+
+
+def numbers(values: list[int] | tuple[int, ...]) -> str:
+    """Return sorted numbers as ``0, 2-5``."""
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _print_maps(console: Console, trace: Trace) -> None:
+    groups = report.groups(trace)
+    agree = "All vCPUs end with the same MTRRs." if len(groups) == 1 else ""
+    console.print(agree or f"The vCPUs' final MTRRs DIFFER: {len(groups)} groups.")
+    for group in groups:
+        rows = [
+            (
+                f"{row.start:#014x}",
+                f"{row.end:#014x}",
+                "undefined" if row.sdm is None else row.sdm,
+                row.kvm,
+                " ".join(row.deciders),
+            )
+            for row in group.map
+        ]
+        title = f"Final map of vCPU {numbers(group.vcpus)} (bytes, end exclusive)"
+        console.print(
+            text.table(("start", "end", "manual", "KVM", "decided by"), rows, title=title)
+        )
+        if not group.whole:
+            console.print(f"... and more: only the first {report.MAP_ROWS} rows are shown.")

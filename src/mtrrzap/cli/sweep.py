@@ -1,0 +1,149 @@
+"""``mtrrzap sweep``: a grid of cells, on this machine or on a cluster; resumable."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtrrzap.cli.output import note, result
+from mtrrzap.cli.sweep_progress import Line
+from mtrrzap.errors import UserError
+from mtrrzap.sweep import inputs as sweep_inputs
+from mtrrzap.sweep.cell import CHECK
+from mtrrzap.sweep.executor import Executor
+from mtrrzap.sweep.run import Driver, State
+from mtrrzap.sweep.spec import Spec
+from mtrrzap.sweep.store import Store
+from mtrrzap.sweep.work import Job
+
+SpecArgument = Annotated[Path, typer.Argument(help="A spec in TOML (docs/sweep.md).")]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="Directory of the results; one that is begun goes on."),
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT. Default: this machine.")
+]
+Processes = Annotated[
+    int | None,
+    typer.Option("--processes", "-j", help="Processes here; all cores.", min=1, max=1024),
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run cells again that failed.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+
+
+def sweep(
+    spec: SpecArgument,
+    output: Output,
+    *,
+    scheduler: Scheduler = None,
+    processes: Processes = None,
+    retry_failed: RetryFailed = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run what is missing of a sweep.
+
+    Exit status: 0 every cell has a row; 1 cells failed, or a property is violated; 2 bad usage;
+    130 Ctrl-C: what was in flight is finished, and the same command goes on.
+    """
+    if scheduler is not None and processes is not None:
+        raise UserError("--scheduler and --processes exclude each other", mend="choose one")
+    asked, job, manifest, text = sweep_inputs.job(spec)
+    store = Store(output, asked.grid.kind, note)
+    try:
+        store.open(manifest, text)
+        driver = Driver(job, store, retry_failed=retry_failed)
+        interrupted = _run(driver, job, scheduler, processes, quiet=quiet)
+        if driver.state.complete:
+            store.complete()
+            if asked.grid.kind == CHECK:
+                _schedules(driver, store)
+        _ending(driver.state, asked, output, interrupted=interrupted)
+    finally:
+        store.close()
+    if interrupted:
+        raise typer.Exit(130)
+    raise typer.Exit(int(driver.state.counts.failed + driver.state.counts.violated > 0))
+
+
+def _run(
+    driver: Driver, job: Job, scheduler: str | None, processes: int | None, *, quiet: bool
+) -> bool:
+    """Run; return whether Ctrl-C came before the end."""
+    if driver.state.complete:
+        return False
+    with _signals() as stopped:
+        executor = _executor(job, scheduler, processes, driver.state)
+        line = Line(executor.says, quiet=quiet)
+        try:
+            driver.run(executor, lambda: bool(stopped), line.tell)
+        finally:
+            line.end()
+            executor.close()
+    return not driver.state.complete
+
+
+def _executor(job: Job, scheduler: str | None, processes: int | None, state: State) -> Executor:
+    if scheduler is not None:
+        from mtrrzap.sweep.cluster import DaskCluster
+
+        return DaskCluster(job, scheduler)
+    from mtrrzap.sweep.local import LocalPool
+
+    cores = len(os.sched_getaffinity(0))
+    return LocalPool(job, max(1, min(processes or cores, state.cells - state.counts.rows)))
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Give a list to which the first Ctrl-C or SIGTERM comes; the second one interrupts."""
+    stopped: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(number)
+        newline = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""
+        note(f"{newline}stopping: finishing the cells in flight; once more to leave them")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _schedules(driver: Driver, store: Store) -> None:
+    """Keep the smallest counterexample of each protocol, vCPUs and requests as a file."""
+    wanted = {number for _, number in driver.violations.values()}
+    for row in sorted(store.rows(wanted), key=lambda row: int(row["number"])):
+        stem = str(row["protocol"]).rpartition(":")
+        name = f"{Path(stem[0]).stem}-{stem[2]}" if stem[0] else stem[2]
+        path = store.schedule(f"{name}-{row['vcpus']}x{row['requests']}", str(row["schedule"]))
+        each = "request" if row["requests"] == 1 else "requests"
+        result(
+            f"{row['protocol']}, {row['vcpus']} vCPUs, {row['requests']} {each} each: "
+            f"{row['property']} violated in {row['schedule_steps']} steps: {path}"
+        )
+
+
+def _ending(state: State, asked: Spec, output: Path, *, interrupted: bool) -> None:
+    counts = state.counts
+    parts = [f"{counts.rows:,} of {state.cells:,} cells: {counts.done:,} done"]
+    parts += [f"{counts.refused:,} refused"] if counts.refused else []
+    parts += [f"{counts.failed:,} failed"] if counts.failed else []
+    parts += [f"{counts.violated:,} violated"] if asked.grid.kind == CHECK else []
+    parts += [f"{state.dropped:,} left out (stop-at-first)"] if state.dropped else []
+    result(", ".join(parts) + (f"; {state.new:,} of them new" if state.new < counts.rows else ""))
+    if interrupted:
+        result(f"Interrupted. What is done is in {output}; run the same command to go on.")
+    else:
+        result(f"See 'mtrrzap sweep show {output}'.")

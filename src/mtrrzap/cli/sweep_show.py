@@ -1,0 +1,166 @@
+"""``mtrrzap sweep show``: a sweep's results as tables, plots, a page, or what SQL asks."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtrrzap.cli.options import CsvOption, JsonOption, one_format
+from mtrrzap.errors import UserError
+from mtrrzap.report import text
+from mtrrzap.simulator import cost_model
+from mtrrzap.sweep.cell import CHECK, SIMULATE
+from mtrrzap.sweep.columns import FAILED, REFUSED
+from mtrrzap.sweep.crossover import vcpus
+from mtrrzap.sweep.curves import World, mcycles, worlds
+from mtrrzap.sweep.page import page
+from mtrrzap.sweep.parquet import written
+from mtrrzap.sweep.plot import plot
+from mtrrzap.sweep.query import Answer, Results
+
+ResultsArgument = Annotated[Path, typer.Argument(help="A directory that a sweep has written.")]
+Sql = Annotated[
+    str | None, typer.Option(help="SQL (DuckDB) over the tables cells and timing (docs/sweep.md).")
+]
+Plots = Annotated[Path | None, typer.Option(help="Write a plot (SVG) of each guest here.")]
+PageOption = Annotated[
+    Path | None, typer.Option("--page", help="Write a page (Markdown) with its plots beside it.")
+]
+
+SWARM = """
+SELECT protocol, vcpus AS "vCPUs", requests, strategy, count(*) AS cells,
+       count(*) FILTER (verdict = 'violated') AS violated,
+       sum(executions)::BIGINT AS executions, sum(steps)::BIGINT AS steps,
+       min(executions) FILTER (verdict = 'violated') AS "found after",
+       min(schedule_steps) AS "schedule"
+FROM cells WHERE status = 'done' GROUP BY ALL ORDER BY min(number)
+"""
+
+
+def sweep_show(
+    results: ResultsArgument,
+    *,
+    sql: Sql = None,
+    plots: Plots = None,
+    page_: PageOption = None,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
+    """Show the results of a sweep, also of one that is not complete."""
+    one_format(json=json, csv=csv)
+    found = Results(results)
+    for path in found.damaged:
+        sys.stderr.write(
+            f"mtrrzap: {path} is damaged and left out; the sweep runs its cells again\n"
+        )
+    if (plots or page_) and found.kind != SIMULATE:
+        raise UserError("has no plots", place=str(results), mend="plots are of kind simulate")
+    if plots is not None:
+        _plots(found, plots)
+    if page_ is not None:
+        made = page(found, page_.stem)
+        _write({page_.name: made.text, **made.plots}, page_.parent)
+    if sql is not None or json or csv:
+        _print(found.ask(sql or "SELECT * FROM cells"), json=json, csv=csv)
+    elif plots is None and page_ is None:
+        _tables(found)
+
+
+def _plots(found: Results, directory: Path) -> None:
+    made = {f"{w.file}.svg": plot(w, w.crossings()) for w in worlds(found)}
+    _write(made, directory)
+
+
+def _write(files: dict[str, str], directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            written(directory / name, content.encode())
+    except OSError as error:
+        raise UserError(
+            f"cannot be written: {error.strerror}", place=str(directory), mend="name a directory"
+        ) from error
+    for name in files:
+        sys.stdout.write(f"{directory / name}\n")
+
+
+def _print(answer: Answer, *, json: bool, csv: bool) -> None:
+    if json:
+        rows = [
+            {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
+            for row in answer.rows
+        ]
+        sys.stdout.write(text.as_json(rows))
+    elif csv:
+        sys.stdout.write(text.as_csv(answer.rows, answer.columns))
+    else:
+        _table(answer.columns, answer.rows)
+
+
+def _plain(value: object) -> object:
+    """Return what JSON has a word for: SQL knows decimals, dates and more."""
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[object, ...]], group_by: int = 0) -> None:
+    numbers = frozenset(
+        name
+        for at, name in enumerate(columns)
+        if all(isinstance(row[at], int | float | None) for row in rows)
+    )
+    text.console().print(text.table(columns, rows, numbers=numbers, group_by=group_by))
+
+
+def _tables(found: Results) -> None:
+    console = text.console()
+    for line in _head(found):
+        text.say(console, line)
+    if found.kind == CHECK:
+        answer = found.ask(SWARM)
+        _table(answer.columns, answer.rows)
+        return
+    every = worlds(found)
+    for world in every:
+        at = sorted({n for curve in world.curves.values() for n in curve})
+        rows: list[tuple[object, ...]] = [
+            (policy, *(mcycles(curve[n]) if n in curve else None for n in at))
+            for policy, curve in world.curves.items()
+        ]
+        text.say(console, f"{world.title}: modelled Mcycles by vCPUs")
+        columns = ("policy", *(f"{n:,}" for n in at))
+        console.print(text.table(columns, rows, numbers=frozenset(columns[1:])))
+    crossings = [row for world in every for row in _crossings(world)]
+    if crossings:
+        _table(("guest", "from vCPUs", "cheaper is", "than"), crossings, group_by=1)
+    text.say(
+        console,
+        "Modelled figures are wrong by a factor of "
+        f"{cost_model.error_factor():.2f} (geometric error on cells that no fit has seen: "
+        "docs/validation.md). Crossings are interpolated.",
+    )
+
+
+def _crossings(world: World) -> Iterator[tuple[object, ...]]:
+    for crossing in world.crossings():
+        at = f"{vcpus(crossing.at)}{world.wanders(crossing)}"
+        yield world.title, at, crossing.above, crossing.below
+
+
+def _head(found: Results) -> Iterator[str]:
+    counts = found.statuses()
+    told = ", ".join(f"{count:,} {status}" for status, count in counts.items()) or "none done"
+    title = found.manifest["title"]
+    yield f"{title or found.directory}: {found.cells:,} cells, {told}."
+    for status in (REFUSED, FAILED):
+        for reason, count in found.reasons(status)[:10]:
+            yield f"{count:,} {status}: {reason}"

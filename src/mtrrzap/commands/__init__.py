@@ -1,1 +1,0 @@
-"""The command line's sub-commands, one module each: read, call the core, print."""

@@ -1,1 +1,0 @@
-"""Engines: each gives the operations of a protocol a meaning of its own."""

@@ -1,0 +1,95 @@
+"""Several policies, several times, side by side on one machine."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mtrrzap.kvm.replay import Host
+from mtrrzap.live.expected import Modelled
+from mtrrzap.live.on_kvm import OnKvm
+from mtrrzap.live.plan import Plan
+from mtrrzap.live.result import Run
+from mtrrzap.live.run import Case, StuckError, run
+from mtrrzap.live.target import Target
+
+
+class Engine(StrEnum):
+    """What vCPUs run on."""
+
+    LIVE = "live"
+    THREADS = "threads"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The machine for a run, and its limits."""
+
+    engine: Engine = Engine.LIVE
+    memory: int = 64 << 20
+    """Of the test guest, in bytes."""
+    touch: int = 256
+    """Pages of 4 KiB that each vCPU touches before every event, if there are so many."""
+    huge: bool = False
+    """Back the guest by pages of 2 MiB."""
+    meet: bool = True
+    """Let the vCPUs of one phase make their requests at once."""
+    timeout: float = 60.0
+    """Seconds for one run."""
+
+
+Progress = Callable[[Case, int, list[int]], None]
+"""Called with the case, the repetition from 0, and how many events each vCPU has behind it."""
+
+
+def measure(
+    cases: Sequence[Case],
+    plan: Plan,
+    host: Host,
+    settings: Settings,
+    *,
+    repeat: int = 1,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, Run]]:
+    """Yield runs with their case's index; repetitions go through all cases, which share a load.
+
+    Raises ``UserError``.
+    """
+    for number in range(repeat):
+        for index, case in enumerate(cases):
+            yield index, once(case, plan, host, settings, _told(progress, case, number))
+
+
+def _told(progress: Progress | None, case: Case, number: int) -> Callable[[list[int]], None] | None:
+    return None if progress is None else lambda done: progress(case, number, done)
+
+
+def once(
+    case: Case,
+    plan: Plan,
+    host: Host,
+    settings: Settings,
+    progress: Callable[[list[int]], None] | None = None,
+) -> Run:
+    """Build a machine, run a plan on it under one policy, and give the machine back."""
+    target = _target(case, plan, host, settings)
+    try:
+        made = run(
+            *(case, plan, host, target),
+            timeout=settings.timeout,
+            meet=settings.meet,
+            progress=progress,
+        )
+    except StuckError:
+        raise  # a thread still uses the machine
+    except BaseException:
+        target.close()
+        raise
+    target.close()
+    return made
+
+
+def _target(case: Case, plan: Plan, host: Host, settings: Settings) -> Target:
+    size, touch, huge = settings.memory, settings.touch, settings.huge
+    if settings.engine is Engine.THREADS:
+        return Modelled(plan, case.policy, host, size, touch, huge=huge)
+    return OnKvm(plan, size, touch, huge=huge)

@@ -1,0 +1,112 @@
+"""What each vCPU is to do, in order, and after whom: a trace as programs for the test guest."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mtrrzap.guest.event import Event, Kind
+from mtrrzap.guest.trace import Trace
+from mtrrzap.kvm.phases import phases
+from mtrrzap.kvm.vcpu import Vcpu, power_on, step
+from mtrrzap.live.guest import Entry, Op
+from mtrrzap.x86 import cr0
+
+CD_NW = cr0.CD | cr0.NW
+_BY_GUEST = (Kind.WRMSR, Kind.CR0)
+_OF_CR0 = (Kind.CR0, Kind.RESET, Kind.INIT, Kind.HELD_CR0)
+
+
+class Item(NamedTuple):
+    """One event, and what the guest does for it; ``entry`` is None for what user space does.
+
+    ``position`` is the event's position in the trace. ``phase`` is the number of the phase that
+    must have begun; None: there is nothing to wait for.
+    """
+
+    position: int
+    phase: int | None
+    event: Event
+    entry: Entry | None
+    refused: bool
+    """The event ends in #GP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole trace, divided among its vCPUs."""
+
+    trace: Trace
+    items: tuple[tuple[Item, ...], ...]
+    """For each vCPU its events in order."""
+    cd_nw: tuple[int, ...]
+    """CR0.CD and CR0.NW with which each vCPU starts to run."""
+    waits_for: tuple[frozenset[int], ...]
+    """For each phase the vCPUs that have something to do in it."""
+
+    def tables(self) -> list[list[Entry]]:
+        """Return what the guest does on each vCPU."""
+        return [[i.entry for i in mine if i.entry is not None] for mine in self.items]
+
+
+def plan(trace: Trace) -> Plan:
+    """Divide a trace.
+
+    Events inside of phases keep their phases' order (``kvm.phases``). Others ask for
+    nothing (they are refused, or no write): they wait for the phase of their vCPU's next event.
+    """
+    number_of = {
+        position: number
+        for number, phase in enumerate(phases(trace))
+        for positions in phase.events.values()
+        for position in positions
+    }
+    mine: list[list[tuple[int, Event]]] = [[] for _ in range(trace.header.vcpus)]
+    for position, event in enumerate(trace.events):
+        mine[event.vcpu].append((position, event))
+    programs = [_program(events, trace.header.maxphyaddr) for events in mine]
+    items = tuple(tuple(_in_phases(done, number_of)) for done, _ in programs)
+    waits_for: list[set[int]] = [set() for _ in range(max(number_of.values(), default=-1) + 1)]
+    for vcpu, program in enumerate(items):
+        for item in program:
+            if item.phase is not None:
+                waits_for[item.phase].add(vcpu)
+    bits = tuple(first & CD_NW for _, first in programs)
+    return Plan(trace, items, bits, tuple(map(frozenset, waits_for)))
+
+
+def _program(events: list[tuple[int, Event]], maxphyaddr: int) -> tuple[list[Item], int]:
+    """Return a vCPU's items without their phases, and CR0 as of when it starts to run."""
+    state, start = power_on(maxphyaddr), None
+    items = []
+    for position, event in events:
+        after, rule = step(state, event)
+        if start is None and event.kind in _BY_GUEST:
+            start = state.cr0
+        entry = None if start is None else _entry(event, after, refused=rule is not None)
+        items.append(Item(position, None, event, entry, rule is not None))
+        state = after
+    return items, state.cr0 if start is None else start
+
+
+def _entry(event: Event, after: Vcpu, *, refused: bool) -> Entry | None:
+    """Return what the guest does: also for INIT and the like, so that its CR0.CD is the trace's."""
+    if event.kind is Kind.WRMSR:
+        return Entry(Op.WRMSR, event.msr, event.value)
+    if event.kind not in _OF_CR0:
+        return None
+    if refused:
+        return Entry(Op.MOV_CR0, 0, event.value) if event.kind is Kind.CR0 else None
+    return Entry(Op.SET_CD_NW, 0, after.cr0 & CD_NW)
+
+
+def _in_phases(items: list[Item], number_of: dict[int, int]) -> Iterator[Item]:
+    known = [number_of.get(item.position) for item in items]
+    following: int | None = None
+    phase_of: list[int | None] = []
+    for number in reversed(known):
+        following = number if number is not None else following
+        phase_of.append(following)
+    last: int | None = None
+    for item, number in zip(items, reversed(phase_of), strict=True):
+        last = number if number is not None else last
+        yield item._replace(phase=last)

@@ -1,0 +1,143 @@
+"""One vCPU: its registers, its KVM_RUN, and how another thread gets it out of there."""
+
+import errno
+import os
+import signal
+import threading
+from time import sleep
+
+from mtrrzap.live import host
+from mtrrzap.live import ioctl as k
+from mtrrzap.live.stats import Statistics
+
+VCPU_STATISTICS = ("pf_fixed", "exits")
+_RETRIES = 1000
+"""Of KVM_RUN in a row without an exit, before it counts as stuck."""
+
+
+class KickedError(Exception):
+    """Another thread wants this vCPU to stop."""
+
+
+class BrokenVcpuError(Exception):
+    """The vCPU cannot go on; the message has its registers."""
+
+
+class Vcpu:
+    """A vCPU of a VM. Its thread calls ``prepare`` and ``run``; any thread may ``kick``."""
+
+    def __init__(self, vm: int, number: int, run_size: int) -> None:
+        """Create it. Raises ``OSError``."""
+        self.number = number
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+        self._kicked = False
+        self._run: host.Mapping | None = None
+        self._stats: Statistics | None = None
+        self._fd = host.ioctl(vm, k.CREATE_VCPU, number)
+        try:
+            self._run = host.Mapping(run_size, fd=self._fd)
+            self.state = k.Run.from_address(self._run.address)
+            self._stats = Statistics(self._fd, VCPU_STATISTICS)
+        except BaseException:
+            self.close()
+            raise
+
+    def set_registers(self, regs: k.Regs, sregs: k.Sregs) -> None:
+        """Set the registers; what a vCPU starts with otherwise (APIC base) is kept."""
+        old = k.Sregs()
+        host.ioctl(self._fd, k.GET_SREGS, old)
+        sregs.apic_base = old.apic_base
+        host.ioctl(self._fd, k.SET_SREGS, sregs)
+        host.ioctl(self._fd, k.SET_REGS, regs)
+
+    def prepare(self) -> None:
+        """Make this thread the vCPU's: what kicks it is blocked but inside KVM_RUN."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {host.KICK, *host.OF_MAIN_THREAD})
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        mask = k.SignalMask(8, sum(1 << number - 1 for number in blocked - {host.KICK}))
+        host.ioctl(self._fd, k.SET_SIGNAL_MASK, mask)
+        self.state.valid_regs = k.SYNC_REGS | k.SYNC_SREGS
+        with self._lock:
+            self._thread = threading.get_ident()
+
+    def release(self) -> None:
+        """End the thread's part: no kick goes to it any more."""
+        with self._lock:
+            self._thread = None
+
+    def kick(self) -> None:
+        """Make ``run`` raise ``KickedError``, now or the next time.
+
+        ``immediate_exit`` is for a thread that is about to enter, the signal for one inside.
+        Nothing handles the signal: KVM_RUN ends because it is pending, and it stays pending.
+        """
+        with self._lock:
+            self._kicked = True
+            if self._run is not None:
+                self.state.immediate_exit = 1
+            if self._thread is not None:
+                signal.pthread_kill(self._thread, host.KICK)
+
+    def run(self) -> int:
+        """Run the guest to its next exit and return the reason.
+
+        Raises ``KickedError``, and ``BrokenVcpuError`` for what no guest comes back from.
+        """
+        for attempt in range(_RETRIES):
+            if self._kicked:
+                raise KickedError
+            try:
+                host.ioctl(self._fd, k.RUN)
+            except OSError as error:
+                if error.errno not in (errno.EINTR, errno.EAGAIN, errno.EFAULT):
+                    raise BrokenVcpuError(self.dump(f"KVM_RUN: {error.strerror}")) from error
+                if error.errno == errno.EFAULT:
+                    sleep(attempt * 1e-6)
+                last = error
+                continue
+            return self._judged(int(self.state.exit_reason))
+        raise BrokenVcpuError(
+            self.dump(f"KVM_RUN failed {_RETRIES} times: {last.strerror}")
+        ) from last
+
+    def _judged(self, reason: int) -> int:
+        if reason in (k.EXIT_IO, k.EXIT_HLT, k.EXIT_RDMSR, k.EXIT_WRMSR):
+            return reason
+        detail = ""
+        if reason == k.EXIT_INTERNAL_ERROR:
+            internal = self.state.exit.internal
+            words = " ".join(f"{word:#x}" for word in internal.data[: min(internal.ndata, 16)])
+            detail = f" (suberror {internal.suberror}: {words})"
+        raise BrokenVcpuError(self.dump(f"exit {reason}, {k.EXITS.get(reason, 'unknown')}{detail}"))
+
+    def dump(self, what: str) -> str:
+        """Return one line: what happened, and the registers."""
+        regs, sregs = k.Regs(), k.Sregs()
+        try:
+            host.ioctl(self._fd, k.GET_REGS, regs)
+            host.ioctl(self._fd, k.GET_SREGS, sregs)
+        except OSError as error:
+            return f"vCPU {self.number}: {what}; registers cannot be read: {error.strerror}"
+        named = [(name, getattr(regs, name)) for name in k.REGISTERS]
+        named += [(name, getattr(sregs, name)) for name in ("cr0", "cr2", "cr3", "cr4", "efer")]
+        shown = " ".join(f"{name}={value:#x}" for name, value in named)
+        return f"vCPU {self.number}: {what}; {shown} cs={sregs.cs.selector:#x}"
+
+    def statistics(self) -> dict[str, int]:
+        """Return KVM's counters of this vCPU."""
+        return {} if self._stats is None else self._stats.read()
+
+    def close(self) -> None:
+        """Close its descriptors and mapping. Its thread must have ended."""
+        with self._lock:
+            if self._run is not None:
+                del self.state
+                self._run.close()
+                self._run = None
+        if self._stats is not None:
+            self._stats.close()
+            self._stats = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,22 @@
+"""``simulate``: what a policy costs in cycles, modelled (docs/simulate.md)."""
+
+from mtrrzap.kvm.phases import Phase, Stage, phases
+from mtrrzap.simulator.costs import Costs
+from mtrrzap.simulator.result import Expected, PhaseCost, Result, Served, Spent, Stretch
+from mtrrzap.simulator.simulate import Guest, expected, simulate
+
+__all__ = [
+    "Costs",
+    "Expected",
+    "Guest",
+    "Phase",
+    "PhaseCost",
+    "Result",
+    "Served",
+    "Spent",
+    "Stage",
+    "Stretch",
+    "expected",
+    "phases",
+    "simulate",
+]

@@ -1,0 +1,308 @@
+"""The vCPUs outside of requests: on their way to the next one, faulting entries in, or spinning.
+
+A vCPU goes on only with its entries in place. After a zap has taken them, and its TLB was flushed,
+it needs some page faults, each of which takes ``retry``; none succeeds while an invalidation is in
+progress (v6.1: whatever the frame). So what it needs is a length of *free time*.
+"""
+
+import math
+from collections.abc import Callable, Collection
+from enum import Enum
+from functools import cache
+from random import Random
+from typing import NamedTuple
+
+from mtrrzap.kvm.phases import Phase, Stage
+from mtrrzap.simulator.actor import Actor, Where
+from mtrrzap.simulator.clock import FreeTime
+from mtrrzap.simulator.costs import Costs
+
+UNPAGED_PAGES = 2
+"""Pages that a vCPU spins on without paging: its code, and the word that it looks at."""
+STACK = 1
+"""Pages of its own that a woken vCPU needs to its first request, with paging."""
+MORE = 2
+"""Pages of its own that it needs besides to go on: a stack, and data."""
+ALL = 1 << 30
+"""More pages than any vCPU uses."""
+
+
+@cache
+def together(vcpus: int) -> float:
+    """Return the time of a fault that so many vCPUs need at once, in units of ``retry``.
+
+    An entry serves all once one of them has installed it, and who comes later goes on to the next.
+    So the first of them is alone at a page, and others join it as their own attempts end.
+    """
+    step, time, total, alive = 0.02, 0.01, 0.0, 1.0
+    while alive > 1e-9:
+        there = vcpus - (vcpus - 1) * math.exp(-time)
+        left = alive * math.exp(-there * step)
+        total += (alive - left) / there
+        alive, time = left, time + step
+    return total
+
+
+class Event(Enum):
+    """What happens to an actor in the guest."""
+
+    WOKEN = "it has got its SIPI"
+    FAULTED = "an attempt at a page fault of it ends"
+    ARRIVES = "it reaches its next request"
+
+
+_WOKEN, _FAULTED, _ARRIVES = Event
+_ASLEEP, _FAULTING, _ON_ITS_WAY, _INSIDE, _DONE = Where
+
+At = Callable[[float, Actor, Event], None]
+"""Let an event happen after so many cycles."""
+
+
+class Contention(NamedTuple):
+    """vCPUs that fault while a walk goes on."""
+
+    odds: float
+    """The chance that there are any."""
+    vcpus: int
+
+
+class Guests:
+    """Where each vCPU outside of requests is, and whether it lacks entries."""
+
+    def __init__(self, costs: Costs, at: At) -> None:
+        """Nobody runs."""
+        self.running = 0
+        self.free = FreeTime()
+        self.stage = Stage.NOT_RUN
+        self._costs = costs
+        self._at = at
+        self._actors = 0
+        self._count = [0] * len(Where)  # actors, by where they are
+        self._stale = 0  # on their way; have not noticed the last loss
+        self._parked: list[Actor] = []
+        self._losses = 0
+        self._ran: dict[int, int] = {}  # losses when a vCPU last went to sleep
+        self._random: Callable[[], float] | None = None  # None: times are their means
+        self._lost = self._frozen = self._lost_free = self._cleared_free = -math.inf
+        self._there = 0  # pages that all use, installed since they were cleared
+        self._start_gone = False
+        self._chance = 0.0  # that somebody faulted as the first zap in progress began
+        self._spinning = 0.0  # of those that spin, how many then did
+        self._passed = False  # the first zap in progress has cleared what vCPUs use
+
+    def settle(self) -> None:
+        """Let so much time pass that every vCPU has what it uses."""
+        self.free.settle()
+        self._lost_free = self._cleared_free = -math.inf
+        self._start_gone = False
+
+    def miss(self) -> None:
+        """Note that vCPUs that sleep have lost what they use."""
+        self._losses += 1
+
+    # -- on the way to a request
+
+    def start(self, phase: Phase, actors: Collection[Actor], source: Random) -> None:
+        """Begin a phase with those that have requests to make in it."""
+        self.stage, self.running = phase.stage, phase.running
+        self._random = source.random if phase.concurrent else None
+        self._actors = len(actors)
+        self._count = [0] * len(Where)
+        self._count[_ASLEEP] = self._actors
+
+    def set_off(self, now: float, actor: Actor, delay: float, *, woken: bool) -> None:
+        """Let an actor begin after so many cycles."""
+        if woken:
+            self._at(delay, actor, _WOKEN)
+            return
+        actor.losses = self._losses
+        if self._lost_free > -math.inf:  # it spun, and has to do more now
+            self._lacks_all(actor)
+        self._goes(now, actor, delay + actor.turns[0][0])
+
+    def happens(self, now: float, actor: Actor, what: Event) -> bool:
+        """Have something happen to an actor; tell if it makes its request now."""
+        if what is _ARRIVES:
+            return self._arrives(now, actor)
+        if what is _WOKEN:
+            self._woken(now, actor)
+        else:
+            self._faulted(now, actor)
+        return False
+
+    def _woken(self, now: float, actor: Actor) -> None:
+        actor.fresh = True
+        self._lacks_all(actor)
+        if self._ran.get(actor.vcpu) == self._losses:
+            actor.own = 0
+        actor.starting = True
+        way = self._costs.wake if self.stage is Stage.FIRMWARE else 0.0
+        self._goes(now, actor, way + actor.turns[0][0])
+
+    def _lacks_all(self, actor: Actor) -> None:
+        """Have an actor need all that it uses."""
+        actor.losses = self._losses
+        actor.page = 0
+        if self._paged:
+            actor.pages, actor.own = round(self._costs.pages), STACK if actor.fresh else MORE
+        elif actor.fresh:  # what a SIPI starts needs no more than code for its first request
+            actor.pages, actor.own = 1, 0
+        else:
+            actor.pages, actor.own = UNPAGED_PAGES, MORE
+
+    def _goes(self, now: float, actor: Actor, left: float) -> None:
+        """Let an actor get what it lacks, and then to its request after so many cycles."""
+        actor.left = left
+        self._move(actor, _FAULTING)
+        self._on(now, actor)
+
+    def _on(self, now: float, actor: Actor) -> None:
+        if actor.losses != self._losses:
+            self._lacks_all(actor)
+        if actor.starting and not self._start_gone:
+            actor.starting = False
+        if actor.page < actor.pages:
+            there = self._present(now)
+            if there > actor.page:
+                actor.page = there
+        if not (actor.own or actor.starting or actor.page < actor.pages):
+            self._move(actor, _ON_ITS_WAY)
+            self._at(actor.left, actor, _ARRIVES)
+        elif self.free.frozen:
+            self._parked.append(actor)
+        else:
+            took = -math.log(1.0 - self._random()) if self._random else 1.0
+            self._at(took * self._costs.retry, actor, _FAULTED)
+
+    def _faulted(self, now: float, actor: Actor) -> None:
+        if not self.free.frozen and actor.losses == self._losses:
+            if actor.starting:
+                actor.starting = self._start_gone = False
+            elif actor.page < actor.pages:
+                actor.page += 1
+                if actor.page > self._there:
+                    self._there = actor.page
+            else:
+                actor.own -= 1
+        self._on(now, actor)
+
+    def _present(self, now: float) -> int:
+        """Return how many of the pages that all use are there again."""
+        if self._cleared_free == -math.inf:
+            return ALL
+        spin = self._spin
+        if spin <= 0:
+            return self._there
+        each = together(spin) * self._costs.retry
+        return max(self._there, int((self.free.at(now) - self._cleared_free) / each))
+
+    def _arrives(self, now: float, actor: Actor) -> bool:
+        if actor.losses != self._losses:
+            self._stale -= 1
+            ago = now - self._lost
+            # Whoever is about to exit as entries go is out of the guest already.
+            if not self.free.frozen or ago >= self._costs.leave / 2:
+                late = self.free.at(now) - self._lost_free - self._recovery(more=True)
+                left = max(0.0, ago - max(0.0, late))
+                if late < 0:
+                    self._goes(now, actor, left)
+                    return False
+                actor.losses = self._losses
+                if left > 0:
+                    self._at(left, actor, _ARRIVES)
+                    return False
+        self._move(actor, _INSIDE)
+        actor.fresh = False
+        return True
+
+    def back(self, now: float, actor: Actor) -> None:
+        """Let an actor go on after a request."""
+        if actor.turns:
+            self._goes(now, actor, actor.turns[0][0])
+            return
+        self._move(actor, _DONE)
+        self.running -= actor.sleeps
+        self._ran[actor.vcpu] = self._losses
+
+    def _recovery(self, *, more: bool) -> float:
+        """Return the mean free time until a vCPU has back what it spins on, or *more*."""
+        pages = round(self._costs.pages) if self._paged else UNPAGED_PAGES
+        faults = 1 + (pages - 1) * together(max(1, self._in_guest)) + (MORE if more else 0)
+        return faults * self._costs.retry
+
+    def _move(self, actor: Actor, where: Where) -> None:
+        self._count[actor.where] -= 1
+        self._count[where] += 1
+        actor.where = where
+
+    @property
+    def _spin(self) -> int:
+        """vCPUs that run and have no request to make any more in this phase."""
+        return self.running - self._actors + self._count[_DONE]
+
+    @property
+    def _in_guest(self) -> int:
+        """vCPUs that run outside of requests."""
+        return max(0, self.running - self._count[_INSIDE] - self._count[_ASLEEP])
+
+    @property
+    def _paged(self) -> bool:
+        return self.stage > Stage.UNPAGED
+
+    # -- zaps
+
+    def freeze(self, now: float) -> None:
+        """Note that a zap begins while none is in progress."""
+        self._frozen = now
+        spins = self._spin
+        # Once the pages that all use are there, each has the rest of an attempt to go.
+        over = self.free.at(now) - self._lost_free - self._recovery(more=False)
+        lacking = math.exp(-max(0.0, over / self._costs.retry + 1))
+        self._chance = 1.0 - (1.0 - lacking) ** spins if spins > 0 else 0.0
+        self._spinning = spins * lacking
+        self._passed = False
+
+    def contention(self, now: float, walks: int) -> Contention:
+        """Return who faults now, while zaps are in progress; once somebody does, it is certain."""
+        sure = self._count[_FAULTING]
+        if self._stale and self.free.at(now) - self._lost_free < self._recovery(more=True):
+            sure += self._stale
+        if sure or walks > 1:
+            self._chance = 1.0
+        if self._passed:
+            return Contention(self._chance, self._in_guest)
+        if not self._chance:
+            return Contention(0.0, 0)
+        vcpus = sure + (self._spinning / self._chance if not sure else self._spinning)
+        return Contention(self._chance, max(1 if walks < 2 else 0, round(vcpus)))
+
+    def clears(self, now: float) -> bool:
+        """Note that a walk comes to the entries that vCPUs use; tell if it yields, and so flushes.
+
+        Else vCPUs run on what their TLBs hold until the walk ends.
+        """
+        self._passed = True
+        self._there, self._cleared_free = 0, self.free.at(now)
+        return self._chance > 0.5
+
+    def clears_start(self) -> None:
+        """Note that a walk has cleared the frame that a SIPI starts at."""
+        self._start_gone = True
+
+    def lose(self, now: float) -> bool:
+        """Take entries that are used from the vCPUs in the guest; tell if they had them."""
+        self._passed = True
+        if self._lost >= self._frozen:
+            return False  # since then no fault could succeed
+        self._losses += 1
+        self._lost, self._lost_free = now, self.free.at(now)
+        self._there, self._cleared_free = 0, self._lost_free
+        self._stale = self._count[_ON_ITS_WAY]
+        return True
+
+    def thaw(self, now: float) -> None:
+        """Let faults succeed again."""
+        self.free.zaps_end(now)
+        parked, self._parked = self._parked, []
+        for actor in parked:
+            self._on(now, actor)

@@ -1,0 +1,150 @@
+"""Run a trace under a policy: phase after phase, each on the same machine."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mtrrzap.kvm.phases import Phase, phases
+from mtrrzap.kvm.policy import Policy, Walk
+from mtrrzap.kvm.replay import Events, Host, Request
+from mtrrzap.protocol import PROTOCOLS
+from mtrrzap.simulator.actor import Actor, Turn
+from mtrrzap.simulator.arrivals import PATTERNS
+from mtrrzap.simulator.costs import Costs
+from mtrrzap.simulator.footprint import Footprint
+from mtrrzap.simulator.machine import Machine
+from mtrrzap.simulator.result import Expected, PhaseCost, Result, Spent, total
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What the simulation needs to know of a trace, whatever the policy."""
+
+    phases: tuple[Phase, ...]
+    footprint: Footprint
+    costs: Costs
+
+    @classmethod
+    def of(cls, trace: Events, host: Host, page_level: int, costs: Costs) -> "Guest":
+        """Look a trace up once; ``page_level``: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
+        footprint = Footprint(trace.header, host, page_level, costs)
+        return cls(tuple(phases(trace)), footprint, costs)
+
+
+def expected(guest: Guest, policy: Policy, requests: Iterable[Request], first: int = 0) -> Expected:
+    """Return what a policy's requests cost in the mean of ``PATTERNS`` patterns of arrivals.
+
+    ``first`` is the number of the first one: others show how much hangs on which they are.
+    """
+    plan = _plan(guest, requests)
+    # Stretches in which vCPUs ask one by one know no pattern: once is enough for them.
+    alone = _run(guest, policy, plan, 0, waves=False)
+    patterns = range(first, first + PATTERNS)
+    found = [_run(guest, policy, plan, pattern, alone=False) for pattern in patterns]
+    share = 1.0 / PATTERNS
+    return Expected(
+        alone.spent.plus(Spent(*(part * share for part in total(r.spent for r in found)))),
+        max(alone.longest, share * sum(max(alone.longest, r.longest) for r in found)),
+        sum(p.later for p in alone.phases)
+        + share * sum(p.later for r in found for p in r.phases)
+        + _last(guest, policy, plan),
+        alone.zaps + share * sum(r.zaps for r in found),
+    )
+
+
+def simulate(guest: Guest, policy: Policy, requests: Iterable[Request], pattern: int = 0) -> Result:
+    """Run a policy's requests, those of ``kvm.replay``, under one pattern of arrivals."""
+    return _run(guest, policy, _plan(guest, requests), pattern)
+
+
+class _Part(NamedTuple):
+    """A phase in which somebody asks, whatever the pattern."""
+
+    number: int
+    phase: Phase
+    turns: dict[int, list[Turn]]
+    """vCPUs that ask, in the order of their first event."""
+    exits: int
+    """Exits after the last request."""
+    rested: bool
+    """It does not come right after the one before."""
+
+
+def _plan(guest: Guest, requests: Iterable[Request]) -> list[_Part]:
+    by_event = {request.event: request for request in requests}
+    found: list[_Part] = []
+    before: Phase | None = None
+    for number, phase in enumerate(guest.phases):
+        turns, exits = _turns(phase, by_event, guest.costs)
+        if turns:
+            rested = before is None or not _follows(before, phase)
+            found.append(_Part(number, phase, turns, exits, rested))
+        before = phase if turns else None
+    return found
+
+
+def _run(
+    guest: Guest,
+    policy: Policy,
+    plan: Sequence[_Part],
+    pattern: int,
+    *,
+    alone: bool = True,
+    waves: bool = True,
+) -> Result:
+    """Run phases in which vCPUs ask one by one (*alone*), or at once (*waves*), or all."""
+    machine = Machine(policy, PROTOCOLS[policy.protocol], guest.costs, guest.footprint)
+    done: list[PhaseCost] = []
+    for number, phase, turns, exits, rested in plan:
+        if not (waves if phase.concurrent else alone):
+            machine.skip(phase, turns)
+            continue
+        actors = [Actor(vcpu, mine, sleeps=vcpu in phase.sleepers) for vcpu, mine in turns.items()]
+        if rested:
+            machine.rest()
+        begin, served, later = machine.now, len(machine.served), machine.later
+        machine.run(number, phase, actors, pattern)
+        machine.now += exits * guest.costs.leave
+        spent = total(s.spent for s in machine.served[served:])
+        done.append(
+            PhaseCost(
+                *(phase.first, phase.stage, len(phase.events), phase.running),
+                *(begin, machine.now, spent, machine.later - later),
+            )
+        )
+    return Result(tuple(machine.served), tuple(done), _last(guest, policy, plan))
+
+
+def _last(guest: Guest, policy: Policy, plan: Sequence[_Part]) -> float:
+    """Return the cycles of what is touched again only after the trace's end."""
+    if policy.walk is not Walk.MARK or not plan:
+        return 0.0
+    return guest.footprint.later(plan[-1].phase.stage)
+
+
+def _follows(before: Phase, phase: Phase) -> bool:
+    """Tell if a phase comes right after another: the guest passes its lock from vCPU to vCPU."""
+    if before.concurrent or phase.concurrent:
+        return False
+    return before.stage is phase.stage and abs(before.running - phase.running) <= 1
+
+
+def _turns(
+    phase: Phase, by_event: dict[int, Request], costs: Costs
+) -> tuple[dict[int, list[Turn]], int]:
+    found: dict[int, list[Turn]] = {}
+    last = 0
+    for vcpu, positions in phase.events.items():
+        turns: list[Turn] = []
+        exits = 0
+        for position in positions:
+            request = by_event.get(position)
+            if request is None:
+                exits += 1
+            else:
+                turns.append(((exits + 0.5) * costs.leave, request))  # half: its own way out
+                exits = 0
+        if turns:
+            found[vcpu] = turns
+            last = exits
+    return found, last

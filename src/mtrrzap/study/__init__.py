@@ -1,0 +1,1 @@
+"""What joins a guest and KVM with protocols: rows of a comparison, memory maps, predictions."""

@@ -1,0 +1,138 @@
+"""The same guest with more vCPUs or more memory, where a recording says what that would be.
+
+vCPUs: vCPU 0 boots, the others do what vCPU 0 tells them. If all others have done the same, in the
+same order, then one more would have done it too. It is refused if they differ.
+
+Memory: firmware puts what does not fit below 4 GiB above it, so the highest memslot grows. Sound if
+there is one, and if no variable range reaches into the new memory. A guest whose MAXPHYADDR is too
+small for it gets a larger one, and its range masks the bits that they would have then.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mtrrzap.errors import UserError
+from mtrrzap.guest.event import Event, Kind
+from mtrrzap.guest.trace import Header, Slot, Trace
+from mtrrzap.kvm.lookup import variable_ranges
+from mtrrzap.kvm.phases import phases
+from mtrrzap.kvm.ranges import PAGE_SHIFT
+from mtrrzap.kvm.windows import states
+from mtrrzap.x86 import msr as m
+
+FOUR_GIB = 1 << 32
+LARGER_MAXPHYADDR = 46
+VCPUS, MEMORY = "--vcpus", "--memory"
+
+
+def with_vcpus(trace: Trace, vcpus: int) -> Trace:
+    """Return the trace of a guest with so many vCPUs. Raises ``UserError`` if that is unsound."""
+    old = trace.header.vcpus
+    if vcpus == old:
+        return trace
+    if old < 2:
+        raise UserError(
+            "what a second vCPU does is not in the trace", place=VCPUS, mend="record it"
+        )
+    if vcpus < 2:
+        raise UserError(
+            "what vCPU 0 does without others is not in the trace", place=VCPUS, mend="record it"
+        )
+    if trace.incomplete is not None:
+        raise UserError(f"the trace is incomplete: {trace.incomplete}", place=VCPUS)
+    _refuse_unlike(trace)
+    copies = {0: [0]} | {v: list(range(v, vcpus, old - 1)) for v in range(1, old)}
+    events = tuple(_copied(trace, copies))
+    note = f"rescaled: recorded with {old} vCPUs; vCPUs 1 and up repeat each other"
+    header = replace(trace.header, vcpus=vcpus, notes=(*trace.header.notes, note))
+    return Trace(header, events)
+
+
+def _refuse_unlike(trace: Trace) -> None:
+    does: dict[int, list[tuple[object, ...]]] = {v: [] for v in range(trace.header.vcpus)}
+    for event in trace.events:
+        does[event.vcpu].append((event.kind, event.msr, event.value, event.refused))
+    for vcpu in range(2, trace.header.vcpus):
+        if does[vcpu] != does[1]:
+            raise UserError(
+                f"vCPUs 1 and {vcpu} do not do the same, so another one is unknown", place=VCPUS
+            )
+
+
+def _copied(trace: Trace, copies: dict[int, list[int]]) -> Iterator[Event]:
+    """Repeat what goes on at once event by event, and what one vCPU does alone as a whole."""
+    alone = {p.first: p.last for p in phases(trace) if not p.concurrent}
+    position = 0
+    while position < len(trace.events):
+        last = alone.get(position, position)
+        block = trace.events[position : last + 1]
+        for vcpu in copies[block[0].vcpu]:
+            yield from (
+                event._replace(vcpu=vcpu, time_ns=None)
+                for event in block
+                if event.vcpu == block[0].vcpu
+            )
+        position = last + 1
+
+
+def with_memory(trace: Trace, memory: int) -> Trace:
+    """Return the trace of a guest with so many bytes. Raises ``UserError`` where it is unsound."""
+    header = trace.header
+    if memory == header.memory:
+        return trace
+    high = [slot for slot in header.memslots if slot.start << PAGE_SHIFT >= FOUR_GIB]
+    end = max((slot.end for slot in high), default=0) + (memory - header.memory >> PAGE_SHIFT)
+    if not high or end <= high[-1].start:
+        raise UserError(
+            "only memory above 4 GiB can grow or shrink, what is below depends on the machine",
+            place=MEMORY,
+            mend="record a guest of that size" if not high else "give more",
+        )
+    larger = replace(header, memory=memory, memslots=tuple(_grown(header, end)))
+    wide = trace
+    if end << PAGE_SHIFT > 1 << header.maxphyaddr:
+        if end << PAGE_SHIFT > 1 << LARGER_MAXPHYADDR:
+            raise UserError(f"more than {LARGER_MAXPHYADDR} bits can address", place=MEMORY)
+        wide = _widened(trace)
+        larger = replace(larger, maxphyaddr=LARGER_MAXPHYADDR)
+    _refuse_overlap(wide, header.memory, end)
+    note = f"rescaled: recorded with {header.memory} bytes of memory"
+    return replace(wide, header=replace(larger, notes=(*header.notes, note)))
+
+
+def _grown(header: Header, end: int) -> Iterator[Slot]:
+    top = max(header.memslots, key=lambda slot: slot.end)
+    yield from (slot._replace(end=end) if slot is top else slot for slot in header.memslots)
+
+
+def _widened(trace: Trace) -> Trace:
+    """Give each mask that reaches the guest's MAXPHYADDR the bits up to the larger one."""
+    old = trace.header.maxphyaddr
+    more = (1 << LARGER_MAXPHYADDR) - (1 << old)
+    events = tuple(
+        event._replace(value=event.value | more)
+        if event.kind in (Kind.WRMSR, Kind.HOST_WRMSR)
+        and event.msr in m.MTRR_MSRS
+        and m.PHYSBASE0 <= event.msr < m.PHYSBASE0 + 16
+        and event.msr % 2
+        and event.value >> (old - 1) & 1
+        else event
+        for event in trace.events
+    )
+    return replace(trace, header=replace(trace.header, maxphyaddr=LARGER_MAXPHYADDR), events=events)
+
+
+def _refuse_overlap(trace: Trace, memory: int, end: int) -> None:
+    begin = max(memory, FOUR_GIB)
+    seen = set()
+    for _, _, _, after in states(trace):
+        if after.mtrrs in seen:
+            continue
+        seen.add(after.mtrrs)
+        for r in variable_ranges(after.mtrrs):
+            if r.start < end << PAGE_SHIFT and r.end > begin:
+                raise UserError(
+                    f"a variable MTRR of the trace covers [{r.start:#x}, {r.end:#x}), where the "
+                    "new memory is; the guest would have placed it elsewhere",
+                    place=MEMORY,
+                )

@@ -1,0 +1,153 @@
+"""The shared objects of one VM at work: their values, and who waits for them to change.
+
+Every object has a tiny lock, which makes one operation indivisible, and a queue. An operation that
+is blocked is queued, and the thread that makes it possible performs it for the waiter, in the order
+of arrival, before it lets go of the tiny lock. So a spinlock is handed on as the kernel's queued
+spinlock is, nobody barges in, and no waiter can miss a value that it waits for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+from mtrrzap.protocol import Allocator, Operation, Protocol, SharedObject, Spinlock, Steps
+from mtrrzap.protocol.yielded import judged
+from mtrrzap.threads.errors import ClosedError
+
+Alloc = Callable[[int], bool]
+"""Says whether an allocation by a vCPU succeeds."""
+
+
+class Waiter:
+    """One blocked operation. An engine says how to wait and how to ``wake``."""
+
+    __slots__ = ("error", "operation", "result", "vcpu")
+
+    def __init__(self, operation: Operation, vcpu: int) -> None:
+        """Wait for ``operation`` by ``vcpu`` to become possible."""
+        self.operation = operation
+        self.vcpu = vcpu
+        self.result: Any = None
+        self.error: ClosedError | None = None
+
+    def wake(self) -> None:
+        """Let the owner go on: the operation was performed, or ``error`` says why never."""
+        raise NotImplementedError
+
+
+class Cell:
+    """The value of one object, its tiny lock, and its queue."""
+
+    __slots__ = ("_fair", "_lock", "_state", "_target", "_value", "_waiting")
+
+    def __init__(self, target: SharedObject, state: State) -> None:
+        """Start with the object's initial value."""
+        self._target = target
+        self._state = state
+        self._value: Any = target.initial
+        self._lock = Lock()
+        self._waiting: deque[Waiter] = deque()
+        self._fair = isinstance(target, Spinlock)
+
+    def perform(
+        self, operation: Operation, vcpu: int, waiter: Callable[[Operation, int], Waiter]
+    ) -> Any:
+        """Perform an operation and return its result; if it is blocked, return a new waiter.
+
+        Raises:
+            ClosedError: if the state is.
+        """
+        failing = self._state.fails(operation, vcpu)
+        with self._lock:
+            self._state.check()
+            outcomes = self._target.effect(self._value, operation, vcpu)
+            if outcomes:
+                after, result = outcomes[-1 if failing else 0]
+                if after is not self._value:
+                    self._value = after
+                    if self._waiting:
+                        self._hand_over()
+                return result
+            queued = waiter(operation, vcpu)
+            self._waiting.append(queued)
+        return queued
+
+    def _hand_over(self) -> None:
+        """Perform what the new value allows those who wait, in their order."""
+        if self._fair:
+            while self._waiting and self._serve(self._waiting[0]):
+                self._waiting.popleft()
+            return
+        changed = True
+        while changed:  # what one of them does may allow what another before it waits for
+            before = self._value
+            self._waiting = deque(each for each in self._waiting if not self._serve(each))
+            changed = bool(self._waiting) and before != self._value
+
+    def _serve(self, waiter: Waiter) -> bool:
+        """Perform an operation for its waiter and wake it, unless it is still blocked."""
+        outcomes = self._target.effect(self._value, waiter.operation, waiter.vcpu)
+        if outcomes:
+            self._value, waiter.result = outcomes[0]
+            waiter.wake()
+        return bool(outcomes)
+
+    def close(self, make: Callable[[], ClosedError]) -> None:
+        """Wake all who wait, with an error."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+        for waiter in waiting:
+            waiter.error = make()
+            waiter.wake()
+
+
+class State:
+    """All shared objects of one VM, and the decision whether an allocation fails."""
+
+    def __init__(self, protocol: Protocol, alloc: Alloc | None = None) -> None:
+        """Start with every object's initial value; allocations succeed unless ``alloc`` says no."""
+        self._alloc = alloc
+        self._closed = False
+        self._reason: BaseException | None = None
+        self._objects = protocol.vm.objects()
+        self._cells = {id(each): Cell(each, self) for each in self._objects}
+
+    def cell(self, operation: Any, steps: Steps) -> Cell:
+        """Return the cell of an operation's object.
+
+        Raises:
+            UserError: with file and line, if what the protocol yielded makes no sense.
+        """
+        good = judged(operation, steps, self._objects)
+        return self._cells[id(good.target)]
+
+    def fails(self, operation: Operation, vcpu: int) -> bool:
+        """Say whether this is an allocation that is to fail."""
+        if self._alloc is None or not isinstance(operation.target, Allocator):
+            return False
+        return not self._alloc(vcpu)
+
+    def check(self) -> None:
+        """Go on unless closed.
+
+        Raises:
+            ClosedError: if it is.
+        """
+        if self._closed:
+            raise self._why()
+
+    def close(self, reason: BaseException | None = None) -> None:
+        """Let every operation fail from now on, those that wait included. Twice is once."""
+        if not self._closed:
+            self._reason = reason
+            self._closed = True
+        for cell in self._cells.values():
+            cell.close(self._why)
+
+    def _why(self) -> ClosedError:
+        error = ClosedError("closed" if self._reason is None else f"closed: {self._reason!r}")
+        error.__cause__ = self._reason
+        return error

@@ -1,0 +1,143 @@
+"""What a user's file can do wrong: one line that names file and line, never a traceback."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mtrrzap.cli.check import check
+from mtrrzap.errors import UserError
+
+APP = typer.Typer()
+APP.command()(check)
+
+HEAD = """\
+from dataclasses import dataclass
+from mtrrzap.protocol import *
+from mtrrzap.protocol import Operation
+
+class V(Vm):
+    lock = Spinlock()
+    flag = Atomic(0)
+    list = ZapList(guard=lock)
+    array = ZapArray(guard=lock)
+    turn = Sequence(0)
+
+"""
+FIRST = HEAD.count("\n") + 1
+
+
+def refused(file: Path, *options: str) -> str:
+    error = CliRunner().invoke(APP, [f"{file}:f", "--brief", *options]).exception
+    assert isinstance(error, UserError), error
+    return str(error).removeprefix(f"{file}:")
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ("vm.flag.store([1])", "flag.store is given ([1],), which can change"),
+        ("vm.array.add(0, None)", "array.add of 0 to None: no range of gfns"),
+        ("vm.list.add(0, None)", "list.add of 0 to None: no range of gfns"),
+        ("vm.array.add(5, 5)", "array.add of 5 to 5: no range of gfns"),
+        ("vm.mmu.zap(None, None)", "mmu.zap of None to None: no range of gfns"),
+        ("Operation(vm.flag, 'frob')", "flag.frob with 0 arguments is no operation: load, store"),
+        ("Operation(vm.flag, 'frob', (1,))", "flag.frob with 1 arguments is no operation"),
+        ("Operation(vm.flag, 'store', 1)", "an operation made by hand"),
+        ("vm.turn.reached(None)", "a Sequence's number meets None"),
+        ("exit(0)", "the file ends the program (SystemExit)"),
+    ],
+)
+def test_a_wrong_step_names_its_yield(step: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "f.py"
+    file.write_text(f"{HEAD}def f(vm: V, ranges):\n    yield vm.lock.lock()\n    yield {step}\n")
+    error = refused(file)
+    assert error.startswith(f"{FIRST + 2}: {says}")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("def f(vm: V, *, ranges):\n    yield vm.flag.load()\n", FIRST, "f cannot be called"),
+        ("def f(vm: 'W', ranges):\n    yield vm.flag.load()\n", FIRST, "name 'W' is not defined"),
+        ("def f(vm: W, ranges):\n    yield vm.flag.load()\n", FIRST, "name 'W' is not defined"),
+        ("import sys\nsys.exit(0)\n", FIRST + 1, "the file ends the program"),
+        ("\nimport no_such_module\n", FIRST + 1, "No module named 'no_such_module'"),
+        ("from mtrrzap.protocol import nothing\n", FIRST, "cannot import name 'nothing'"),
+        ("def f(:\n", FIRST, "SyntaxError"),
+        ("x = '\0'\n", 1, "null bytes"),
+        ("class W(V):\n    a = Atomic([])\ndef f(vm: W, ranges):\n    yield vm.a.load()\n",
+         FIRST + 2, "W.a starts with [], which can change"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_names_its_line(text: str, line: int, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "f.py"
+    file.write_text(HEAD + text)
+    error = refused(file)
+    assert error.startswith(f"{line}: ")
+    assert says in error
+
+
+def test_a_relative_path_finds_the_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f.py").write_text("\n\nimport no_such_module\n")
+    monkeypatch.chdir(tmp_path)
+    assert refused(Path("f.py")).startswith("3: ModuleNotFoundError")
+
+
+def test_an_object_of_ones_own_that_fails_names_the_yield(tmp_path: Path) -> None:
+    file = tmp_path / "f.py"
+    file.write_text(
+        HEAD + "class Mine(Atomic):\n"
+        "    def add(self):\n"
+        "        return self._operation('add', 1)\n"
+        "    def effect(self, value, operation, vcpu):\n"
+        "        return (([value], None),)\n"
+        "class W(V):\n"
+        "    mine = Mine(0)\n"
+        "def f(vm: W, ranges):\n"
+        "    yield vm.mine.add()\n"
+    )
+    assert refused(file).startswith(f"{FIRST + 8}: mine.add(1,): TypeError: unhashable")
+
+
+def test_a_frozen_local_that_holds_a_list_is_no_error(tmp_path: Path) -> None:
+    file = tmp_path / "f.py"
+    file.write_text(
+        HEAD + "@dataclass(frozen=True)\nclass Box:\n    items: list\n"
+        "def f(vm: V, ranges):\n"
+        "    box = Box([1])\n"
+        "    yield vm.mmu.zap(*ranges[0])\n"
+        "    del box\n"
+    )
+    done = CliRunner().invoke(APP, [f"{file}:f", "-p", "lost zap"])
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[3].split()[:3] == ["lost", "zap", "holds"]
+
+
+def test_a_drawing_that_fails_names_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "f.py"
+    file.write_text(
+        HEAD + "class Mine(Atomic):\n"
+        "    def draw(self, value):\n"
+        "        return 1 / 0\n"
+        "class W(V):\n"
+        "    mine = Mine(0)\n"
+        "def f(vm: W, ranges):\n"
+        "    yield vm.mine.load()\n"
+    )
+    error = CliRunner().invoke(APP, [f"{file}:f", "-p", "lost zap"]).exception
+    assert str(error) == f"{file}:{FIRST + 2}: ZeroDivisionError: division by zero"
+
+
+def test_a_replayed_protocol_that_exits_is_an_error(tmp_path: Path) -> None:
+    file, schedule = tmp_path / "f.py", tmp_path / "f.schedule"
+    file.write_text(f"{HEAD}def f(vm: V, ranges):\n    yield vm.flag.load()\n    exit(0)\n")
+    schedule.write_text(
+        f"# mtrrzap schedule 1\nprotocol: {file}:f\nshows: lost zap\nalloc-fails: no\n"
+        "memory: sc\nforever: no\nvcpu 0: 0x0-0x100\n\n0 flag.load() = 0\n"
+    )
+    error = CliRunner().invoke(APP, ["--replay", str(schedule)]).exception
+    assert str(error) == f"{file}:14: the file ends the program (SystemExit)"

@@ -1,0 +1,99 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mtrrzap.cli.check import check
+from mtrrzap.errors import UserError
+
+APP = typer.Typer()
+APP.command()(check)
+RUN = CliRunner()
+
+
+def test_status_0_if_everything_holds() -> None:
+    done = RUN.invoke(APP, ["ticket"])
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[2].split()[:4] == ["ticket", "lost", "zap", "holds"]
+
+
+def test_status_1_and_a_counterexample_if_something_is_violated() -> None:
+    done = RUN.invoke(APP, ["v4", "--no-alloc-fails", "-p", "lost zap"])
+    assert done.exit_code == 1
+    assert "VIOLATED  " in done.stdout
+    assert "vCPU 1 returns, and no zap that started after it asked has finished" in done.stdout
+
+
+def test_status_1_if_nothing_was_decided() -> None:
+    done = RUN.invoke(APP, ["ticket", "-n", "4", "--max-states", "50", "-p", "lost zap"])
+    assert done.exit_code == 1
+    assert "holds" not in done.stdout
+    assert "unknown" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["v5"], "no protocol is called 'v5'"),
+        (["v4", "-n", "0"], "0 vCPUs"),
+        (["v4", "-p", "speed"], "no property is called 'speed'"),
+        (["v4", "--range", "5"], "--range 5 is no START-END"),
+        (["v4", "--range", "9-5"], "is no range of gfns"),
+        (["v4", "--memory", "arm"], "no memory model is called 'arm'"),
+        (["v4", "--strategy", "luck"], "no strategy is called 'luck'"),
+        (["v4", "--engine", "gpu"], "no engine is called 'gpu'"),
+        (["nowhere.py:f"], "nowhere.py: no such file"),
+        (["--replay", "nowhere"], "nowhere: cannot be read"),
+    ],
+)
+def test_bad_usage_is_a_user_error(arguments: list[str], says: str) -> None:
+    done = RUN.invoke(APP, arguments)
+    assert isinstance(done.exception, UserError)
+    assert says in str(done.exception)
+
+
+def test_status_2_for_bad_usage() -> None:
+    command = [sys.executable, "-m", "mtrrzap", "check", "v5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("mtrrzap: no protocol is called 'v5'")
+
+
+def test_json() -> None:
+    done = RUN.invoke(APP, ["sketch", "--json", "-p", "starvation", "-p", "work"])
+    starved, work = json.loads(done.stdout)
+    assert (starved["verdict"], starved["states"]) == ("VIOLATED", 216)
+    assert starved["schedule"][0] == "# mtrrzap schedule 1"
+    assert work["work"]["zaps"] == {"best": 2, "worst": 2, "needed": 1}
+    assert work["work"]["waiting"] == {"worst": 2}
+
+
+def test_schedules_are_written_and_replay(tmp_path: Path) -> None:
+    done = RUN.invoke(APP, ["v3", "--brief", "--schedules", str(tmp_path)])
+    assert done.exit_code == 1
+    names = sorted(each.name for each in tmp_path.iterdir())
+    assert names == ["v3.lost-zap.schedule", "v3.ordering.schedule", "v3.starvation.schedule"]
+    again = RUN.invoke(APP, ["--replay", str(tmp_path / names[0])])
+    assert again.exit_code == 1
+    assert "kmalloc() = False" in again.stdout
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from mtrrzap.protocol import Steps, Vm\n\n\n"
+        "def nothing(vm: Vm, ranges) -> Steps:\n"
+        "    yield vm.memory.alloc()\n"
+    )
+    done = RUN.invoke(APP, [f"{file}:nothing", "-p", "lost zap"])
+    assert done.exit_code == 1
+    file.write_text("def nothing(vm, ranges):\n    yield 1\n")
+    done = RUN.invoke(APP, [f"{file}:nothing"])
+    assert "does not say which VM it works on" in str(done.exception)
+    file.write_text("x = 1\n1 / 0\n")
+    done = RUN.invoke(APP, [f"{file}:nothing"])
+    assert str(done.exception) == f"{file}:2: ZeroDivisionError: division by zero"

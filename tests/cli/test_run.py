@@ -1,0 +1,173 @@
+"""``mtrrzap run`` as a user meets it: one line for what cannot be, a table for what can."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.cli import Run
+from helpers.live_host import LIMIT, need_kvm
+from mtrrzap.cli.live_progress import line
+from mtrrzap.live import measure
+
+SMALL = ("--engine", "threads", "-r", "1", "--touch", "4", "--memory", "4M")
+THREADS = ("run", "seabios-8", "--vcpus", "2", *SMALL)
+
+
+def test_threads_print_a_table(run: Run) -> None:
+    out = run(*THREADS, "-p", "ticket", "-p", "+9:review").out.splitlines()
+    rows = [[cell.strip() for cell in row.split("│")[1:-1]] for row in out if row.startswith("│")]
+    assert [row[:4] for row in rows] == [
+        ["ticket", "12", "18", "18"],
+        ["+9:review", "12", "12", "12"],
+    ]
+    assert [row[4] for row in rows] == ["7,680", "12,288"]
+    assert [row[8] for row in rows] == ["18", "12"]
+    assert "In each of 2 runs requests and ranges are those that compare counts." in out
+    assert any(text.startswith("Modelled: the recorded guest") for text in out)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ("-p no", "--policy: neither a policy nor a protocol is called 'no'; policies are v6.1,"),
+        ("-p review:no", "no protocol is called 'no'"),
+        ("-p no:review", "no protocol is called 'no:review'"),
+        (
+            "--memory 0M",
+            "--memory: 0 MiB hold no page to touch beside stacks and tables of 8",
+        ),
+        ("--memory lots", "--memory: no size: 'lots'"),
+        ("--memory 65G", "--memory: more than the test guest can map; 64G at most"),
+        ("--page-size 1G", "--page-size: no test guest is backed by 1G pages; use 2M"),
+        ("--vcpus 1", "--vcpus: what vCPU 0 does without others is not in the trace"),
+        ("--timeout nan", "--timeout: nan s is no limit; give 1 to 86400"),
+        ("--timeout inf", "--timeout: inf s is no limit; give 1 to 86400"),
+        ("--timeout 0", "--timeout: 0 s is no limit; give 1 to 86400"),
+        ("--timeout 0.001", "--timeout: not done after 0.001 s; events done: vCPU 0 "),
+    ],
+)
+def test_what_cannot_be_is_one_line(run: Run, args: str, says: str) -> None:
+    ended = run("run", "ovmf-8", "--engine", "threads", *args.split())
+    assert ended.status == 2
+    assert ended.err.startswith(f"mtrrzap: {says}")
+    assert ended.err.count("\n") == 1
+
+
+def started(*args: str, wrapper: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = [*wrapper, sys.executable, "-m", "mtrrzap", "run", *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
+def test_no_kvm_is_one_line() -> None:
+    """/dev is empty, in a mount namespace of its own."""
+    wrapper = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /dev && exec "$@"', "sh")
+    if not os.access("/", os.W_OK) or shutil.which("unshare") is None:
+        pytest.skip("needs root and unshare, to hide /dev/kvm")
+    if subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespaces here, to hide /dev/kvm")
+    done = started("-r", "1", wrapper=wrapper)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "mtrrzap: /dev/kvm: there is no KVM on this machine; load it, or use --engine threads\n"
+    )
+
+
+def test_no_permission_is_one_line() -> None:
+    need_kvm()
+    if os.geteuid() or shutil.which("setpriv") is None:
+        pytest.skip("needs root and setpriv, to be nobody")
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    if Path("/dev/kvm").stat().st_mode & 0o006:
+        pytest.skip("here everybody may use /dev/kvm")
+    done = started("-r", "1", wrapper=nobody)
+    if "mtrrzap" not in done.stderr:
+        pytest.skip(f"nobody cannot read this source tree: {done.stderr[-80:]}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "mtrrzap: /dev/kvm: Permission denied; join its group (kvm), or use --engine threads\n"
+    )
+
+
+def test_few_descriptors_are_one_line() -> None:
+    need_kvm()
+    done = started("-r", "1", wrapper=("sh", "-c", 'ulimit -n 20 && exec "$@"', "sh"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("mtrrzap: ulimit -n: too many open files: the monitor needs ")
+
+
+def test_a_guest_larger_than_the_host_is_one_line() -> None:
+    need_kvm()
+    done = started("-r", "1", "--memory", "64G")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("mtrrzap: --memory: the host has ")
+
+
+MINE = """
+from mtrrzap.protocol import Atomic, Vm as Base
+
+class Vm(Base):
+    flag = Atomic(0)
+
+def forgets(vm: Vm, ranges):
+    yield vm.flag.load()
+
+def fails(vm: Vm, ranges):
+    yield vm.flag.load()
+    raise ValueError("mine")
+
+def waits(vm: Vm, ranges):
+    yield vm.flag.wait_until(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "status", "says"),
+    [
+        ("forgets", 1, "run 1: LOST ZAP: 12 requests returned before all of their frames were"),
+        ("fails", 2, "mtrrzap: {file}:12: ValueError: mine\n"),
+        ("waits", 2, "mtrrzap: --timeout: not done after 0.5 s; events done: vCPU 0 "),
+    ],
+)
+def test_a_protocol_of_ones_own(
+    run: Run, tmp_path: Path, function: str, status: int, says: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    ended = run(
+        *THREADS, "-p", f"Base2:{file}:{function}", "--timeout", "0.5" if status == 2 else "60"
+    )
+    assert ended.status == status
+    assert says.format(file=file) in ended.out + ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_progress() -> None:
+    shown = line("review", 0, 3, [0, 5, 10, 0], [10, 10, 10, 0])
+    assert shown == "review  run 1 of 3  ▁▄██  15 of 30 events"
+
+
+def test_ctrl_c_keeps_what_was_measured(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third run is interrupted; the second policy has one run then."""
+    real, calls = measure.once, []
+
+    def once(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(measure, "once", once)
+    ended = run(*THREADS, "-p", "ticket", "-p", "review", "-r", "2", "--json")
+    assert (ended.status, ended.err) == (130, "mtrrzap: interrupted after 2 of 4 runs\n")
+    found = json.loads(ended.out)
+    assert found["ended"] == "interrupted after 2 of 4 runs"
+    assert [len(row["runs"]) for row in found["rows"]] == [1, 1]
+    calls[:] = [(), ()]
+    ended = run(*THREADS, "-p", "ticket")
+    assert ended == (130, "", "mtrrzap: interrupted after 0 of 1 runs\n")

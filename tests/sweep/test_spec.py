@@ -1,0 +1,130 @@
+"""A spec that means something is a grid; one that does not is one line: file, key, mend."""
+
+import re
+
+import pytest
+
+from helpers.paths import ROOT
+from mtrrzap.errors import UserError
+from mtrrzap.kvm.policy import POLICIES
+from mtrrzap.sweep.cell import Checked, Simulated, cell_of
+from mtrrzap.sweep.columns import CHECK_COLUMNS, FIRST, LAST, SIMULATE_COLUMNS, TIMING
+from mtrrzap.sweep.spec import KEYS, MAX_CELLS, Defaults, read
+from mtrrzap.sweep.spec import Spec as ReadSpec
+
+DEFAULTS = Defaults(traces=("a", "b"), protocols=("v4",))
+DOC = (ROOT / "docs/sweep.md").read_text(encoding="utf-8")
+
+
+def spec(text: str) -> ReadSpec:
+    return read(text, "s.toml", DEFAULTS)
+
+
+def test_the_last_axis_varies_fastest() -> None:
+    grid = spec('kind = "simulate"\n[grid]\nvcpus = [8, 16]\npolicies = ["Base2", "+9"]').grid
+    assert len(grid) == 2 * 2 * 2
+    cells = [cell_of(grid, number) for number in range(8)]
+    assert len(set(cells)) == 8
+    assert cells[0] == Simulated("a", 8, None, "4K", 0, "Base2", 1.25)
+    assert cells[1] == Simulated("a", 8, None, "4K", 0, "Base2+9", 1.25)
+    assert cells[6] == Simulated("b", 16, None, "4K", 0, "Base2", 1.25)
+    assert (grid.stride("trace"), grid.stride("vcpus"), grid.stride("policy")) == (4, 2, 1)
+
+
+def test_what_is_left_out() -> None:
+    grid = spec('kind = "simulate"').grid
+    assert len(grid) == 2 * len(POLICIES)
+    checked = cell_of(spec('kind = "check"').grid, 1)
+    assert isinstance(checked, Checked)
+    assert (checked.vcpus, checked.executions, checked.seconds) == (2, 1000, None)
+    timed = cell_of(spec('kind = "check"\n[grid]\nseconds = 2').grid, 0)
+    assert isinstance(timed, Checked)
+    assert (timed.executions, timed.seconds) == (None, 2.0)
+
+
+def test_series() -> None:
+    def vcpus(series: str) -> list[int]:
+        grid = spec(f'kind = "simulate"\n[grid]\nvcpus = {series}').grid
+        return list(next(axis.values for axis in grid.axes if axis.name == "vcpus"))
+
+    assert vcpus("{ from = 8, to = 1024, times = 2 }") == [8, 16, 32, 64, 128, 256, 512, 1024]
+    assert vcpus("{ from = 8, to = 11 }") == [8, 9, 10, 11]
+    assert vcpus("{ from = 8, to = 20, step = 5 }") == [8, 13, 18]
+    assert vcpus("12") == [12]
+
+
+def test_a_huge_grid_takes_no_room() -> None:
+    text = 'kind = "check"\n[grid]\nstrategies = "pct"\nseeds = { from = 0, to = 9999999 }'
+    grid = spec(text).grid
+    assert len(grid) == 10**7
+    last = cell_of(grid, 10**7 - 1)
+    assert isinstance(last, Checked)
+    assert last.seed == 10**7 - 1
+
+
+SIMULATE, CHECK = 'kind = "simulate"\n', 'kind = "check"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", 's.toml: does not say its kind; write kind = "simulate" or kind = "check"'),
+        ("kind = 'run'", "s.toml: no kind of sweep is called 'run'; write"),
+        ("kind = check\n", "s.toml: is no TOML: .*line 1"),
+        ("kind = 'check'\nkind = 'check'\n", "s.toml: is no TOML: .*line 2"),
+        (SIMULATE + "grid = 1", r"s.toml: grid: is no table; write \[grid\]"),
+        (SIMULATE + "title = 1", "s.toml: title: is no text"),
+        (SIMULATE + "[grids]", "s.toml: grids: is no key of a spec; write grid"),
+        (SIMULATE + "[grid]\nvcpu = 8", "s.toml: grid.vcpu: is no key of a spec; write vcpus"),
+        (SIMULATE + "[grid]\nseconds = 8", "s.toml: grid.seconds: is no key of a spec"),
+        (SIMULATE + "[grid]\nvcpus = []", "s.toml: grid.vcpus: is empty; give a value"),
+        (SIMULATE + "[grid]\nvcpus = [8, 8]", "s.toml: grid.vcpus: has 8 twice"),
+        (SIMULATE + "[grid]\nvcpus = 1", "s.toml: grid.vcpus: has 1; give whole numbers from 2"),
+        (SIMULATE + "[grid]\nvcpus = true", "s.toml: grid.vcpus: has True"),
+        (SIMULATE + "[grid]\nvcpus = 8.0", "s.toml: grid.vcpus: has 8.0"),
+        (SIMULATE + "[grid]\nvcpus = nan", "s.toml: grid.vcpus: has nan"),
+        (SIMULATE + "[grid]\nvcpus = {from = 8}", "s.toml: grid.vcpus: is no series"),
+        (SIMULATE + "[grid]\nvcpus = {from = 9, to = 8}", "is a series that does not rise"),
+        (SIMULATE + "[grid]\nvcpus = {from = 8, to = 9, times = 1}", "does not rise"),
+        (SIMULATE + "[grid]\nvcpus = {from = 8, to = nan}", "something else than whole numbers"),
+        (SIMULATE + "[grid]\npolicies = '+13'", r"grid.policies: knows no policy '\+13'; known"),
+        (SIMULATE + "[grid]\npolicies = ['+9', 'Base2+9']", r"has 'Base2\+9' twice"),
+        (SIMULATE + "[grid]\nmemory = 16", 'grid.memory: has 16; write "512M", "64G" or "12T"'),
+        (SIMULATE + "[grid]\nmemory = '0G'", "grid.memory: has '0G'; give more than nothing"),
+        (SIMULATE + "[grid]\npage-size = '8K'", "grid.page-size: has '8K'; there are 4K, 2M, 1G"),
+        (SIMULATE + "[grid]\nseeds = -1", "grid.seeds: has -1; give whole numbers from 0"),
+        (SIMULATE + "[simulate]\nspread = nan", "simulate.spread: has nan; give numbers from 1"),
+        (CHECK + "[grid]\nseconds = inf", "grid.seconds: has inf"),
+        (CHECK + "[grid]\nseconds = 1\nexecutions = 1", "grid.seconds: excludes grid.executions"),
+        (CHECK + "[grid]\nstrategies = 'bfs'", "grid.strategies: has 'bfs'; there are pct, random"),
+        (CHECK + "[check]\nproperties = 'starvation'", "check.properties: has 'starvation'; there"),
+        (CHECK + "[check]\nproperties = []", "check.properties: is empty, or has one twice"),
+        (CHECK + "[check]\nranges = '5'", "check.ranges: has '5'; write"),
+        (CHECK + "[check]\nranges = '5-5'", "check.ranges: has no range of gfns"),
+        (CHECK + "[check]\nalloc-fails = 1", "check.alloc-fails: is 1; write true or false"),
+        (CHECK + "[check]\nmemory-model = 'arm'", "has 'arm'; there are sc, tso"),
+        (
+            CHECK + "[grid]\nseeds = {from = 0, to = 999999999}",
+            f"grid: 2,000,000,000 cells; ask for at most {MAX_CELLS:,}",
+        ),
+    ],
+)
+def test_what_means_nothing(text: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        spec(text)
+    assert str(caught.value).startswith("s.toml: ")
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_the_reference_lists_every_key(kind: str) -> None:
+    section = DOC.split(f'`kind = "{kind}"`')[1].split("\n### ")[0]
+    listed = re.findall(r"^\| `([\w.-]+)` \| (.*) \|$", section, re.MULTILINE)
+    axes, settings = KEYS[kind]
+    wanted = [(f"grid.{key.name}", key.says) for key in axes]
+    assert listed == wanted + [(f"{kind}.{key.name}", key.says) for key in settings]
+
+
+def test_the_reference_lists_every_column() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", DOC, re.MULTILINE)
+    wanted = [*FIRST, *LAST, *SIMULATE_COLUMNS, *CHECK_COLUMNS, *TIMING]
+    assert listed == [(column.name, column.unit, column.says) for column in wanted]

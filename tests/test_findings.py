@@ -1,9 +1,0 @@
-from pathlib import Path
-
-from mtrrzap.report.findings import findings
-
-PAGE = Path(__file__).parent.parent / "docs" / "findings.md"
-
-
-def test_the_page_is_up_to_date() -> None:
-    assert findings() == PAGE.read_text(encoding="utf-8"), "run: mtrrzap check --findings"

@@ -12,11 +12,11 @@ from helpers.cli import Run
 from helpers.pages import long_trace, shipped
 from helpers.traces import FINE, trace
 from mtrrzap.errors import UserError
+from mtrrzap.gfn import Range
 from mtrrzap.guest import parquet_trace
 from mtrrzap.guest.csv_trace import COLUMNS
 from mtrrzap.guest.trace import Trace, dumps, format_header
 from mtrrzap.kvm.policy import POLICIES, by_name
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, Request, Why, replay
 from mtrrzap.kvm.tdp import FullTable
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.traces import CD, CLEAR, ENABLED, FINE, HEADER, RESET, SLOTS, cr0, trace, wrmsr
+from mtrrzap.gfn import Range
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, Request, Rule, Totals, Why, _Memo, _Node, replay, total
 from mtrrzap.kvm.vcpu import power_on
 

@@ -14,9 +14,9 @@ import pytest
 
 from helpers.live_host import LIMIT, need_kvm, python
 from mtrrzap.cli.run import case_of
+from mtrrzap.gfn import Range
 from mtrrzap.guest import open as traces
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, replay, total
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.live.expected import Modelled

@@ -21,7 +21,7 @@ from mtrrzap.checker.scenario import Request, Scenario, scenario
 from mtrrzap.checker.schedule import parse_range, replay, written
 from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS
+from mtrrzap.protocol import ALL_GFNS, PROTOCOLS
 from mtrrzap.protocol.load import blamed, load
 from mtrrzap.report.counterexample import drawn
 from mtrrzap.report.findings import findings
@@ -208,7 +208,7 @@ def _strategy(name: str, seed: int) -> Strategy | None:
 
 def _ranges(texts: list[str] | None) -> tuple[Request, ...]:
     if not texts:
-        return ((EVERYTHING,),)
+        return ((ALL_GFNS,),)
     try:
         return tuple(tuple(parse_range(each) for each in text.split(",")) for text in texts)
     except ValueError as error:

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mtrrzap.gfn import ALL_GFNS, PAGE_SHIFT
 from mtrrzap.kvm.consistency import consistent, edges
 from mtrrzap.kvm.lookup import type_in, variable_ranges
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.ranges import PAGE_SHIFT
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.x86.ept import EptType
 from mtrrzap.x86.memtype import MemType
 
-BEYOND = 1 << 52
-"""A gfn above every frame: the end of the last stretch of a map."""
+BEYOND = ALL_GFNS.end
+"""The end of the last stretch of a map: no guest has this frame."""
 
 
 class Stretch(NamedTuple):

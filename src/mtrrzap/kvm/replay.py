@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from mtrrzap.gfn import EVERYTHING, Range
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Header
 from mtrrzap.kvm import ranges as r
 from mtrrzap.kvm.policy import FixedRange, Needs, Policy, ToggleRange
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.vcpu import Vcpu, power_on, step
 from mtrrzap.x86 import msr as m
 
@@ -127,7 +127,7 @@ def _steps(
 def _slots(header: Header) -> tuple[Range, ...]:
     """Return the memslots in order; without any in the header, everything counts as one slot."""
     slots = {Range(slot.start, slot.end) for slot in header.memslots}
-    return tuple(sorted(slots)) or (r.EVERYTHING,)
+    return tuple(sorted(slots)) or (EVERYTHING,)
 
 
 Ask = tuple[Why, tuple[Range, ...]]
@@ -170,7 +170,7 @@ class Rule:
             return why, None
         cd_type = policy.cd_type(quirk=host.quirk_cd_nw_cleared)
         if policy.toggle_range is ToggleRange.EVERYTHING or cd_type is None:
-            return why, (r.EVERYTHING,)
+            return why, (EVERYTHING,)
         fine = r.fine_grained(after.mtrrs, cd_type, guest_has_mtrr=host.guest_has_mtrr)
         return why, fine
 

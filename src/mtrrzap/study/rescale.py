@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mtrrzap.errors import UserError
+from mtrrzap.gfn import PAGE_SHIFT
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Header, Slot, Trace
 from mtrrzap.kvm.lookup import variable_ranges
 from mtrrzap.kvm.phases import phases
-from mtrrzap.kvm.ranges import PAGE_SHIFT
 from mtrrzap.kvm.windows import states
 from mtrrzap.x86 import msr as m
 

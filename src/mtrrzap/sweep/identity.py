@@ -17,10 +17,19 @@ from mtrrzap import __version__
 
 DECIDES = {
     "simulate": (
-        *("x86", "guest/event.py", "guest/trace.py", "kvm", "protocol", "simulator", "study"),
-        *("data/cost-model.toml", "sweep/cell.py", "sweep/simulated.py"),
+        *(
+            "gfn.py",
+            "x86",
+            "guest/event.py",
+            "guest/trace.py",
+            "kvm",
+            "protocol",
+            "simulator",
+            "study",
+        ),
+        *("simulator", "study", "data/cost-model.toml", "sweep/cell.py", "sweep/simulated.py"),
     ),
-    "check": ("protocol", "checker", "sweep/cell.py", "sweep/swarm.py"),
+    "check": ("gfn.py", "protocol", "checker", "sweep/cell.py", "sweep/swarm.py"),
 }
 """The files that a row of a kind depends on, beside its input."""
 

@@ -15,7 +15,7 @@ from mtrrzap.checker.schedule import parse_range
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import MAX_VCPUS
 from mtrrzap.kvm.policy import POLICIES, by_name
-from mtrrzap.protocol import EVERYTHING
+from mtrrzap.protocol import ALL_GFNS, Range
 from mtrrzap.sweep.cell import CHECK, SIMULATE
 from mtrrzap.sweep.grid import Axis, Grid
 
@@ -255,7 +255,7 @@ def _properties(value: Any) -> tuple[str, ...]:
     return found
 
 
-def _ranges(value: Any) -> tuple[tuple[tuple[int, int], ...], ...]:
+def _ranges(value: Any) -> tuple[tuple[Range, ...], ...]:
     listed = value if isinstance(value, list) else [value]
     mend = 'write "0x0-0x100", several of one request with commas'
     try:
@@ -263,7 +263,7 @@ def _ranges(value: Any) -> tuple[tuple[tuple[int, int], ...], ...]:
     except ValueError as error:
         raise WrongError(f"has {_shown(str(error))}", mend) from error
     if not found or any(
-        not 0 <= start < end <= EVERYTHING[1] for each in found for start, end in each
+        not 0 <= start < end <= ALL_GFNS.end for each in found for start, end in each
     ):
         raise WrongError("has no range of gfns", mend)
     return found
@@ -314,7 +314,7 @@ SIMULATE_SETTINGS = (
 )
 CHECK_SETTINGS = (
     Key("properties", _properties, tuple(SAFETY), f"of {', '.join(SAFETY)}; all"),
-    Key("ranges", _ranges, ((EVERYTHING,),), "what vCPU 0, 1, … ask for, in turn; everything"),
+    Key("ranges", _ranges, ((ALL_GFNS,),), "what vCPU 0, 1, … ask for, in turn; everything"),
     Key("alloc-fails", _flag, True, "whether allocations may fail; true"),
     Key("memory-model", _one_of(MEMORY_MODELS), "sc", "sc, tso; sc"),
     Key("depth", _whole(1, 20), 3, "pct: changes of priority, plus one; 3"),

@@ -7,12 +7,12 @@ import pytest
 
 from helpers import guests
 from helpers.traces import CD, CLEAR, HEADER, cr0, wrmsr
+from mtrrzap.gfn import Range
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.open import scenarios
 from mtrrzap.guest.trace import Slot, Trace
 from mtrrzap.kvm.audit import Audit, Disagreement, Finding, Need, Verdict, audit, verdict
 from mtrrzap.kvm.policy import POLICIES, Ask, Policy, Walk, by_name
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host
 from mtrrzap.x86.ept import EptType
 from mtrrzap.x86.memtype import MemType

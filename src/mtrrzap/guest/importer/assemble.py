@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.importer.records import CD_NW, Record, Seen, Shorthand, What
+from mtrrzap.guest.importer.records import Record, Seen, Shorthand, What
 from mtrrzap.guest.importer.start import Model, Start, Verdict, after_reset, running, verdict
 from mtrrzap.guest.importer.threads import Vm
 from mtrrzap.x86 import cr0 as cr0_rules
@@ -134,7 +134,7 @@ class _Assembly:
 
     def _cr0(self, record: Record, vcpu: int) -> None:
         model = self._models[vcpu]
-        if not (model.cr0 ^ record.value) & CD_NW:
+        if not (model.cr0 ^ record.value) & cr0_rules.CD_NW:
             return
         if record.what is What.WRITE_CR0:
             self._emit(vcpu, Kind.CR0, record, value=record.value)

@@ -3,9 +3,6 @@
 from dataclasses import dataclass, field
 from enum import IntEnum, auto
 
-from mtrrzap.x86 import cr0 as cr0_rules
-
-CD_NW = cr0_rules.CD | cr0_rules.NW
 MAX_RECORDS = 500_000
 """Records kept; a capture with more is cut there, so that a hostile one cannot fill the memory."""
 MAX_THREADS = 1 << 16

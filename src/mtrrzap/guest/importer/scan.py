@@ -22,7 +22,6 @@ from mtrrzap.guest.importer.blocks import Block, Blocks, line_number
 from mtrrzap.guest.importer.line import Line, parse, vcpu_of_body, vcpu_of_name
 from mtrrzap.guest.importer.needles import Needles, style
 from mtrrzap.guest.importer.records import (
-    CD_NW,
     MAX_RECORDS,
     MAX_THREADS,
     Record,
@@ -227,7 +226,7 @@ class Scanner:
         if not paging and thread.paging is not False:
             self._reset(block, start, line, thread)
         thread.paging = paging
-        if thread.cr0 is not None and not (thread.cr0 ^ access.value) & CD_NW:
+        if thread.cr0 is not None and not (thread.cr0 ^ access.value) & cr0_rules.CD_NW:
             return
         if not access.write and access.value == cr0_rules.RESET:
             self._forget()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from mtrrzap.guest.importer.records import CD_NW, Record, What
+from mtrrzap.guest.importer.records import Record, What
 from mtrrzap.guest.importer.threads import Vm
 from mtrrzap.x86 import cr0 as cr0_rules
 from mtrrzap.x86 import msr as m
@@ -84,5 +84,5 @@ def running(records: Sequence[Record]) -> Model:
         elif record.what is What.READ_CR0 and cr0 is None:
             cr0 = record.value
         elif record.what is What.WRITE_CR0 and cr0 is None:
-            cr0 = record.value & ~CD_NW
+            cr0 = record.value & ~cr0_rules.CD_NW
     return Model(cr0_rules.ET | cr0_rules.PE if cr0 is None else cr0, msrs)

@@ -6,9 +6,9 @@ pages.
 
 import re
 
+from mtrrzap.gfn import PAGE_SHIFT
 from mtrrzap.guest.trace import Slot
 
-_PAGE_SHIFT = 12
 _RANGE = re.compile(r"^\s+([0-9a-f]{16})-([0-9a-f]{16}) \(prio -?\d+, (ram|rom|romd)\): (.+)$")
 
 
@@ -25,8 +25,8 @@ def parse_mtree(text: str) -> tuple[Slot, ...]:
         elif re.match(r'\s+AS "memory",', line):
             inside = True
         elif inside and (match := _RANGE.match(line)):
-            start = (int(match[1], 16) + (1 << _PAGE_SHIFT) - 1) >> _PAGE_SHIFT
-            end = (int(match[2], 16) + 1) >> _PAGE_SHIFT
+            start = (int(match[1], 16) + (1 << PAGE_SHIFT) - 1) >> PAGE_SHIFT
+            end = (int(match[2], 16) + 1) >> PAGE_SHIFT
             if start < end:
                 slots.append(Slot(start, end, "ram" if match[3] == "ram" else "rom"))
     return tuple(sorted(slots))

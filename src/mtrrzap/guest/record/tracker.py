@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mtrrzap.guest.event import Event, Kind
-
-CD_NW = 0x6000_0000
-"""CR0.CD (bit 30) and CR0.NW (bit 29)."""
+from mtrrzap.x86.cr0 import CD_NW
 
 
 def is_mtrr_msr(msr: int) -> bool:

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import NamedTuple
 
+from mtrrzap.gfn import Range
 from mtrrzap.guest.event import Kind as EventKind
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.audit.episodes import Episode, Episodes
 from mtrrzap.kvm.audit.views import View, Views, memslots
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, Step, steps
 from mtrrzap.kvm.vcpu import Vcpu, power_on
 from mtrrzap.x86.ept import EptType

@@ -7,7 +7,7 @@ costs the same for three parts as for three hundred.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
-from mtrrzap.kvm.ranges import Range
+from mtrrzap.gfn import Range
 
 
 class Parts:

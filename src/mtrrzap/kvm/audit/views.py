@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from functools import reduce
 from operator import or_
 
+from mtrrzap.gfn import PAGE_SHIFT, Range
 from mtrrzap.guest.trace import Header
 from mtrrzap.kvm.audit.parts import Parts
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Walk
-from mtrrzap.kvm.ranges import PAGE_SHIFT, Range
 from mtrrzap.kvm.tdp.blocks import LeafRun, Leaves, Memslot, disjoint
 from mtrrzap.kvm.tdp.levels import down, up
 from mtrrzap.kvm.vcpu import Vcpu

@@ -7,10 +7,10 @@ zaps follow each other closely, so the figures are upper bounds of entries and o
 
 from collections.abc import Iterable
 
+from mtrrzap.gfn import PAGE_SHIFT, Range
 from mtrrzap.guest.trace import Header
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import POLICIES, Walk
-from mtrrzap.kvm.ranges import PAGE_SHIFT, Range
 from mtrrzap.kvm.replay import Host, Request
 from mtrrzap.kvm.tdp.blocks import Memslot
 from mtrrzap.kvm.tdp.table import NOTHING, PageTable, Zap

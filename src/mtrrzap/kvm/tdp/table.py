@@ -13,9 +13,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from mtrrzap.gfn import EVERYTHING, PAGE_SHIFT, Range
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Walk
-from mtrrzap.kvm.ranges import EVERYTHING, PAGE_SHIFT, Range
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR
 from mtrrzap.kvm.tdp.blocks import LeafRun, Leaves, Memslot, disjoint
 from mtrrzap.kvm.tdp.levels import BITS, TOP_LEAF, down, frames, up

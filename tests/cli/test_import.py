@@ -14,7 +14,7 @@ import pytest
 from helpers.captures import ENABLE, FOLDER, POWER_ON, line, text
 from helpers.cli import Run
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.trace import Trace, dumps, load
+from mtrrzap.guest.trace import Trace, dumps, parse
 
 BOOT = FOLDER / "all-events-trace.txt.xz"
 needs_trace_cmd = pytest.mark.skipif(
@@ -23,7 +23,7 @@ needs_trace_cmd = pytest.mark.skipif(
 
 
 def read(path: Path) -> Trace:
-    return load(path.read_text().splitlines(keepends=True), str(path))
+    return parse(path.read_text().splitlines(keepends=True), str(path))
 
 
 @pytest.fixture

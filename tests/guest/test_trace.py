@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from helpers.traces import GOOD, HEADER, events
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.trace import Header, Reader, Trace, Writer, dumps, load
+from mtrrzap.guest.trace import Header, Reader, Trace, Writer, dumps, parse
 
 text = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=20)
 
@@ -23,7 +23,7 @@ def lines(trace_text: str) -> list[str]:
 def test_round_trip(body: list[Event], incomplete: str | None, note: str) -> None:
     header = Header(**{f: getattr(HEADER, f) for f in HEADER.__slots__} | {"notes": (note,)})
     trace = Trace(header, tuple(body), incomplete)
-    assert load(lines(dumps(trace)), "t") == trace
+    assert parse(lines(dumps(trace)), "t") == trace
 
 
 def test_writer_writes_what_dumps_writes() -> None:
@@ -50,7 +50,7 @@ def test_every_header_key_is_needed() -> None:
     for key in needed:
         without = re.sub(rf"^{key}: .*\n", "", GOOD, flags=re.MULTILINE)
         with pytest.raises(UserError, match=f"lacks '{key}'"):
-            load(lines(without), "t")
+            parse(lines(without), "t")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_every_header_key_is_needed() -> None:
 def test_errors_name_the_line(old: str, new: str, line: int, problem: str) -> None:
     assert GOOD.count(old) == 1
     with pytest.raises(UserError) as caught:
-        load(lines(GOOD.replace(old, new)), "boot.trace")
+        parse(lines(GOOD.replace(old, new)), "boot.trace")
     message = str(caught.value)
     assert message.startswith(f"boot.trace:{line}: ")
     assert problem in message
@@ -109,7 +109,7 @@ def test_every_truncation_is_an_error() -> None:
     """No prefix of a trace reads as a trace."""
     for cut in range(len(GOOD)):
         with pytest.raises(UserError):
-            load(lines(GOOD[:cut]), "t")
+            parse(lines(GOOD[:cut]), "t")
 
 
 def test_reading_streams() -> None:
@@ -125,4 +125,4 @@ def test_reading_streams() -> None:
 def test_any_text_is_a_user_error(noise: str) -> None:
     for candidate in (noise, GOOD[:FIRST_EVENT] + "noise" + noise):
         with pytest.raises(UserError):
-            load(io.StringIO(candidate), "t")
+            parse(io.StringIO(candidate), "t")

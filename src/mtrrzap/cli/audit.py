@@ -48,7 +48,7 @@ def audit(
 ) -> None:
     """Look for entries that may outlive their memory type. Exit status 1 if there are any."""
     chosen = policies(policy)
-    trace = traces.one(file)
+    trace = traces.load(file)
     where = host(
         host_maxphyaddr,
         quirk=quirk,

@@ -55,7 +55,7 @@ def compare(
     one_format(json=json, csv=csv)
     chosen = policies(policy)
     where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
-    named = [(name, rescaled(each, vcpus, memory)) for name, each in traces.named(files or [])]
+    named = [(name, rescaled(each, vcpus, memory)) for name, each in traces.load_all(files or [])]
     wanted = modelled or json or csv
     found = list(rows(named, chosen, where, page_size.level, modelled=wanted))
     if json:

@@ -40,7 +40,7 @@ def explain(
 ) -> None:
     """Say who asked, who zapped and who waited for whom under one policy. All of it is modelled."""
     chosen = by_name(policy)
-    trace = rescaled(traces.one(file), vcpus, memory)
+    trace = rescaled(traces.load(file), vcpus, memory)
     where = host(host_maxphyaddr, quirk=quirk, ept=True, noncoherent_dma=True)
     guest = Guest.of(trace, where, page_size.level, cost_model.costs())
     result = simulate(guest, chosen, replay(trace, chosen, where))

@@ -21,8 +21,8 @@ from mtrrzap.cli.options import (
     policies,
 )
 from mtrrzap.errors import UserError
-from mtrrzap.guest import csv_trace, parquet_trace
 from mtrrzap.guest import open as traces
+from mtrrzap.guest import tabular
 from mtrrzap.guest.files import distinct, kept
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR
 from mtrrzap.report import perfetto
@@ -71,7 +71,7 @@ def export(
         kept(output, "--output", force=force)
     chosen = policies(policy)
     where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
-    trace = traces.one(file)
+    trace = traces.load(file)
 
     def requests(stamps: perfetto.Stamps) -> Iterator[perfetto.Item]:
         yield from request_events(trace, chosen, where, page_size.level, stamps)
@@ -80,9 +80,9 @@ def export(
     pieces: Iterable[str] | bytes
     match form:
         case Format.CSV:
-            pieces = csv_trace.lines(trace)
+            pieces = tabular.csv_lines(trace)
         case Format.PARQUET:
-            pieces = parquet_trace.encoded(trace)
+            pieces = tabular.parquet_bytes(trace)
         case Format.PERFETTO:
             pieces = perfetto.chunks(trace, requests)
     if output is not None:

@@ -17,7 +17,7 @@ from mtrrzap.cli.options import (
 )
 from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
-from mtrrzap.guest.costs import beside
+from mtrrzap.guest.measured_costs import beside
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
 from mtrrzap.report.page import document, section
@@ -50,7 +50,7 @@ def report(
     """
     shown = by_name(policy)
     where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
-    named = traces.named(files or [])
+    named = traces.load_all(files or [])
     # Shipped recordings that nobody named are no files with costs beside them.
     paths: list[Path | None] = [*files] if files else [None] * len(named)
     sections = [

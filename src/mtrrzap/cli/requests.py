@@ -38,7 +38,7 @@ def requests(
     """List the zap requests of one trace under one policy: event, vCPU, why, which frames."""
     one_format(json=json, csv=csv)
     chosen = by_name(policy)
-    trace = traces.one(file)
+    trace = traces.load(file)
     where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
     found = list(replay(trace, chosen, where))
     if json:

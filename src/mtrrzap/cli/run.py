@@ -91,7 +91,7 @@ def run(
     if not 0 < timeout <= _LONGEST:
         raise UserError(f"{timeout:g} s is no limit", place="--timeout", mend="give 1 to 86400")
     cases = [case_of(name) for name in policy or USUAL]
-    trace = rescaled(traces.one(file), vcpus, None)
+    trace = rescaled(traces.load(file), vcpus, None)
     where = host(host_maxphyaddr, quirk=quirk, ept=True, noncoherent_dma=True)
     settings = Settings(
         engine=engine,

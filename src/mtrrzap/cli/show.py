@@ -15,7 +15,7 @@ from mtrrzap.report import text
 
 def show(file: TraceArgument, *, json: JsonOption = False) -> None:
     """Show a trace: its header, events per vCPU, update windows, final memory types."""
-    trace = traces.one(file)
+    trace = traces.load(file)
     if json:
         sys.stdout.write(text.as_json(_as_dict(trace)))
         return

@@ -108,6 +108,12 @@ def format_event(event: Event) -> str:
     return " ".join(words)
 
 
+def format_end(events: int, incomplete: str | None) -> str:
+    """Return the closing line without its line end; ``incomplete`` says why, if it is."""
+    state = "complete" if incomplete is None else f"incomplete: {_one_line(incomplete)}"
+    return f"end {events} {state}"
+
+
 class Writer:
     """Write a trace to a text stream as it happens; ``end`` closes it, complete or not."""
 
@@ -125,8 +131,7 @@ class Writer:
 
     def end(self, incomplete: str | None = None) -> None:
         """Write the closing line; ``incomplete`` says why the trace is not whole."""
-        state = "complete" if incomplete is None else f"incomplete: {_one_line(incomplete)}"
-        self._stream.write(f"end {self.count} {state}\n")
+        self._stream.write(format_end(self.count, incomplete) + "\n")
         self._stream.flush()
 
 
@@ -135,8 +140,7 @@ def trace_lines(trace: Trace) -> Iterator[str]:
     yield format_header(trace.header)
     for event in trace.events:
         yield format_event(event) + "\n"
-    state = "complete" if trace.incomplete is None else f"incomplete: {_one_line(trace.incomplete)}"
-    yield f"end {len(trace.events)} {state}\n"
+    yield format_end(len(trace.events), trace.incomplete) + "\n"
 
 
 def dumps(trace: Trace) -> str:
@@ -341,7 +345,7 @@ def lines_of(stream: IO[str]) -> Iterator[str]:
     return iter(lambda: stream.readline(MAX_LINE + 1), "")
 
 
-def load(lines: Iterable[str], name: str) -> Trace:
+def parse(lines: Iterable[str], name: str) -> Trace:
     """Read a whole trace into memory. Raises ``UserError`` at the first line that is wrong."""
     reader = Reader(lines, name)
     events = tuple(reader)

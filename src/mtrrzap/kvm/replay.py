@@ -87,7 +87,7 @@ def replay(trace: Events, policy: Policy, host: Host | None = None) -> Iterator[
             yield Request(position, vcpu, *ask)
 
 
-class Step(NamedTuple):
+class Transition(NamedTuple):
     """An event that changed a vCPU's state, made a request, or both."""
 
     event: int
@@ -97,11 +97,11 @@ class Step(NamedTuple):
     request: Request | None
 
 
-def steps(trace: Events, policy: Policy, host: Host | None = None) -> Iterator[Step]:
+def steps(trace: Events, policy: Policy, host: Host | None = None) -> Iterator[Transition]:
     """Yield the states that a trace's vCPUs go through, with the requests of ``replay``."""
     for position, vcpu, node, ask in _steps(trace, policy, host or Host()):
         request = None if ask is None else Request(position, vcpu, *ask)
-        yield Step(position, vcpu, node.state, request)
+        yield Transition(position, vcpu, node.state, request)
 
 
 def _steps(

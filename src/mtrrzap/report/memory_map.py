@@ -9,19 +9,11 @@ from mtrrzap.x86 import msr as m
 from mtrrzap.x86 import pat, physmap
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
-from mtrrzap.x86.physmap import Segment
+from mtrrzap.x86.physmap import MapSegment
 
 MAX_ROWS = 200
 """Rows shown of one map; a mask with holes can make millions."""
 _PAGE = 0xFFF
-TYPES = {
-    MemType.UC: "uncachable",
-    MemType.WC: "write-combining",
-    MemType.WT: "write-through",
-    MemType.WP: "write-protect",
-    MemType.WB: "write-back",
-}
-"""Linux's names."""
 
 
 class Row(NamedTuple):
@@ -60,8 +52,8 @@ def _verdict(row: Row) -> str:
 def rows(mtrrs: Mtrrs) -> Iterator[Row]:
     """Yield the map by both lookups, ascending; neighbours differ in something."""
     left_side, right_side = physmap.physical_map(mtrrs), kvm.physical_map(mtrrs)
-    left: Segment | None = next(left_side, None)
-    right: Segment | None = next(right_side, None)
+    left: MapSegment | None = next(left_side, None)
+    right: MapSegment | None = next(right_side, None)
     start = 0
     while left is not None and right is not None:
         end = min(left.end, right.end)
@@ -146,27 +138,6 @@ def explain(mtrrs: Mtrrs, address: int) -> list[str]:
         )
     found.append(f"the default type is {mtrrs.default}")
     return found
-
-
-def proc_mtrr(mtrrs: Mtrrs) -> list[str]:
-    """Return what a Linux guest with these MTRRs shows in ``/proc/mtrr``.
-
-    ``mtrr_seq_show`` in arch/x86/kernel/cpu/mtrr/if.c; its use count is taken as 1. A mask with
-    holes has no size there and is left out.
-    """
-    lines = []
-    full = (1 << mtrrs.maxphyaddr) - 1
-    for index in range(m.VCNT):
-        size = (full & ~((mtrrs.masks[index] or 0) & ~_PAGE)) + 1
-        if not mtrrs.valid(index) or size & (size - 1):
-            continue
-        base = mtrrs.bases[index] & ~_PAGE
-        shown = f"{size >> 20:5}M" if size >= 1 << 20 else f"{size >> 10:5}K"
-        lines.append(
-            f"reg{index:02}: base=0x{base >> 12:06x}000 ({base >> 20:5}MB), size={shown}B, "
-            f"count=1: {TYPES[mtrrs.variable_type(index)]}"
-        )
-    return lines
 
 
 # ---- rules ------------------------------------------------------------------------------------
@@ -267,6 +238,6 @@ def disagreeing(states: Mapping[int, Mtrrs]) -> list[tuple[int, ...]]:
 def pat_rows(mtrrs: Mtrrs) -> list[tuple[int, MemType, dict[MemType, MemType]]]:
     """Return (PAT entry, its type, effective type by MTRR type) for the eight entries, no EPT."""
     return [
-        (index, kind, {mtrr: pat.effective(mtrr, kind) for mtrr in pat.EFFECTIVE})
+        (index, kind, {mtrr: row[kind] for mtrr, row in pat.EFFECTIVE.items()})
         for index, kind in enumerate(pat.entries(mtrrs.pat))
     ]

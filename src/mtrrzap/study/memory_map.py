@@ -45,7 +45,7 @@ def load(source: Path, at: int | None, maxphyaddr: int | None) -> States:
     recording = not source.exists() and source.name == str(source)
     head = b"" if recording else _read(source, len(MAGIC))
     if recording or head == MAGIC.encode():
-        return of_trace(traces.one(source), at)
+        return of_trace(traces.load(source), at)
     if at is not None:
         raise UserError("only a trace has events", place="--at", mend="leave it out")
     data = _read(source, LIMIT + 1)

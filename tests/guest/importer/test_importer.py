@@ -23,8 +23,8 @@ from helpers.captures import (
 )
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.importer import Known, Start, blocks, read_capture, records
-from mtrrzap.guest.trace import dumps, load
+from mtrrzap.guest.importer import Known, Start, read_capture, records, search
+from mtrrzap.guest.trace import dumps, parse
 from mtrrzap.kvm.vcpu import power_on, step
 from mtrrzap.report.show import summaries
 
@@ -98,7 +98,7 @@ def test_chunks_and_blocks_do_not_matter(size: int, block: int) -> None:
     data = text("all-events-trace")[: 1 << 17]
     whole = capture(data).seen
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "SIZE", block)
+        patch.setattr(search, "SIZE", block)
         parts = read_capture(source(data, size), "capture").seen
     assert parts.records == whole.records
     assert len(whole.records) > 30
@@ -372,4 +372,4 @@ def test_foreign_files(foreign: bytes) -> None:
 
 def test_an_import_round_trips_as_a_trace() -> None:
     trace = imported(text("all-events-report"))
-    assert load(dumps(trace).splitlines(keepends=True), "t") == trace
+    assert parse(dumps(trace).splitlines(keepends=True), "t") == trace

@@ -19,9 +19,9 @@ from helpers.listings import (
     PROC,
     RDMSR_A,
 )
+from helpers.proc_mtrr import proc_mtrr
 from mtrrzap.errors import UserError
 from mtrrzap.guest.listing import Listing, read
-from mtrrzap.report.memory_map import proc_mtrr
 from mtrrzap.x86.mtrr import Mtrrs
 
 BY_CPU = json.dumps(

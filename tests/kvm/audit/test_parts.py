@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtrrzap.gfn import Range
-from mtrrzap.kvm.audit.episodes import Episodes
-from mtrrzap.kvm.audit.parts import Parts
+from mtrrzap.kvm.audit.parts import Episodes, Parts
 
 edges = st.lists(st.integers(0, 200), min_size=2, unique=True).map(sorted)
 

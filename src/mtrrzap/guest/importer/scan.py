@@ -8,19 +8,8 @@ import re
 from collections.abc import Callable, Iterable
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.importer import payload
-from mtrrzap.guest.importer.around import (
-    ENTRY,
-    EXIT,
-    Absence,
-    before,
-    entry_after,
-    exit_before,
-    reset_before,
-)
-from mtrrzap.guest.importer.blocks import Block, Blocks, line_number
-from mtrrzap.guest.importer.line import Line, parse, vcpu_of_body, vcpu_of_name
-from mtrrzap.guest.importer.needles import Needles, style
+from mtrrzap.guest.importer import event_text
+from mtrrzap.guest.importer.event_text import EventLine, parse, vcpu_of_body, vcpu_of_name
 from mtrrzap.guest.importer.records import (
     MAX_RECORDS,
     MAX_THREADS,
@@ -28,6 +17,20 @@ from mtrrzap.guest.importer.records import (
     Seen,
     Thread,
     What,
+)
+from mtrrzap.guest.importer.search import (
+    ENTRY,
+    EXIT,
+    Absence,
+    Block,
+    Blocks,
+    Needles,
+    before,
+    entry_after,
+    exit_before,
+    line_number,
+    reset_before,
+    style,
 )
 from mtrrzap.x86 import cr0 as cr0_rules
 from mtrrzap.x86 import msr as m
@@ -67,7 +70,7 @@ class Scanner:
         self._absence = Absence()
         self._lost = 0
         self._losses = 0
-        self._handlers: dict[bytes, Callable[[Block, int, Line], None]] = {
+        self._handlers: dict[bytes, Callable[[Block, int, EventLine], None]] = {
             b"kvm_msr": self._msr,
             b"kvm_cr": self._cr,
             b"kvm_apic_accept_irq": self._accept,
@@ -151,7 +154,7 @@ class Scanner:
         for thread in self.seen.threads.values():
             thread.forget()
 
-    def _thread(self, block: Block, start: int, line: Line) -> Thread:
+    def _thread(self, block: Block, start: int, line: EventLine) -> Thread:
         threads = self.seen.threads
         thread = threads.get(line.tid)
         if thread is None:
@@ -162,7 +165,9 @@ class Scanner:
         thread.tgid = line.tgid if line.tgid is not None else thread.tgid
         return thread
 
-    def _keep(self, block: Block, start: int, line: Line, thread: Thread, record: Record) -> None:
+    def _keep(
+        self, block: Block, start: int, line: EventLine, thread: Thread, record: Record
+    ) -> None:
         if vcpu_of_name(thread.name) is None:
             for needle in (EXIT, ENTRY):
                 near = self._absence.near(block, start, needle)
@@ -173,8 +178,8 @@ class Scanner:
         self.seen.counted_time = self.seen.counted_time and line.time_ns is not None
         self.seen.records.append(record)
 
-    def _msr(self, block: Block, start: int, line: Line) -> None:
-        access = payload.msr(line.body)
+    def _msr(self, block: Block, start: int, line: EventLine) -> None:
+        access = event_text.msr(line.body)
         if access is None:
             raise _bad(block, start, "a malformed kvm_msr")
         if access.number not in _KEPT:
@@ -191,7 +196,7 @@ class Scanner:
         if access.write and not access.refused and access.number != m.PAT:
             self._measure(block, start, line, record)
 
-    def _measure(self, block: Block, start: int, line: Line, record: Record) -> None:
+    def _measure(self, block: Block, start: int, line: EventLine, record: Record) -> None:
         near = self._absence.near(block, start, EXIT)
         left = exit_before(block, start, line.tid) if near else None
         if (unpaid := self._owed.pop(line.tid, None)) is not None:
@@ -214,8 +219,8 @@ class Scanner:
         else:
             record.cost_ns = None
 
-    def _cr(self, block: Block, start: int, line: Line) -> None:
-        access = payload.cr(line.body)
+    def _cr(self, block: Block, start: int, line: EventLine) -> None:
+        access = event_text.cr(line.body)
         if access is None:
             raise _bad(block, start, "a malformed kvm_cr")
         if access.number != 0:
@@ -235,7 +240,7 @@ class Scanner:
         record = Record(what, line.tid, line.time_ns, 0, access.value)
         self._keep(block, start, line, thread, record)
 
-    def _reset(self, block: Block, start: int, line: Line, thread: Thread) -> None:
+    def _reset(self, block: Block, start: int, line: EventLine, thread: Thread) -> None:
         """Note the entry at the reset vector that led to a CR0 access with paging off, if any."""
         entry = reset_before(block, start, line.tid)
         if entry is not None and entry.time_ns != thread.reset_ns:
@@ -244,8 +249,8 @@ class Scanner:
             thread.reset_ns = entry.time_ns
             self._keep(block, start, line, thread, Record(What.RESET, line.tid, entry.time_ns))
 
-    def _accept(self, block: Block, start: int, line: Line) -> None:
-        init = payload.accepted(line.body)
+    def _accept(self, block: Block, start: int, line: EventLine) -> None:
+        init = event_text.accepted(line.body)
         if init is None:
             return
         thread = self._thread(block, start, line)
@@ -258,8 +263,8 @@ class Scanner:
             thread.half_init.add(init.apic)
         self._keep(block, start, line, thread, Record(What.INIT, line.tid, line.time_ns, init.apic))
 
-    def _ipi(self, block: Block, start: int, line: Line) -> None:
-        init = payload.ipi(line.body)
+    def _ipi(self, block: Block, start: int, line: EventLine) -> None:
+        init = event_text.ipi(line.body)
         if init is None:
             return
         thread = self._thread(block, start, line)

@@ -3,11 +3,11 @@
 Nothing here opens a file, and nothing judges: the values come out as they were listed.
 """
 
-from mtrrzap.guest.listing import json_dump, linux, linux_map, msr_dump
+from mtrrzap.guest.listing import linux, linux_map, msr_dump
 from mtrrzap.guest.listing.linux_map import KernelMap
-from mtrrzap.guest.listing.registers import Listing, Registers
+from mtrrzap.guest.listing.registers import ListedRegisters, Listing
 
-__all__ = ["KernelMap", "Listing", "Registers", "read"]
+__all__ = ["KernelMap", "ListedRegisters", "Listing", "read"]
 
 
 def read(text: str, name: str, maxphyaddr: int | None = None) -> Listing:
@@ -27,5 +27,5 @@ def read(text: str, name: str, maxphyaddr: int | None = None) -> Listing:
     if linux_map.HEADER.search(text):
         return linux.read_map(lines, name)
     if text.lstrip()[:1] in ("{", "["):
-        return json_dump.read(text, name)
-    return msr_dump.read(lines, name)
+        return msr_dump.read_json(text, name)
+    return msr_dump.read_text(lines, name)

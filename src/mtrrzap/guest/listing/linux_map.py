@@ -30,7 +30,7 @@ _ENTRY = re.compile(
 )
 
 
-class Entry(NamedTuple):
+class KernelMapEntry(NamedTuple):
     """A stretch ``[start, end)`` in bytes with one type."""
 
     start: int
@@ -45,7 +45,7 @@ class KernelMap(NamedTuple):
     """Entries, the first ones, that the fixed MTRRs made."""
     announced: int
     """Entries by the first line; there may be fewer here, if the log was cut."""
-    entries: tuple[Entry, ...]
+    entries: tuple[KernelMapEntry, ...]
     tom2: int = 0
     """AMD's TOM2, if the log has it: from 4 GiB up to it memory is WB without any MTRR."""
 
@@ -65,7 +65,9 @@ def read(lines: Iterable[str], name: str) -> KernelMap | None:
         elif found is not None and (line := _ENTRY.search(text)) is not None:
             if int(line["number"]) != len(found.entries):
                 continue
-            entry = Entry(int(line["first"], 16), int(line["last"], 16) + 1, TYPES[line["type"]])
+            entry = KernelMapEntry(
+                int(line["first"], 16), int(line["last"], 16) + 1, TYPES[line["type"]]
+            )
             if not (found.entries[-1].end if found.entries else 0) <= entry.start < entry.end:
                 raise UserError(
                     f"not above the entry before it: {text.strip()[-60:]!r}",

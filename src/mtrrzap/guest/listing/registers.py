@@ -14,7 +14,7 @@ _NAMES: dict[str, int] = {
 _NAMES["CAP"] = m.MTRRCAP
 
 
-class Registers(NamedTuple):
+class ListedRegisters(NamedTuple):
     """The MSRs listed for one processor; one that is not listed is absent."""
 
     cpu: int
@@ -28,7 +28,7 @@ class Listing(NamedTuple):
 
     what: str
     """Its kind: ``MSR dump``, ``/proc/mtrr``, ..."""
-    cpus: tuple[Registers, ...]
+    cpus: tuple[ListedRegisters, ...]
     maxphyaddr: int | None
     """As far as the listing tells it, in bits."""
     notes: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Collector:
     def __init__(self, name: str) -> None:
         """``name`` is used in errors only."""
         self._name = name
-        self._cpus: dict[int, Registers] = {}
+        self._cpus: dict[int, ListedRegisters] = {}
 
     def put(self, cpu: int, msr: int, value: int, line: int) -> None:
         """Keep one value; registers that no memory type depends on are passed over."""
@@ -70,7 +70,7 @@ class Collector:
             return
         if cpu >= MAX_CPUS:
             raise self.error(line, f"CPU {cpu} is beyond {MAX_CPUS - 1}", "mend the line")
-        found = self._cpus.setdefault(cpu, Registers(cpu, {}, {}))
+        found = self._cpus.setdefault(cpu, ListedRegisters(cpu, {}, {}))
         found.values[msr] = value
         found.lines[msr] = line
 

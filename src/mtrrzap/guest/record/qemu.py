@@ -91,7 +91,7 @@ class StopRequest:
             raise StoppedError(f"interrupted by {signal.Signals(self.signal).name}")
 
 
-class Machine:
+class Qemu:
     """A running QEMU. Use as a context manager: leaving it kills QEMU and closes every channel."""
 
     def __init__(

@@ -5,6 +5,14 @@ install on each part, ``episodes`` keeps track of when something began and ended
 trace and draws the conclusions.
 """
 
-from mtrrzap.kvm.audit.auditor import Audit, Disagreement, Finding, Need, Verdict, audit, verdict
+from mtrrzap.kvm.audit.auditor import (
+    Audit,
+    AuditVerdict,
+    Disagreement,
+    Finding,
+    Need,
+    audit,
+    verdict,
+)
 
-__all__ = ["Audit", "Disagreement", "Finding", "Need", "Verdict", "audit", "verdict"]
+__all__ = ["Audit", "AuditVerdict", "Disagreement", "Finding", "Need", "audit", "verdict"]

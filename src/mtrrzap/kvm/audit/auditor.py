@@ -16,11 +16,11 @@ from typing import NamedTuple
 from mtrrzap.gfn import Range
 from mtrrzap.guest.event import Kind as EventKind
 from mtrrzap.guest.trace import Trace
-from mtrrzap.kvm.audit.episodes import Episode, Episodes
+from mtrrzap.kvm.audit.parts import Episode, Episodes
 from mtrrzap.kvm.audit.views import View, Views, memslots
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.replay import Host, Step, steps
+from mtrrzap.kvm.replay import Host, Transition, steps
 from mtrrzap.kvm.vcpu import Vcpu, power_on
 from mtrrzap.x86.ept import EptType
 
@@ -72,7 +72,7 @@ class Need(NamedTuple):
     """Of those, frames on which an entry may have had to go: its type was stale by then."""
 
 
-class Verdict(NamedTuple):
+class AuditVerdict(NamedTuple):
     """One policy on one trace in a word."""
 
     word: str
@@ -103,21 +103,21 @@ class Audit(NamedTuple):
         return tuple(finding for finding in self.findings if finding.defect)
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> AuditVerdict:
         """The audit in a word."""
         chosen = self.defects or self.findings
         if not chosen:
-            return Verdict("right", 0, None)
+            return AuditVerdict("right", 0, None)
         word = "stale" if self.defects else "window only"
         stretches = 0
         last = -1
         for start, end in sorted({finding.range for finding in chosen}):
             stretches += start > last
             last = max(last, end)
-        return Verdict(word, stretches, min(finding.begin for finding in chosen))
+        return AuditVerdict(word, stretches, min(finding.begin for finding in chosen))
 
 
-def verdict(trace: Trace, policy: Policy, host: Host | None = None) -> Verdict:
+def verdict(trace: Trace, policy: Policy, host: Host | None = None) -> AuditVerdict:
     """Return whether a policy is right on a trace."""
     return audit(trace, policy, host).verdict
 
@@ -170,7 +170,7 @@ class _Run:
         self._quiet: list[tuple[int, int | None]] = [] if self._busy else [(0, None)]
         self._needs: list[Need] = []
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Transition) -> None:
         """Take an event in."""
         changed = self._follow(step)
         if step.request is not None:
@@ -191,7 +191,7 @@ class _Run:
         else:
             self._current.pop(id(view), None)
 
-    def _follow(self, step: Step) -> bool:
+    def _follow(self, step: Transition) -> bool:
         """Take over a vCPU's new state; tell if anything can be different now."""
         vcpu = step.vcpu
         if vcpu not in self._view:

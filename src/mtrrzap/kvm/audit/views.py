@@ -24,11 +24,12 @@ from mtrrzap.x86.mtrr import Mtrrs
 TOP_LEVEL = 4
 """The least level of a root; one of five levels has larger entries still."""
 
-Kind = tuple[EptType | None, int]
+LeafKind = tuple[EptType | None, int]
 """A leaf's type and level."""
 
-View = dict[Kind, int]
-"""Kind -> the parts on which a vCPU's fault may install such a leaf. Equal views are one object."""
+View = dict[LeafKind, int]
+"""For each kind of leaf, the parts on which a vCPU's fault may install it. Equal views are one
+object."""
 
 
 def memslots(header: Header, mask: MtMask) -> tuple[Memslot, ...]:

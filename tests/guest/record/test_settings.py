@@ -9,7 +9,7 @@ import pytest
 
 from mtrrzap.cli.record import quoted, with_command
 from mtrrzap.errors import UserError
-from mtrrzap.guest.record.options import (
+from mtrrzap.guest.record.settings import (
     DEFAULT_CPU,
     Options,
     check,

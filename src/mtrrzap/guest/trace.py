@@ -68,7 +68,6 @@ class Trace:
     incomplete: str | None = None
 
     def __iter__(self) -> Iterator[Event]:
-        """Iterate over the events, as over a ``Reader``."""
         return iter(self.events)
 
 

@@ -81,7 +81,6 @@ class HugePages:
     """Which huge pages a vCPU's MTRRs allow (``kvm_tdp_page_fault``'s clamp)."""
 
     def __init__(self, mask: MtMask, vcpu: Vcpu) -> None:
-        """Without honoured MTRRs everything is allowed."""
         self._mtrrs = vcpu.mtrrs if mask.honours else None
         self._ranges = variable_ranges(vcpu.mtrrs) if mask.honours else []
         self.edges: frozenset[int] = (

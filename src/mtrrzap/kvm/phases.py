@@ -90,7 +90,6 @@ _State = tuple[int, Event, Vcpu, Vcpu]
 
 
 def _groups(trace: Events) -> Iterator[list[_State]]:
-    """Yield the states of each phase."""
     loose: list[_State] = []  # outside of every update
     inside: list[_State] = []
     updating: set[int] = set()

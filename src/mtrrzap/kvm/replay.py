@@ -138,7 +138,6 @@ class Rule:
     """A policy on a host: a pure function from (state, event, next state) to a request."""
 
     def __init__(self, policy: Policy, host: Host, header: Header) -> None:
-        """Take the memslots from a trace's header."""
         self._policy = policy
         self._host = host
         self._slots = _slots(header)

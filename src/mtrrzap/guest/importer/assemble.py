@@ -63,7 +63,6 @@ class KnownRegisters:
     """What the registers of one vCPU are known to hold; an MSR that is not known is absent."""
 
     def __init__(self, cr0: int, msrs: dict[int, int]) -> None:
-        """Hold these."""
         self.cr0 = cr0
         self.msrs = msrs
 

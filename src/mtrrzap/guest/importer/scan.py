@@ -62,7 +62,6 @@ class Scanner:
     """Read a capture block by block into ``seen``."""
 
     def __init__(self) -> None:
-        """Begin with nothing seen."""
         self.seen = Seen()
         self._needles: Needles | None = None
         self._owed: dict[int, Record] = {}

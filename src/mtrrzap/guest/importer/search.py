@@ -49,7 +49,6 @@ class Blocks:
         """The last line had no line end: it is not in any block."""
 
     def __iter__(self) -> Iterator[Block]:
-        """Yield the blocks in order."""
         parts: list[bytes] = []
         start = size = offset = 0
         for chunk in self._chunks:
@@ -161,7 +160,6 @@ class Losses:
     """
 
     def __init__(self) -> None:
-        """Try the byte that they share first."""
         self._both = Word(b"EVENTS", b"T")
         self._each = Word(b"[LOST ", b"L"), Word(b"DROPPED]", b"D")
 
@@ -182,7 +180,6 @@ class RegisterAccesses:
     _SLOW = re.compile(_REGISTER)
 
     def __init__(self) -> None:
-        """Try the byte first."""
         self._wait = 0
 
     def positions(self, block: Block) -> Iterator[int]:
@@ -239,7 +236,6 @@ class Absence:
     """Remembers where a needle is not: a capture without it is not searched at every event."""
 
     def __init__(self) -> None:
-        """Begin with nothing known."""
         self._upto: dict[bytes, int] = {}
         """Offset in the capture below which the needle is not near, by needle."""
 

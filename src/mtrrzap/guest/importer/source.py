@@ -145,7 +145,6 @@ def _unpacked(path: Path, source: Source, name: str) -> Iterator[Path]:
 
 
 def _trace_cmd(path: Path, name: str) -> Iterator[bytes]:
-    """Yield what ``trace-cmd report`` prints."""
     program = shutil.which("trace-cmd")
     if program is None:
         raise UserError(

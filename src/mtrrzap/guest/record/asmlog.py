@@ -21,7 +21,6 @@ class LogScanner:
     """
 
     def __init__(self) -> None:
-        """Start with nothing found."""
         self.addresses: set[int] = set()
         self.pages: set[int] = set()
         """Linear page numbers in which a block of translated code starts."""

@@ -96,7 +96,6 @@ class BreakpointPass:
         self._progress.sites = len(self._sites)
 
     def _check_sites(self) -> None:
-        """Compare what was translated with the breakpoints."""
         fresh = [a for a in self._machine.log.take_addresses() if a not in self._sites]
         if not fresh:
             return
@@ -184,7 +183,6 @@ class BreakpointPass:
         return code
 
     def _executed(self, vcpu: int, insn: Insn, before: GdbRegisters, mask: int) -> None:
-        """After the step: record the instruction if it did run."""
         after = self._gdb.registers(vcpu)
         ran = (after.rip - before.rip) & 0xFFFF == insn.length
         if after.rip == before.rip or self._was_reset(vcpu):

@@ -122,7 +122,6 @@ class Deframer:
     """Cut a byte stream into packets; acknowledgements are dropped."""
 
     def __init__(self) -> None:
-        """Start with an empty buffer."""
         self._buffer = b""
 
     def feed(self, data: bytes) -> list[bytes]:

@@ -89,7 +89,6 @@ def check(options: Options) -> None:
 
 
 def _check_outputs(options: Options) -> None:
-    """Raise ``UserError`` if an output cannot be written, or would damage another file."""
     outputs = {"--output": options.output}
     if options.console is not None:
         outputs["--console"] = options.console

@@ -238,7 +238,6 @@ class _Run:
         self._needs.append(Need(event, frames(cleared[1]), frames(needed)))
 
     def _fault(self) -> None:
-        """Let every vCPU fault everywhere."""
         present = self._present
         for view, _ in self._current.values():
             for key, mask in view.items():
@@ -299,7 +298,6 @@ def _types(view: View) -> Types:
 
 
 def _alike(mask: int, types: Types) -> Iterator[tuple[int, tuple[EptType, ...]]]:
-    """Split parts by the types that the vCPUs install on them."""
     groups: list[tuple[int, tuple[EptType, ...]]] = [(mask, ())]
     for kind, where in types.items():
         assert kind is not None, "NPT has one type, so nothing is stale and nobody disagrees"

@@ -16,12 +16,10 @@ class Parts:
     """The parts between consecutive edges (gfns)."""
 
     def __init__(self, edges: Iterable[int]) -> None:
-        """Sort the edges; fewer than two make no part."""
         self._edges = sorted(set(edges))
         self._frames: dict[int, int] = {}
 
     def __len__(self) -> int:
-        """Return the number of parts."""
         return max(0, len(self._edges) - 1)
 
     def mask(self, start: int, end: int) -> int:
@@ -71,7 +69,6 @@ class Episodes(Generic[K, C]):
     """Turn the sets of parts on which a key holds now into episodes."""
 
     def __init__(self) -> None:
-        """Begin with nothing holding."""
         self._now: Mapping[K, int] = {}
         self._open: dict[K, list[Episode[K, C]]] = {}
         self._closed: list[Episode[K, C]] = []

@@ -55,7 +55,6 @@ class Leaves:
     """The leaves that one vCPU's faults install, for several memslots."""
 
     def __init__(self, vcpu: Vcpu, mask: MtMask) -> None:
-        """Look the vCPU's map up once."""
         self._vcpu = vcpu
         self._mask = mask
         self._ram = tuple(mask.stretches(vcpu))

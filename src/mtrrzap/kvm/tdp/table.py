@@ -32,17 +32,14 @@ class Runs(Generic[V]):
     """
 
     def __init__(self) -> None:
-        """Make an empty map."""
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._values: list[V] = []
 
     def __len__(self) -> int:
-        """Return the number of runs."""
         return len(self._starts)
 
     def __iter__(self) -> Iterator[tuple[int, int, V]]:
-        """Yield all runs."""
         return zip(self._starts, self._ends, self._values, strict=True)
 
     def covers(self, frame: int) -> bool:
@@ -117,7 +114,6 @@ class Zap(NamedTuple):
     flushes: int
 
     def __add__(self, other: object) -> "Zap":
-        """Add two walks up."""
         if not isinstance(other, Zap):
             return NotImplemented
         return Zap(*(a + b for a, b in zip(self, other, strict=True)))

@@ -297,7 +297,7 @@ def test_a_console_that_cannot_be_written(
     trace = read(output)
     assert trace.incomplete is None
     assert str(caught.value) == (
-        f"--console {console}: cannot write: No such file or directory; the trace {output} is "
+        f"{console}: cannot write: No such file or directory; the trace {output} is "
         f"kept, with {len(trace.events)} events, complete; free some space, or choose another "
         "place for the console"
     )

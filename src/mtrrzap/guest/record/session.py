@@ -91,7 +91,7 @@ class _Session:
         except OSError as error:
             raise UserError(
                 f"cannot run {self.options.qemu}: {error.strerror}",
-                place="--qemu",
+                place="qemu",
                 mend="name a QEMU 7.2 or newer for x86_64 guests",
             ) from error
         with machine:
@@ -101,7 +101,7 @@ class _Session:
                 raise UserError(
                     f"QEMU did not start ({machine.how_it_ended()})",
                     place=self.options.qemu,
-                    mend="mend the options, or the arguments after --",
+                    mend="fix the settings, or QEMU's extra arguments",
                 ) from error
             yield machine, qmp
 
@@ -133,7 +133,9 @@ class _Session:
         try:
             if qmp.execute("query-kvm")["enabled"]:
                 raise UserError(
-                    "the guest runs on KVM", place="--", mend="leave out what selects KVM: TCG only"
+                    "the guest runs on KVM",
+                    place="extra",
+                    mend="leave out what selects KVM; the recorder needs TCG",
                 )
             hardware(qmp, found)
         except (QmpError, LookupError, TypeError, ValueError) as error:
@@ -284,7 +286,7 @@ def record(options: Options) -> Recorded:
             raise UserError(
                 f"cannot write: {error.strerror}; the trace {options.output} is kept, with "
                 f"{session.written} events, {state}",
-                place=f"--console {options.console}",
+                place=str(options.console),
                 mend="free some space, or choose another place for the console",
             ) from error
         return Recorded(

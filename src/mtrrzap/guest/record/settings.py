@@ -54,9 +54,9 @@ def memory_bytes(text: str) -> int:
     size = int(match[1]) << _UNITS[match[2].upper()] if match else 0
     if not _MIB <= size < 1 << 52 or size % _MIB:
         raise UserError(
-            f"not a memory size of whole MiB: {text!r}",
-            place="--memory",
-            mend="write a number of MiB, or one with a unit: 512M, 16G",
+            f"invalid size {text!r}",
+            place="memory",
+            mend="write whole MiB, for example 512M or 16G",
         )
     return size
 
@@ -66,38 +66,38 @@ def check(options: Options) -> None:
     memory_bytes(options.memory)
     if not 1 <= options.vcpus <= 255:
         raise UserError(
-            f"{options.vcpus} vCPUs", place="--vcpus", mend="QEMU's TCG takes from 1 to 255"
+            f"invalid number {options.vcpus}", place="vcpus", mend="give 1 to 255 (TCG)"
         )
     if not 0 < options.timeout < float("inf"):
-        raise UserError("not a time limit", place="--timeout", mend="give seconds, above 0")
+        raise UserError("invalid time limit", place="timeout", mend="give seconds, above 0")
     if shutil.which(options.qemu) is None:
         raise UserError(
-            f"there is no program {options.qemu}",
-            place="--qemu",
-            mend="install it (Debian: apt install qemu-system-x86) or name it with --qemu PATH",
+            f"no program {options.qemu}",
+            place="qemu",
+            mend="install it (Debian: apt install qemu-system-x86) or name its path",
         )
     if options.kernel is not None:
-        readable(options.kernel, "--kernel", "give a bzImage that you may read")
+        readable(options.kernel, "kernel", "give a bzImage that you may read")
     elif options.initrd is not None or options.append is not None:
-        what = "--initrd" if options.initrd is not None else "--append"
-        raise UserError("needs a kernel", place=what, mend="add --kernel FILE")
+        what = "initrd" if options.initrd is not None else "append"
+        raise UserError("needs a kernel", place=what, mend="name a kernel too")
     if options.initrd is not None:
-        readable(options.initrd, "--initrd", "make one with 'mtrrzap initrd -o initrd.gz'")
+        readable(options.initrd, "initrd", "make one with 'mtrrzap initrd -o initrd.gz'")
     firmware_image(options.firmware)
     check_extra(options.extra)
     _check_outputs(options)
 
 
 def _check_outputs(options: Options) -> None:
-    outputs = {"--output": options.output}
+    outputs = {"output": options.output}
     if options.console is not None:
-        outputs["--console"] = options.console
+        outputs["console"] = options.console
     distinct(outputs, _inputs(options))
     for option, path in outputs.items():
         for name in files_in(options.extra):
             if os.path.lexists(name) and same_file(path, name):
                 raise UserError(
-                    f"{path} is also a file of QEMU's, after --",
+                    f"{path} is also a file in QEMU's extra arguments",
                     place=option,
                     mend="name another file",
                 )
@@ -107,10 +107,10 @@ def _check_outputs(options: Options) -> None:
 def _inputs(options: Options) -> dict[str, Path]:
     """Return the files that QEMU gets, by their options, and QEMU itself."""
     files = {
-        "--kernel": options.kernel,
-        "--initrd": options.initrd,
-        "--firmware": firmware_image(options.firmware),
-        "--qemu": shutil.which(options.qemu),
+        "kernel": options.kernel,
+        "initrd": options.initrd,
+        "firmware": firmware_image(options.firmware),
+        "qemu": shutil.which(options.qemu),
     }
     return {option: Path(path) for option, path in files.items() if path}
 
@@ -128,11 +128,11 @@ def firmware_image(firmware: str) -> str | None:
                 return path
         raise UserError(
             f"no OVMF image in {' or '.join(OVMF_IMAGES)}",
-            place="--firmware",
-            mend="install it (Debian: apt install ovmf) or name it with --firmware PATH",
+            place="firmware",
+            mend="install it (Debian: apt install ovmf) or name its path",
         )
     mend = "give seabios, ovmf, or the path of a firmware image"
-    readable(Path(firmware), "--firmware", mend)
+    readable(Path(firmware), "firmware", mend)
     return firmware
 
 
@@ -145,7 +145,10 @@ def kernel_command_line(append: str | None) -> tuple[str, str | None]:
         return f"{_CONSOLE} {_NOKASLR}", None
     if _NOKASLR in append.split():
         return append, None
-    return f"{append} {_NOKASLR}".strip(), f"{_NOKASLR} added to --append: addresses must agree"
+    return (
+        f"{append} {_NOKASLR}".strip(),
+        f"added {_NOKASLR} to the kernel's command line: addresses must agree",
+    )
 
 
 def qemu_command(options: Options) -> list[str]:
@@ -197,12 +200,12 @@ def check_extra(extra: Sequence[str]) -> None:
         raise UserError(
             f"unexpected argument {extra[0]!r}",
             place="record",
-            mend="only options for QEMU may follow, after --; name a disk with -drive",
+            mend="give only options of QEMU, behind two dashes; name a disk with -drive",
         )
     for index, word in enumerate(extra):
         value = extra[index + 1] if index + 1 < len(extra) else ""
         if (why := _conflict(word, value)) is not None:
-            raise UserError(f"{word} cannot be used: {why}", place="--", mend="leave it out")
+            raise UserError(f"{word} cannot be used: {why}", place="extra", mend="leave it out")
 
 
 def _conflict(word: str, value: str) -> str | None:

@@ -88,7 +88,7 @@ def test_what_is_no_size_of_memory(run: Run, tmp_path: Path, text: str) -> None:
 def test_show_prints_what_a_capture_cannot_show(run: Run, boot: Path) -> None:
     shown = run("show", str(boot)).out
     assert "what user space writes through ioctls" in shown
-    assert "vCPUs were told apart by the thread's name" in shown
+    assert "vCPUs were identified by the thread's name" in shown
     assert "bytes" not in shown.split("Events per vCPU")[0]
 
 
@@ -210,9 +210,9 @@ def test_gzip_and_standard_input(
         (gzip.compress(bytes(10000))[:-9] + b"x" * 9, "the compressed data is damaged"),
         (b"mtrrzap-trace 1\n", "already a trace"),
         (b"# mtrrzap-trace 1\nwhat", "not a row of 6 cells: 'what'"),
-        (bytes(range(256)) * 99, "no access of a guest to an MTRR"),
+        (bytes(range(256)) * 99, "no guest access to an MTRR"),
         (POWER_ON + line("kvm_msr: msr_write 2ff = 0x"), "a malformed kvm_msr"),
-        (b"", "no access of a guest to an MTRR"),
+        (b"", "no guest access to an MTRR"),
     ],
 )
 def test_errors_are_one_line(run: Run, tmp_path: Path, data: bytes, problem: str) -> None:

@@ -56,7 +56,7 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     [
         ("absent", None, "absent: no such file or shipped trace; shipped are: ovmf-8, "),
         ("absent.trace", None, "absent.trace: cannot be read: No such file or directory"),
-        ("x.trace", b"\xff\n", "x.trace:1: bytes that are no UTF-8"),
+        ("x.trace", b"\xff\n", "x.trace:1: bytes that are not UTF-8"),
         ("x.trace", b"nonsense\n", "x.trace:1: not a trace"),
         ("x.parquet", b"PAR1 and no more", "x.parquet: not a Parquet file of a trace"),
         (".", None, ".: cannot be read: Is a directory"),

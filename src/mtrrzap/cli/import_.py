@@ -115,7 +115,7 @@ def _chosen(capture: Capture, vm: int | None) -> list[int]:
         raise UserError(
             f"no VM {vm}; the capture has {len(numbers)}",
             place="--vm",
-            mend="see 'mtrrzap import --list'",
+            mend="list them with 'mtrrzap import --list'",
         )
     return [vm]
 

@@ -18,8 +18,7 @@ def load(source: str | os.PathLike[str]) -> Trace:
     a shipped trace of the same name.
 
     Raises:
-        UserError: if the file does not exist, cannot be read or is no trace; the error names the
-            line where there is one.
+        UserError: if the file does not exist, cannot be read or is not a trace; names the line.
     """
     path = Path(source)
     if path.name == str(path) and not os.path.lexists(path):

@@ -163,8 +163,7 @@ def _fixed(mtrrs: Mtrrs, start: int, end: int) -> Iterator[MemType]:
 def edges(mtrrs: Mtrrs) -> set[int]:
     """Return the addresses, in bytes, at which the answer or the memory type may change.
 
-    A range that holds none of them in its inside has the answer of every other such range between
-    the same two neighbours of this set.
+    All ranges that lie between the same two neighbours of this set have the same answer.
     """
     if not mtrrs.enabled:
         return set()

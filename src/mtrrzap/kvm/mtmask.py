@@ -1,7 +1,7 @@
 """The memory type of a new EPT leaf: ``vmx_get_mt_mask`` in arch/x86/kvm/vmx/vmx.c.
 
-The order of its tests: host MMIO; no non-coherent DMA; CR0.CD (until v6.10); the guest's MTRRs
-(until v6.10). What differs between versions is in the fields of ``Policy``.
+It tests in this order: host MMIO; no non-coherent DMA; CR0.CD (until v6.10); the guest's MTRRs
+(until v6.10). The fields of ``Policy`` have the differences between versions.
 """
 
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ class Request(NamedTuple):
     """What one event makes KVM zap. It counts once, however many ranges it has.
 
     ``event`` is the event's position in the trace, from 0. ``ranges`` are gfns after clamping; they
-    are empty where KVM is asked for a range that holds no frame.
+    are empty where the requested range has no frame.
     """
 
     event: int

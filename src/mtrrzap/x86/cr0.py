@@ -1,7 +1,7 @@
 """CR0.CD and CR0.NW, and what RESET and INIT do to CR0 (SDM vol. 3, "Processor State After Reset").
 
-RESET sets CD and NW. INIT preserves both and clears the rest but ET: the caches are not flushed by
-it, so a processor must keep whatever caching mode it had.
+RESET sets CD and NW. INIT preserves both, because it does not flush the caches; it clears all other
+bits except ET.
 """
 
 PE = 1 << 0

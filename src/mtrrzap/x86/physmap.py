@@ -1,7 +1,7 @@
 """The memory type of a physical address by the manual's rules, and the whole map as segments.
 
-KVM's own lookup, which differs where variable ranges overlap or are malformed, is in
-``mtrrzap.kvm.lookup``. SDM vol. 3, "Variable Range MTRRs" (matching) and "MTRR Precedences".
+KVM's own lookup is in ``mtrrzap.kvm.lookup``. It differs where variable ranges overlap or are
+malformed. SDM vol. 3, "Variable Range MTRRs" (matching) and "MTRR Precedences".
 """
 
 from collections.abc import Iterable, Iterator
@@ -74,7 +74,7 @@ def lookup(mtrrs: Mtrrs, address: int) -> TypeAt:
 def physical_map(mtrrs: Mtrrs) -> Iterator[MapSegment]:
     """Yield the whole map, ascending, from 0 to 2^MAXPHYADDR; neighbours differ.
 
-    A mask with holes may make very many segments, so this is an iterator.
+    This is an iterator because a mask with holes may make millions of segments.
     """
     top = 1 << mtrrs.maxphyaddr
     start = 0

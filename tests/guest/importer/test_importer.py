@@ -352,7 +352,7 @@ def test_a_capture_with_too_many_records_is_cut(monkeypatch: pytest.MonkeyPatch)
         (line("kvm_msr: msr_write 2ff = 0xzz"), "a malformed kvm_msr"),
         (line("kvm_msr: msr_write 2ff = 0x1ffffffffffffffff"), "a malformed kvm_msr"),
         (line("kvm_cr: cr_write 0 = "), "a malformed kvm_cr"),
-        (b"CPU 0/KVM kvm_msr: msr_write 2ff = 0x0\n", "a form that is not known"),
+        (b"CPU 0/KVM kvm_msr: msr_write 2ff = 0x0\n", "an unknown form"),
     ],
 )
 def test_errors_name_the_line(bad: bytes, problem: str) -> None:
@@ -366,7 +366,7 @@ def test_errors_name_the_line(bad: bytes, problem: str) -> None:
 
 @pytest.mark.parametrize("foreign", [b"", b"hello\n", bytes(range(256)) * 5000, b"\0" * 3000000])
 def test_foreign_files(foreign: bytes) -> None:
-    with pytest.raises(UserError, match="no access of a guest to an MTRR or to CR0"):
+    with pytest.raises(UserError, match="no guest access to an MTRR or to CR0"):
         capture(foreign)
 
 

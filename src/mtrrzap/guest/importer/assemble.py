@@ -56,7 +56,7 @@ def verdict(records: Sequence[Record], vm: CapturedVm, *, start_lost: bool) -> S
     ):
         why = f"vCPU {vcpu} begins with CR0 = {first.value:#x}, paging off, and sets up MTRRs later"
         return StartVerdict(True, f"{why} (a likely sign, no proof)")
-    return StartVerdict(False, "its first event is none of firmware's")
+    return StartVerdict(False, "its first event is not one of firmware's")
 
 
 class KnownRegisters:
@@ -73,10 +73,10 @@ def after_reset() -> KnownRegisters:
 
 
 def running(records: Sequence[Record]) -> KnownRegisters:
-    """Return what one vCPU of a running guest held before its first record, as far as these tell.
+    """Return what the registers of a running vCPU held before its first record, as far as known.
 
-    A read before any write of a register tells its value. A first CR0 write that sets CD found it
-    clear; and where nothing is told, a running guest has its caches on.
+    A read before any write of a register shows its value. A first CR0 write that sets CD found it
+    clear. Where nothing shows it, the caches of a running guest are assumed to be on.
     """
     cr0: int | None = None
     msrs: dict[int, int] = {}
@@ -101,7 +101,7 @@ class Assembled:
     events: list[Event] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     foreign_inits: int = 0
-    """INITs to APICs that are no vCPU with a thread in the capture."""
+    """INITs to APICs without a vCPU thread in the capture."""
     resets: int = 0
     """Machine resets after the start."""
     surprises: int = 0
@@ -130,7 +130,7 @@ class _Assembly:
         self._records = ordered(seen, vm)
         found = verdict(self._records, vm, start_lost=seen.start_lost)
         if start is not Start.AUTO:
-            found = StartVerdict(start is Start.POWER_ON, "the command line says so")
+            found = StartVerdict(start is Start.POWER_ON, "as the user says")
         self.made = Assembled(found)
         times = [r.time_ns for r in self._records if r.time_ns is not None]
         self._origin = min(times) if seen.counted_time and times else None

@@ -24,7 +24,7 @@ def notes(seen: Seen, vm: CapturedVm, made: Assembled, width: str) -> tuple[str,
     """Return the notes; ``width`` says where MAXPHYADDR is from."""
     start = "the power-on" if made.start.power_on else "a running guest"
     found = [
-        f"vCPUs were told apart {vm.attribution()}",
+        f"vCPUs were identified {vm.attribution()}",
         f"the capture begins with {start}: {made.start.why}",
     ]
     if not made.start.power_on:
@@ -42,7 +42,7 @@ def notes(seen: Seen, vm: CapturedVm, made: Assembled, width: str) -> tuple[str,
     if seen.ipi_events or any(event.kind.value == "init" for event in made.events):
         found.append("APIC ids were taken for vCPU numbers")
     if not seen.counted_time:
-        found.append("the capture's clock does not count seconds: there are no times")
+        found.append("the capture's clock does not count seconds, so events have no times")
     found.append(width)
     if made.costs:
         found.append(f"measured, exit to entry: {summary(made.costs)}")
@@ -73,12 +73,12 @@ def incomplete(seen: Seen) -> str | None:
 
 
 WIDEST = 52
-"""MAXPHYADDR assumed where no mask tells it: the architecture's largest, which refuses least."""
+"""MAXPHYADDR if no mask shows it: the architecture's largest, which refuses the fewest writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the user knows and no capture shows; each has a value that stands for not knowing."""
+    """What a capture cannot show. Every field has a value that means "unknown"."""
 
     firmware: str = "unknown"
     guest_kernel: str = "unknown"
@@ -131,7 +131,7 @@ class Capture:
 
 def _maxphyaddr(seen: Seen, vm: CapturedVm, known: Known) -> tuple[int, str]:
     if known.maxphyaddr is not None:
-        return known.maxphyaddr, "MAXPHYADDR is as given on the command line"
+        return known.maxphyaddr, "MAXPHYADDR is as the user gave it"
     bits = max(
         (
             record.value.bit_length()

@@ -46,7 +46,7 @@ class EventLine(NamedTuple):
 
 
 def parse(data: bytes, start: int, end: int) -> EventLine | None:
-    """Return the line ``data[start:end]`` in parts, None if it is no event of KVM."""
+    """Return the line ``data[start:end]`` in parts, None if it is not a KVM event."""
     found = _LINE.match(data, start, end)
     if found is None:
         return None

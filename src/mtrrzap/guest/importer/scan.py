@@ -1,7 +1,6 @@
-"""Find the few lines that matter in a capture of anything, without looking at the others.
+"""Read a capture into records: parse only the lines that matter, keep only what changes something.
 
-Only the lines that a needle hits are parsed. Per thread, a small model of its registers drops the
-accesses that are no news.
+A small model of each thread's registers drops the accesses that change nothing.
 """
 
 import re
@@ -145,7 +144,7 @@ class Scanner:
             self._lost += int(lost[1] or lost[2] or lost[3] or 0)
             self._forget()
         elif _EVENT.search(block.data, start, end):
-            raise _bad(block, start, "an event of KVM in a form that is not known")
+            raise _bad(block, start, "a KVM event in an unknown form")
 
     # -- keeping
 
@@ -158,7 +157,7 @@ class Scanner:
         thread = threads.get(line.tid)
         if thread is None:
             if len(threads) >= MAX_THREADS:
-                raise _bad(block, start, f"more than {MAX_THREADS:,} threads run vCPUs")
+                raise _bad(block, start, f"more than {MAX_THREADS:,} vCPU threads")
             thread = threads[line.tid] = Thread(line.tid)
         thread.name = line.name or thread.name
         thread.tgid = line.tgid if line.tgid is not None else thread.tgid
@@ -284,7 +283,7 @@ def scan(source: Source, name: str) -> Seen:
     """Return what a capture holds; ``name`` is used in errors only.
 
     Raises ``UserError`` at an event that cannot be understood, and if there is no access to an MTRR
-    or to CR0 at all.
+    or to CR0.
     """
     try:
         seen = Scanner().read(source())
@@ -297,7 +296,7 @@ def scan(source: Source, name: str) -> Seen:
         ) from None
     if not seen.records:
         raise UserError(
-            "no access of a guest to an MTRR or to CR0 is in it",
+            "no guest access to an MTRR or to CR0 found",
             place=f"{name}:1",
             mend="capture kvm:kvm_msr and kvm:kvm_cr while the guest boots, see docs/capture.md",
         )

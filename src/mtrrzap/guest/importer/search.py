@@ -75,8 +75,8 @@ class Blocks:
 def line_number(chunks: Iterable[bytes], offset: int) -> int | None:
     """Return the number of the line at an offset, from 1; None if the stream ends before it.
 
-    Counting every line of a capture would cost as much as the search for the few that matter, so
-    lines are counted only when one is to be named, by reading the capture again.
+    Counting every line of a capture would cost as much as the search for the few that matter. So
+    lines are counted only for an error message, by reading the capture again.
     """
     lines = 1
     for chunk in chunks:

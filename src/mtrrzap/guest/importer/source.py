@@ -1,4 +1,4 @@
-"""Open what ``mtrrzap import`` is given: plain or compressed text, trace.dat, standard input."""
+"""Open a capture: plain or compressed text, a trace.dat, or standard input."""
 
 import bz2
 import gzip

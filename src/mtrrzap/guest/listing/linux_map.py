@@ -39,7 +39,7 @@ class KernelMapEntry(NamedTuple):
 
 
 class KernelMap(NamedTuple):
-    """The map. What lies in no entry has the default type, which the map does not tell."""
+    """The map. Memory outside of all entries has the default type, which the map does not give."""
 
     fixed: int
     """Entries, the first ones, that the fixed MTRRs made."""
@@ -53,7 +53,7 @@ class KernelMap(NamedTuple):
 def read(lines: Iterable[str], name: str) -> KernelMap | None:
     """Return the last map of a log, None if it has none.
 
-    Raises ``UserError`` for an entry that is no range, or that overlaps the one before it.
+    Raises ``UserError`` for an entry that is empty, or that overlaps the one before it.
     """
     found: KernelMap | None = None
     tom2 = 0
@@ -79,19 +79,19 @@ def read(lines: Iterable[str], name: str) -> KernelMap | None:
 
 
 def alone(found: KernelMap, name: str) -> tuple[str, ...]:
-    """Return what is to be said of a map without registers. Raises ``UserError`` if it is empty."""
+    """Return notes on a map without registers. Raises ``UserError`` if it is empty."""
     if not found.entries:
         if found.announced:
             problem = f"only the number of entries is in it ({found.announced})"
             mend = "boot with mtrr=debug, which makes Linux v6.5 and newer print them"
         else:
-            problem = "the kernel's MTRR map has no entries: the MTRRs are off, or hold nothing"
+            problem = "the kernel's MTRR map has no entries: the MTRRs are off or empty"
             mend = "give an MSR dump, which has the default type"
         raise UserError(problem, place=f"{name}:1", mend=mend)
     missing = found.announced - len(found.entries)
     return (
-        "a map tells types, no registers: which of them decided, what overlaps and which rules are "
-        "broken is not known",
-        "what lies in no entry has the default type, which the map does not tell",
+        "a map has types but no registers: it cannot show which register decided, what overlaps "
+        "and which rules are broken",
+        "memory outside of all entries has the default type, which the map does not give",
         *([f"the log has been cut: {missing} entries are missing"] if missing > 0 else []),
     )

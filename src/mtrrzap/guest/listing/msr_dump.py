@@ -73,7 +73,7 @@ class _DumpReader:
 
 
 def read_text(lines: Iterable[str], name: str) -> Listing:
-    """Read a dump. Raises ``UserError`` at a line that is no MSR and value."""
+    """Read a dump. Raises ``UserError`` at a line that is not an MSR and its value."""
     reader = _DumpReader(name)
     for number, text in enumerate(lines, start=1):
         reader.line(number, text.strip())
@@ -86,10 +86,12 @@ def read_json(text: str, name: str) -> Listing:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"not JSON: {error.msg}", place=f"{name}:{error.lineno}", mend="mend the file"
+            f"not JSON: {error.msg}", place=f"{name}:{error.lineno}", mend="fix the file"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise UserError("not JSON that can be read", place=f"{name}:1", mend="mend it") from error
+        raise UserError(
+            "JSON that cannot be read", place=f"{name}:1", mend="fix the file"
+        ) from error
     kept = Collector(name)
     if isinstance(value, dict):
         inner = value.get("cpus", value)

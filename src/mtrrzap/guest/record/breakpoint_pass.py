@@ -1,4 +1,4 @@
-"""A later pass: run the guest with a breakpoint on each instruction found, and take down events."""
+"""A later pass: run the guest with a breakpoint on each instruction found, and record events."""
 
 from collections.abc import Set as AbstractSet
 from time import monotonic

@@ -78,11 +78,11 @@ class _Session:
 
     @contextmanager
     def qemu(self, known: Survey | None = None) -> Iterator[tuple[Qemu, Qmp]]:
-        """Start QEMU and connect; a QEMU that cannot start is the user's to mend.
+        """Start QEMU and connect. Raises ``UserError`` if it does not start.
 
-        With the findings of a survey it is for recording: with the gdb stub, and a log of only
-        the pages in which the survey saw no code. (A log of everything would make each stop so
-        slow that OVMF gets no further than from one timer tick to the next.)
+        With the findings of a survey it has the gdb stub, and logs only the pages in which the
+        survey saw no code: with a log of everything each stop is so slow that OVMF only runs from
+        one timer tick to the next.
         """
         ranges = other_pages(known.pages, MAX_RANGES) if known else []
         command = qemu_command(self.options)
@@ -204,7 +204,7 @@ class _Session:
     def save_console(self) -> None:
         """Write what the guest printed, if the user wants it and a pass has begun.
 
-        That is after the trace has its end, so that nothing but the console can be lost here.
+        The trace has its end by then, so only the console can be lost here.
         """
         if self.options.console is not None and self.console is not None:
             self.options.console.write_bytes(self.console)

@@ -1,4 +1,4 @@
-"""What the user asks the recorder for, checked before anything is started or written."""
+"""The settings of a recording, checked before anything is started or written."""
 
 import os
 import re
@@ -49,7 +49,7 @@ class Options:
 
 
 def memory_bytes(text: str) -> int:
-    """Return a memory size in bytes, whole MiB. Raises ``UserError`` if it is none."""
+    """Return a memory size in bytes. Raises ``UserError`` unless it is whole MiB."""
     match = re.fullmatch(r"([0-9]{1,15})([KMGT]?)B?", text.strip(), re.IGNORECASE)
     size = int(match[1]) << _UNITS[match[2].upper()] if match else 0
     if not _MIB <= size < 1 << 52 or size % _MIB:
@@ -137,9 +137,9 @@ def firmware_image(firmware: str) -> str | None:
 
 
 def kernel_command_line(append: str | None) -> tuple[str, str | None]:
-    """Return what the guest's kernel gets, and a note if ``nokaslr`` had to be added.
+    """Return the guest kernel's command line, and a note if ``nokaslr`` was added.
 
-    With a randomised kernel no pass would find the addresses of the one before.
+    A pass finds the addresses of the one before only if the kernel is not randomised.
     """
     if append is None:
         return f"{_CONSOLE} {_NOKASLR}", None
@@ -191,7 +191,7 @@ _HARMLESS = {("monitor", "none"), ("qmp", "none"), ("qmp-pretty", "none")}
 
 
 def check_extra(extra: Sequence[str]) -> None:
-    """Raise ``UserError`` for the first argument that the recorder cannot do with.
+    """Raise ``UserError`` for the first argument that the recorder cannot work with.
 
     QEMU would take some of them silently, and the recording would hang or be empty.
     """

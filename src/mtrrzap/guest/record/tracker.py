@@ -4,8 +4,8 @@ No I/O here: the breakpoint pass reports what happened, ``emit`` gets the events
 
 TCG sets CR0.CD and CR0.NW on INIT; the architecture preserves both. So after an INIT the two bits
 of the emulated register mean nothing until the guest changes one of them. A write that keeps them
-(such as "read CR0, set PE, write it") is no event. A write that changes them is an event with the
-value that the guest wrote.
+(such as "read CR0, set PE, write it") is not an event. A write that changes them is an event with
+the value that the guest wrote.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from mtrrzap.x86.cr0 import CD_NW
 def is_mtrr_msr(msr: int) -> bool:
     """Whether KVM's MTRR code gets this MSR: MTRRs, IA32_PAT and the holes between them.
 
-    The MCi_CTL2 registers, 0x280 to 0x29f, lie in the middle and are no MTRRs.
+    The MCi_CTL2 registers, 0x280 to 0x29f, lie in the middle and are not MTRRs.
     """
     return 0x200 <= msr <= 0x27F or 0x2A0 <= msr <= 0x2FF
 

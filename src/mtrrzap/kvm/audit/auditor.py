@@ -34,8 +34,8 @@ class Finding(NamedTuple):
 
     Events are positions in the trace. ``begin`` is the event by which the last vCPU that would
     have installed the type stopped doing so, without a zap that reaches the entry. ``end`` is the
-    event that ended it, None if nothing did; ``zapped`` tells if by a zap, or else by a vCPU that
-    would install the type again. ``now`` holds what the vCPUs would install at ``begin``.
+    event that ended it, None if nothing did; ``zapped`` is True if that was a zap, False if it was
+    a vCPU that would install the type again. ``now`` is what the vCPUs would install at ``begin``.
     """
 
     range: Range
@@ -73,7 +73,7 @@ class Need(NamedTuple):
 
 
 class AuditVerdict(NamedTuple):
-    """One policy on one trace in a word."""
+    """The result of one policy on one trace."""
 
     word: str
     """``right``: nothing is ever stale. ``window only``: something is, but only while some vCPU is
@@ -192,7 +192,7 @@ class _Run:
             self._current.pop(id(view), None)
 
     def _follow(self, step: Transition) -> bool:
-        """Take over a vCPU's new state; tell if anything can be different now."""
+        """Take over a vCPU's new state; return whether anything can differ now."""
         vcpu = step.vcpu
         if vcpu not in self._view:
             return False

@@ -66,7 +66,7 @@ class Episode(NamedTuple, Generic[K, C]):
 
 
 class Episodes(Generic[K, C]):
-    """Turn the sets of parts on which a key holds now into episodes."""
+    """Turn the sets of parts on which a key holds after each event into episodes."""
 
     def __init__(self) -> None:
         self._now: Mapping[K, int] = {}
@@ -74,7 +74,7 @@ class Episodes(Generic[K, C]):
         self._closed: list[Episode[K, C]] = []
 
     def update(self, event: int, now: Mapping[K, int], context: C) -> None:
-        """Say what holds after an event: key -> parts."""
+        """Take what holds after an event: key -> parts."""
         before = self._now
         self._now = now
         for key, mask in before.items():
@@ -96,7 +96,7 @@ class Episodes(Generic[K, C]):
         self._open[key] = still
 
     def all(self) -> Iterator[Episode[K, C]]:
-        """Yield every episode; those that still hold have no end."""
+        """Yield every episode; one that still holds has no end."""
         yield from self._closed
         for episodes in self._open.values():
             yield from episodes

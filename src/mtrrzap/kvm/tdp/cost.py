@@ -1,8 +1,8 @@
-"""What a trace's zaps would take on a full page table: exact, under a stated assumption.
+"""Count what a trace's zaps would visit and clear on a full page table.
 
-The assumption: before every single walk all of guest memory is mapped, with pages of one size
-wherever the memslots allow it; one root; nobody contends. Real tables are emptier, above all when
-zaps follow each other closely, so the figures are upper bounds of entries and of visits.
+The counts assume that before every walk all guest memory is mapped, with pages of one size wherever
+the memslots allow it, in one root, without contention. Real tables are emptier, above all when zaps
+follow each other closely. So the counts are upper bounds.
 """
 
 from collections.abc import Iterable

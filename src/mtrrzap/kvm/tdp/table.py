@@ -168,7 +168,7 @@ class PageTable:
         return sum((run.end - run.start) // frames(run.level) for run in self.leaves())
 
     def mapped(self, gfn: int) -> bool:
-        """Tell if an access to a frame finds a leaf, hence makes no fault."""
+        """Tell if an access to a frame finds a leaf, so makes no fault."""
         return any(runs.covers(gfn) for runs in self._leaves.values())
 
     def _table_pages(self, levels: Iterable[int], start: int, end: int) -> int:
@@ -244,7 +244,7 @@ class PageTable:
         if start >= end:
             return done
         if walk is Walk.MARK:
-            return done  # entries stay; their types are no longer believed
+            return done  # the entries stay; later accesses recompute their types
         if walk is Walk.LEAFS:
             for level, runs in self._leaves.items():
                 runs.clear(down(start, level), up(end, level))

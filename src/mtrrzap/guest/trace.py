@@ -368,15 +368,6 @@ MAX_VCPUS = 4096
 """KVM's largest KVM_MAX_VCPUS."""
 _LIMITS = {"vcpus": (1, MAX_VCPUS), "memory": (0, 1 << 52), "maxphyaddr": (32, 52)}
 _KINDS = {kind.value: kind for kind in Kind}
-_WORDS = {
-    Kind.WRMSR: 4,
-    Kind.HOST_WRMSR: 4,
-    Kind.CR0: 3,
-    Kind.RESET: 2,
-    Kind.INIT: 2,
-    Kind.HELD_CR0: 3,
-    Kind.HELD_MSR: 4,
-}
 _SHAPES = {
     Kind.WRMSR: "VCPU wrmsr 0xMSR 0xVALUE [#GP]",
     Kind.HOST_WRMSR: "VCPU host-wrmsr 0xMSR 0xVALUE",
@@ -386,3 +377,4 @@ _SHAPES = {
     Kind.HELD_CR0: "VCPU held-cr0 0xVALUE",
     Kind.HELD_MSR: "VCPU held-msr 0xMSR 0xVALUE",
 }
+_WORDS = {kind: len(shape.removesuffix(" [#GP]").split()) for kind, shape in _SHAPES.items()}

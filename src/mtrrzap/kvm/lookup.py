@@ -20,7 +20,7 @@ from typing import NamedTuple
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
-from mtrrzap.x86.physmap import MapSegment, fixed_decider
+from mtrrzap.x86.physmap import MapSegment, fixed_decider, stretches
 
 _U64 = (1 << 64) - 1
 _PAGE = 0xFFF
@@ -111,19 +111,18 @@ def physical_map(mtrrs: Mtrrs, *, guest_has_mtrr: bool = True) -> Iterator[MapSe
     """Yield KVM's view of the whole map, ascending, 0 to 2^MAXPHYADDR; neighbours differ."""
     top = 1 << mtrrs.maxphyaddr
     ranges = variable_ranges(mtrrs)
-    edges = {0}
+    edges = set[int]()
     if mtrrs.enabled:
         edges.update(edge for r in ranges for edge in (r.start, r.end) if edge < top)
         if mtrrs.fixed_enabled:
             edges.update(f.start + i * f.step for f in m.FIXED for i in range(8))
             edges.add(m.FIXED_END)
-    start, found = 0, _lookup(mtrrs, ranges, 0, guest_has_mtrr)
-    for edge in sorted(edges)[1:]:
-        here = _lookup(mtrrs, ranges, edge, guest_has_mtrr)
-        if here != found:
-            yield MapSegment(start, edge, *found)
-            start, found = edge, here
-    yield MapSegment(start, top, *found)
+
+    def at(page: int) -> tuple[MemType, tuple[str, ...]]:
+        return _lookup(mtrrs, ranges, page, guest_has_mtrr)
+
+    for start, end, found in stretches(sorted(edges), at, top):
+        yield MapSegment(start, end, *found)
 
 
 def consistent(

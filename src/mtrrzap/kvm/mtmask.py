@@ -6,6 +6,7 @@ It tests in this order: host MMIO; no non-coherent DMA; CR0.CD (until v6.10); th
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from mtrrzap.gfn import ALL_GFNS, PAGE_SHIFT
@@ -15,6 +16,7 @@ from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.x86.ept import EptType
 from mtrrzap.x86.memtype import MemType
+from mtrrzap.x86.physmap import stretches
 
 BEYOND = ALL_GFNS.end
 """The end of the last stretch of a map: no guest has this frame."""
@@ -62,14 +64,9 @@ class MtMask:
             yield one
             return
         mtrrs, ranges = vcpu.mtrrs, variable_ranges(vcpu.mtrrs)
-        has_mtrr = self.host.guest_has_mtrr
-        start, found = 0, type_in(mtrrs, ranges, 0, guest_has_mtrr=has_mtrr)
-        for edge in sorted(edges(mtrrs)):
-            here = type_in(mtrrs, ranges, edge, guest_has_mtrr=has_mtrr)
-            if here is not found:
-                yield TypedRange(start >> PAGE_SHIFT, edge >> PAGE_SHIFT, EptType(found))
-                start, found = edge, here
-        yield TypedRange(start >> PAGE_SHIFT, BEYOND, EptType(found))
+        at = partial(type_in, mtrrs, ranges, guest_has_mtrr=self.host.guest_has_mtrr)
+        for start, end, found in stretches(sorted(edges(mtrrs)), at, BEYOND << PAGE_SHIFT):
+            yield TypedRange(start >> PAGE_SHIFT, end >> PAGE_SHIFT, EptType(found))
 
     def at(self, vcpu: Vcpu, gfn: int, *, host_mmio: bool = False) -> EptType | None:
         """Return the type of a leaf that this vCPU's fault installs at one frame."""

@@ -4,14 +4,16 @@ KVM's own lookup is in ``mtrrzap.kvm.lookup``. It differs where variable ranges 
 malformed. SDM vol. 3, "Variable Range MTRRs" (matching) and "MTRR Precedences".
 """
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
 
 _PAGE = 0xFFF
+_V = TypeVar("_V")
 
 
 class TypeAt(NamedTuple):
@@ -71,21 +73,36 @@ def lookup(mtrrs: Mtrrs, address: int) -> TypeAt:
     return TypeAt(precedence(mtrrs.variable_type(index) for index in hits), names)
 
 
+def stretches(
+    edges: Iterable[int], at: Callable[[int], _V], top: int
+) -> Iterator[tuple[int, int, _V]]:
+    """Yield ``(start, end, value)`` from 0 to ``top``, ascending; neighbours differ.
+
+    ``edges`` ascend; between two of them ``at`` is constant.
+    """
+    start, found = 0, at(0)
+    for edge in edges:
+        here = at(edge)
+        if here != found:
+            yield start, edge, found
+            start, found = edge, here
+    yield start, top, found
+
+
 def physical_map(mtrrs: Mtrrs) -> Iterator[MapSegment]:
     """Yield the whole map, ascending, from 0 to 2^MAXPHYADDR; neighbours differ.
 
     This is an iterator because a mask with holes may make millions of segments.
     """
     top = 1 << mtrrs.maxphyaddr
-    start = 0
-    found = lookup(mtrrs, 0)
+    for start, end, found in stretches(_changes(mtrrs, top), partial(lookup, mtrrs), top):
+        yield MapSegment(start, end, *found)
+
+
+def _changes(mtrrs: Mtrrs, top: int) -> Iterator[int]:
     address = 0
     while (address := _next_change(mtrrs, address)) < top:
-        here = lookup(mtrrs, address)
-        if here != found:
-            yield MapSegment(start, address, *found)
-            start, found = address, here
-    yield MapSegment(start, top, *found)
+        yield address
 
 
 def _next_change(mtrrs: Mtrrs, address: int) -> int:

@@ -24,7 +24,7 @@ def tracker(vcpus: int = 1, *, host: bool = False) -> tuple[Tracker, list[Event]
 def test_power_on_with_qemus_writes() -> None:
     """Two puts of 28 registers per vCPU, after all vCPUs are reset."""
     made, events = tracker(2, host=True)
-    made.power_on(PUTS_AT_START)
+    made.reset(PUTS_AT_START)
     assert [e.kind for e in events] == [Kind.RESET] * 2 + [Kind.HOST_WRMSR] * (2 * 2 * 28)
     first = events[2:30]
     assert [e.msr for e in first] == [
@@ -36,7 +36,7 @@ def test_power_on_with_qemus_writes() -> None:
 
 def test_a_machine_reset_puts_once() -> None:
     made, events = tracker(2, host=True)
-    made.machine_reset(PUTS_AT_RESET)
+    made.reset(PUTS_AT_RESET)
     assert sum(e.kind is Kind.HOST_WRMSR and e.msr == 0x2FF for e in events) == 2
 
 

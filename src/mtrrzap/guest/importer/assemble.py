@@ -59,12 +59,12 @@ def verdict(records: Sequence[Record], vm: CapturedVm, *, start_lost: bool) -> S
     return StartVerdict(False, "its first event is not one of firmware's")
 
 
+@dataclass(slots=True)
 class KnownRegisters:
     """What the registers of one vCPU are known to hold; an MSR that is not known is absent."""
 
-    def __init__(self, cr0: int, msrs: dict[int, int]) -> None:
-        self.cr0 = cr0
-        self.msrs = msrs
+    cr0: int
+    msrs: dict[int, int]
 
 
 def after_reset() -> KnownRegisters:

@@ -7,6 +7,7 @@ cleanup.c, has the variable ranges only. ``linux_map`` reads the map that v6.5 a
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from mtrrzap.guest.listing import linux_map
 from mtrrzap.guest.listing.linux_map import TYPES
@@ -36,11 +37,14 @@ _VARIABLE = re.compile(
 _DISABLED = re.compile(r"(?:^|\s)(?P<reg>\d{1,2}) disabled\s*$")
 
 
-class _Range:
+class _Range(NamedTuple):
     """One variable range, before it is known how wide physical addresses are."""
 
-    def __init__(self, reg: int, base: int, size: int, kind: MemType, line: int) -> None:
-        self.reg, self.base, self.size, self.kind, self.line = reg, base, size, kind, line
+    reg: int
+    base: int
+    size: int
+    kind: MemType
+    line: int
 
 
 def _put_ranges(kept: Collector, ranges: Sequence[_Range], name: str, given: int | None) -> Listing:

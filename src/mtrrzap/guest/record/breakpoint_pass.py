@@ -123,7 +123,7 @@ class BreakpointPass:
             return
         for part in parts:
             if part is None:
-                self._tracker.machine_reset(self._puts_at_reset)
+                self._tracker.reset(self._puts_at_reset)
             else:
                 self._tracker.init(part)
 

@@ -156,7 +156,7 @@ class _Session:
             with self.trace_file() as stream:
                 writer = Writer(stream, self.header(found))
                 tracker = Tracker(found.vcpus, self.put, self.emitter(writer))
-                tracker.power_on(PUTS_AT_START)
+                tracker.reset(PUTS_AT_START)
                 try:
                     reason = self.one_pass(found, tracker)
                 except NewAddressesError:
@@ -240,7 +240,7 @@ class _Session:
     def write_stub(self, found: Survey, reason: str) -> None:
         """Write a trace of the power-on alone."""
         events: list[Event] = []
-        Tracker(found.vcpus, self.put, events.append).power_on(PUTS_AT_START)
+        Tracker(found.vcpus, self.put, events.append).reset(PUTS_AT_START)
         with self.trace_file() as stream:
             stream.write(dumps(Trace(self.header(found), tuple(events), reason)))
         self.written = len(events)

@@ -49,15 +49,8 @@ class Tracker:
         self._emit = emit
         self.problems: list[str] = []
 
-    def power_on(self, puts: int) -> None:
-        """RESET of every vCPU, then the host's writes, ``puts`` times over."""
-        self._reset(puts)
-
-    def machine_reset(self, puts: int) -> None:
-        """RESET of every vCPU in the middle of a recording."""
-        self._reset(puts)
-
-    def _reset(self, puts: int) -> None:
+    def reset(self, puts: int) -> None:
+        """RESET every vCPU, at power-on or later; then the host writes all MTRRs ``puts`` times."""
         for vcpu in range(len(self._cpus)):
             self._cpus[vcpu] = _Cpu()
             self._emit(Event(vcpu, Kind.RESET))

@@ -1,28 +1,25 @@
 """``mtrrzap audit``: may a stale memory type survive a policy?"""
 
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from mtrrzap.cli.options import (
-    EptOption,
-    HostMaxphyaddrOption,
+    HostOptions,
     JsonOption,
-    NcdOption,
     PageSize,
     PolicyOption,
-    QuirkOption,
     TraceArgument,
-    host,
     policies,
+    with_options,
 )
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm import audit as core
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR
 from mtrrzap.report import audit as report
 from mtrrzap.report import text
 
@@ -30,14 +27,12 @@ SHOWN = 40
 """Rows printed for one group of policies; JSON has all."""
 
 
+@with_options
 def audit(
     file: TraceArgument,
     policy: PolicyOption = None,
     *,
-    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
-    quirk: QuirkOption = True,
-    ept: EptOption = True,
-    noncoherent_dma: NcdOption = True,
+    host: HostOptions,
     page_size: Annotated[
         PageSize, typer.Option(help="The largest page by which the host backs the guest.")
     ] = PageSize.HUGE,
@@ -49,13 +44,7 @@ def audit(
     """Look for entries that may outlive their memory type. Exit status 1 if there are any."""
     chosen = policies(policy)
     trace = traces.one(file)
-    where = host(
-        host_maxphyaddr,
-        quirk=quirk,
-        ept=ept,
-        noncoherent_dma=noncoherent_dma,
-        largest_page=page_size,
-    )
+    where = replace(host.host(), largest_page=page_size.level)
     found = [(each, core.audit(trace, each, where)) for each in chosen]
     if json:
         sys.stdout.write(text.as_json([report.as_dict(*pair, trace.incomplete) for pair in found]))

@@ -9,58 +9,44 @@ from rich.console import Console
 from rich.table import Table
 
 from mtrrzap.cli.options import (
-    CsvOption,
-    EptOption,
-    HostMaxphyaddrOption,
-    JsonOption,
-    MemoryOption,
-    NcdOption,
+    FormatOptions,
+    GuestOptions,
+    HostOptions,
     PageSize,
     PolicyOption,
-    QuirkOption,
     TracesArgument,
-    VcpusOption,
-    host,
-    one_format,
     policies,
-    rescaled,
+    with_options,
 )
 from mtrrzap.guest import open as traces
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR
 from mtrrzap.report import text
 from mtrrzap.simulator import cost_model
 from mtrrzap.study.compare import Row, rows
 
 
+@with_options
 def compare(
     files: TracesArgument = None,
     policy: PolicyOption = None,
     *,
-    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
-    quirk: QuirkOption = True,
-    ept: EptOption = True,
-    noncoherent_dma: NcdOption = True,
+    host: HostOptions,
     page_size: Annotated[
         PageSize, typer.Option(help="Page size of the full page table that the walks go through.")
     ] = PageSize.SMALL,
-    vcpus: VcpusOption = None,
-    memory: MemoryOption = None,
+    guest: GuestOptions,
     modelled: Annotated[
         bool, typer.Option("--modelled", help="Print the modelled cycles instead of the counts.")
     ] = False,
-    json: JsonOption = False,
-    csv: CsvOption = False,
+    form: FormatOptions,
 ) -> None:
     """Count what every policy zaps for every guest, and say if a stale type may survive it."""
-    one_format(json=json, csv=csv)
     chosen = policies(policy)
-    where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
-    named = [(name, rescaled(each, vcpus, memory)) for name, each in traces.named(files or [])]
-    wanted = modelled or json or csv
-    found = list(rows(named, chosen, where, page_size.level, modelled=wanted))
-    if json:
+    named = [(name, guest.rescaled(each)) for name, each in traces.named(files or [])]
+    wanted = modelled or form.json or form.csv
+    found = list(rows(named, chosen, host.host(), page_size.level, modelled=wanted))
+    if form.json:
         sys.stdout.write(text.as_json([row._asdict() for row in found]))
-    elif csv:
+    elif form.csv:
         sys.stdout.write(text.as_csv(found, Row._fields))
     else:
         _print(found, page_size, modelled=modelled)

@@ -9,22 +9,18 @@ from typing import Annotated
 import typer
 
 from mtrrzap.cli.options import (
-    EptOption,
     ForceOption,
-    HostMaxphyaddrOption,
-    NcdOption,
+    HostOptions,
     PageSize,
     PolicyOption,
-    QuirkOption,
     TraceArgument,
-    host,
     policies,
+    with_options,
 )
 from mtrrzap.errors import UserError
 from mtrrzap.guest import csv_trace, parquet_trace
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.files import distinct, kept
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR
 from mtrrzap.report import perfetto
 from mtrrzap.report.perfetto_modelled import modelled_events
 from mtrrzap.report.perfetto_requests import request_events
@@ -38,6 +34,7 @@ class Format(StrEnum):
     PERFETTO = "perfetto"
 
 
+@with_options
 def export(
     file: TraceArgument,
     form: Annotated[
@@ -53,10 +50,7 @@ def export(
     ] = None,
     policy: PolicyOption = None,
     *,
-    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
-    quirk: QuirkOption = True,
-    ept: EptOption = True,
-    noncoherent_dma: NcdOption = True,
+    host: HostOptions,
     page_size: Annotated[
         PageSize, typer.Option(help="Page size of the full page table of the leaves' counters.")
     ] = PageSize.SMALL,
@@ -70,7 +64,7 @@ def export(
         distinct({"--output": output}, {"FILE": file})
         kept(output, "--output", force=force)
     chosen = policies(policy)
-    where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
+    where = host.host()
     trace = traces.one(file)
 
     def requests(stamps: perfetto.Stamps) -> Iterator[perfetto.Item]:

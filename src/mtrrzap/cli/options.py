@@ -1,16 +1,100 @@
-"""Options that several commands share, and what they mean."""
+"""Options that several commands share, and how a command takes a group of them.
 
+A group is a frozen dataclass whose fields are options. ``with_options`` turns it into the options
+themselves, so that typer sees one parameter an option and the command one parameter a group.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo
 
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import MAX_VCPUS, Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
-from mtrrzap.kvm.replay import Host
+from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
 from mtrrzap.study.rescale import with_memory, with_vcpus
+
+Result = TypeVar("Result")
+
+
+def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Let a command take groups of options: parameters whose type is a dataclass.
+
+    Every field of the dataclass becomes an option of its own, in the group's place, with the
+    field's ``Annotated`` type and default. The command receives the dataclass, filled::
+
+        @dataclass(frozen=True, kw_only=True)
+        class LimitOptions:
+            states: Annotated[int, typer.Option(help="Stop after this many states.")] = 1000
+
+        @with_options
+        def search(name: str, limits: LimitOptions) -> None: ...  # search NAME --states 1000
+
+    Two groups of one command must not share a field's name (``ValueError``).
+
+    A ``UserError`` whose place is one of the parameters, in the library's words (``memory``), gets
+    the option's name in its place (``--memory``).
+    """
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {
+        p.name: p.annotation for p in parameters if is_dataclass(p.annotation)
+    }
+    flat = inspect.Signature(
+        [
+            option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for p in parameters
+            for option in (_options_of(groups[p.name]) if p.name in groups else (p,))
+        ]
+    )
+
+    @functools.wraps(command)
+    def called(**given: Any) -> Result:
+        values = flat.bind(**given)
+        values.apply_defaults()
+        taken = values.arguments
+        for name, group in groups.items():
+            taken[name] = group(**{field.name: taken.pop(field.name) for field in fields(group)})
+        try:
+            return command(**taken)
+        except UserError as error:
+            if parameter := flat.parameters.get(error.place or ""):
+                error.place = _spelled(parameter)
+            raise
+
+    # typer reads both: the signature for names and defaults, the annotations for types.
+    vars(called)["__signature__"] = flat
+    called.__annotations__ = {name: p.annotation for name, p in flat.parameters.items()}
+    return called
+
+
+def _spelled(parameter: inspect.Parameter) -> str:
+    """Return a parameter as the user writes it: ``--page-size``, ``FILE``."""
+    info = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
+    if isinstance(info, ArgumentInfo):
+        return info.metavar or parameter.name.upper()
+    declared = [name.partition("/")[0] for name in getattr(info, "param_decls", None) or ()]
+    usual = f"--{parameter.name.replace('_', '-')}"
+    return next((name for name in declared if name.startswith("--")), usual)
+
+
+def _options_of(group: Any) -> Iterator[inspect.Parameter]:
+    types = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        default = inspect.Parameter.empty if field.default is MISSING else field.default
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=types[field.name],
+        )
+
 
 TracesArgument = Annotated[
     list[Path] | None,
@@ -26,18 +110,6 @@ PolicyOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-HostMaxphyaddrOption = Annotated[
-    int, typer.Option(help="Host MAXPHYADDR in bits; zaps are clamped to it.", min=32, max=52)
-]
-QuirkOption = Annotated[
-    bool,
-    typer.Option("--quirk/--no-quirk", help="KVM_X86_QUIRK_CD_NW_CLEARED; user space's default."),
-]
-EptOption = Annotated[bool, typer.Option("--ept/--npt", help="Intel EPT or AMD nested paging.")]
-NcdOption = Annotated[
-    bool, typer.Option("--noncoherent-dma/--coherent-dma", help="A device that does not snoop.")
-]
 VcpusOption = Annotated[
     int | None,
     typer.Option(
@@ -45,10 +117,6 @@ VcpusOption = Annotated[
         min=1,
         max=MAX_VCPUS,
     ),
-]
-MemoryOption = Annotated[
-    str | None,
-    typer.Option(help="Rescale to so much memory, for example 64G; refused where unsound."),
 ]
 
 
@@ -65,22 +133,70 @@ class PageSize(StrEnum):
         return list(PageSize).index(self) + 1
 
 
-def host(
-    maxphyaddr: int,
-    *,
-    quirk: bool,
-    ept: bool,
-    noncoherent_dma: bool,
-    largest_page: PageSize = PageSize.HUGE,
-) -> Host:
-    """Return the host that these options describe."""
-    return Host(
-        maxphyaddr=maxphyaddr,
-        quirk_cd_nw_cleared=quirk,
-        ept=ept,
-        noncoherent_dma=noncoherent_dma,
-        largest_page=largest_page.level,
-    )
+@dataclass(frozen=True, kw_only=True)
+class IntelHostOptions:
+    """The host of a zap: Intel's EPT, and a device whose DMA is not coherent."""
+
+    host_maxphyaddr: Annotated[
+        int, typer.Option(help="Host MAXPHYADDR in bits; zaps are clamped to it.", min=32, max=52)
+    ] = HOST_MAXPHYADDR
+    quirk: Annotated[
+        bool,
+        typer.Option(
+            "--quirk/--no-quirk", help="KVM_X86_QUIRK_CD_NW_CLEARED; user space's default."
+        ),
+    ] = True
+
+    def host(self) -> Host:
+        """Return the host that the options describe."""
+        return Host(
+            maxphyaddr=self.host_maxphyaddr,
+            quirk_cd_nw_cleared=self.quirk,
+            ept=True,
+            noncoherent_dma=True,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostOptions(IntelHostOptions):
+    """The host of a zap."""
+
+    ept: Annotated[bool, typer.Option("--ept/--npt", help="Intel EPT or AMD nested paging.")] = True
+    noncoherent_dma: Annotated[
+        bool,
+        typer.Option("--noncoherent-dma/--coherent-dma", help="A device that does not snoop."),
+    ] = True
+
+    def host(self) -> Host:
+        """Return the host that the options describe."""
+        return replace(super().host(), ept=self.ept, noncoherent_dma=self.noncoherent_dma)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestOptions:
+    """Another size of guest than the trace's."""
+
+    vcpus: VcpusOption = None
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Rescale to so much memory, for example 64G; refused where unsound."),
+    ] = None
+
+    def rescaled(self, trace: Trace) -> Trace:
+        """Return the trace of a guest of this size. Raises ``UserError`` where that is unsound."""
+        return rescaled(trace, self.vcpus, self.memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatOptions:
+    """JSON or CSV in place of tables."""
+
+    json: JsonOption = False
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False
+
+    def __post_init__(self) -> None:
+        if self.json and self.csv:
+            raise UserError("--json and --csv exclude each other", mend="choose one")
 
 
 def rescaled(trace: Trace, vcpus: int | None, memory: str | None) -> Trace:
@@ -117,9 +233,3 @@ def memory_size(text: str) -> int:
 def policies(names: list[str] | None) -> tuple[Policy, ...]:
     """Return the named policies in the order given, or all."""
     return tuple(by_name(name) for name in names) if names else POLICIES
-
-
-def one_format(*, json: bool, csv: bool) -> None:
-    """Refuse two output formats at once."""
-    if json and csv:
-        raise UserError("--json and --csv exclude each other", mend="choose one")

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.options import JsonOption
+from mtrrzap.cli.options import JsonOption, with_options
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES
 from mtrrzap.report import text
 from mtrrzap.report.policies import COLUMNS, cells, markdown
 
 
+@with_options
 def policies(
     *,
     json: JsonOption = False,

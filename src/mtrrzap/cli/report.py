@@ -7,23 +7,21 @@ from typing import Annotated
 import typer
 
 from mtrrzap.cli.options import (
-    EptOption,
-    HostMaxphyaddrOption,
-    NcdOption,
+    HostOptions,
     PageSize,
-    QuirkOption,
     TracesArgument,
-    host,
+    with_options,
 )
 from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.costs import beside
 from mtrrzap.kvm.policy import POLICIES, by_name
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
+from mtrrzap.kvm.replay import Host
 from mtrrzap.report.page import document, section
 from mtrrzap.study.checked import checked
 
 
+@with_options
 def report(
     files: TracesArgument = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path(
@@ -33,10 +31,7 @@ def report(
         str, typer.Option("--policy", "-p", help="Whose requests and protocol to show.")
     ] = "Base2",
     *,
-    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
-    quirk: QuirkOption = True,
-    ept: EptOption = True,
-    noncoherent_dma: NcdOption = True,
+    host: HostOptions,
     page_size: Annotated[
         PageSize, typer.Option(help="Page size of the full page table that the walks go through.")
     ] = PageSize.SMALL,
@@ -49,7 +44,7 @@ def report(
     Costs that 'import' has measured and left beside a trace are shown, too.
     """
     shown = by_name(policy)
-    where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
+    where = host.host()
     named = traces.named(files or [])
     # Shipped recordings that nobody named are no files with costs beside them.
     paths: list[Path | None] = [*files] if files else [None] * len(named)

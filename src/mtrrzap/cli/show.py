@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 
 from rich.console import Console
 
-from mtrrzap.cli.options import JsonOption, TraceArgument
+from mtrrzap.cli.options import JsonOption, TraceArgument, with_options
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Header, Trace, format_event
 from mtrrzap.kvm.windows import Window, windows
@@ -13,6 +13,7 @@ from mtrrzap.report import show as report
 from mtrrzap.report import text
 
 
+@with_options
 def show(file: TraceArgument, *, json: JsonOption = False) -> None:
     """Show a trace: its header, events per vCPU, update windows, final memory types."""
     trace = traces.one(file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Annotated
 
 import typer
 
+from mtrrzap.cli.options import with_options
 from mtrrzap.cli.output import note, result
-from mtrrzap.cli.sweep_progress import Line
+from mtrrzap.cli.progress import sweeping
 from mtrrzap.errors import UserError
 from mtrrzap.sweep import inputs as sweep_inputs
 from mtrrzap.sweep.cell import CHECK
@@ -39,6 +39,7 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run cells aga
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 
 
+@with_options
 def sweep(
     spec: SpecArgument,
     output: Output,
@@ -81,11 +82,10 @@ def _run(
         return False
     with _signals() as stopped:
         executor = _executor(job, scheduler, processes, driver.state)
-        line = Line(executor.says, quiet=quiet)
         try:
-            driver.run(executor, lambda: bool(stopped), line.tell)
+            with sweeping(executor.says, quiet=quiet) as show:
+                driver.run(executor, lambda: bool(stopped), show)
         finally:
-            line.end()
             executor.close()
     return not driver.state.complete
 
@@ -110,8 +110,7 @@ def _signals() -> Iterator[list[int]]:
         if stopped:
             raise KeyboardInterrupt
         stopped.append(number)
-        newline = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""
-        note(f"{newline}stopping: finishing the cells in flight; once more to leave them")
+        note("stopping: finishing the cells in flight; once more to leave them")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

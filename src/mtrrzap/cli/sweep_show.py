@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.options import CsvOption, JsonOption, one_format
+from mtrrzap.cli.options import FormatOptions, with_options
 from mtrrzap.errors import UserError
 from mtrrzap.report import text
 from mtrrzap.simulator import cost_model
@@ -43,17 +43,16 @@ FROM cells WHERE status = 'done' GROUP BY ALL ORDER BY min(number)
 """
 
 
+@with_options
 def sweep_show(
     results: ResultsArgument,
     *,
     sql: Sql = None,
     plots: Plots = None,
     page_: PageOption = None,
-    json: JsonOption = False,
-    csv: CsvOption = False,
+    form: FormatOptions,
 ) -> None:
     """Show the results of a sweep, also of one that is not complete."""
-    one_format(json=json, csv=csv)
     found = Results(results)
     for path in found.damaged:
         sys.stderr.write(
@@ -66,8 +65,8 @@ def sweep_show(
     if page_ is not None:
         made = page(found, page_.stem)
         _write({page_.name: made.text, **made.plots}, page_.parent)
-    if sql is not None or json or csv:
-        _print(found.ask(sql or "SELECT * FROM cells"), json=json, csv=csv)
+    if sql is not None or form.json or form.csv:
+        _print(found.ask(sql or "SELECT * FROM cells"), json=form.json, csv=form.csv)
     elif plots is None and page_ is None:
         _tables(found)
 

@@ -20,7 +20,7 @@ from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm import audit as core
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.report import audit as report
+from mtrrzap.report import audit_rows as report
 from mtrrzap.report import text
 
 SHOWN = 40
@@ -56,7 +56,7 @@ def audit(
 
 def _print(trace: Trace, found: list[tuple[Policy, core.Audit]], *, windows: bool) -> None:
     console = text.console()
-    columns = [name.replace("_", " ") for name in report.Summary._fields]
+    columns = [name.replace("_", " ") for name in report.AuditRow._fields]
     console.print(
         text.table(
             columns,

@@ -21,7 +21,7 @@ from mtrrzap.cli.options import (
 from mtrrzap.guest import open as traces
 from mtrrzap.report import text
 from mtrrzap.simulator import cost_model
-from mtrrzap.study.compare import Row, rows
+from mtrrzap.study.compare import CompareRow, rows
 
 
 @with_options
@@ -47,12 +47,12 @@ def compare(
     if form.json:
         sys.stdout.write(text.as_json([row._asdict() for row in found]))
     elif form.csv:
-        sys.stdout.write(text.as_csv(found, Row._fields))
+        sys.stdout.write(text.as_csv(found, CompareRow._fields))
     else:
         _print(found, page_size, modelled=modelled)
 
 
-COUNTED: dict[str, Callable[[Row], object]] = {
+COUNTED: dict[str, Callable[[CompareRow], object]] = {
     "guest": lambda row: row.guest,
     "vCPUs": lambda row: row.vcpus,
     "policy": lambda row: row.policy,
@@ -64,7 +64,7 @@ COUNTED: dict[str, Callable[[Row], object]] = {
     "visits": lambda row: row.visits,
     "stale types": lambda row: row.verdict,
 }
-MODELLED: dict[str, Callable[[Row], object]] = {
+MODELLED: dict[str, Callable[[CompareRow], object]] = {
     "guest": lambda row: row.guest,
     "vCPUs": lambda row: row.vcpus,
     "policy": lambda row: row.policy,
@@ -79,7 +79,7 @@ DROPPABLE = ("visits", "entries zapped", "frames asked for", "ranges")
 """Columns left out, in this order, where the terminal is too narrow for all."""
 
 
-def _print(found: list[Row], page_size: PageSize, *, modelled: bool) -> None:
+def _print(found: list[CompareRow], page_size: PageSize, *, modelled: bool) -> None:
     columns = dict(MODELLED if modelled else COUNTED)
     if len({(row.guest, row.vcpus) for row in found}) < len({row.trace for row in found}):
         # By path, if the guests are not enough to tell the traces apart.
@@ -112,7 +112,7 @@ def _fitting(
 
 
 def _remarks(
-    found: list[Row], page_size: PageSize, left_out: list[str], *, modelled: bool
+    found: list[CompareRow], page_size: PageSize, left_out: list[str], *, modelled: bool
 ) -> Iterator[str]:
     for name, why in {row.trace: row.incomplete for row in found}.items():
         if why is not None:

@@ -56,6 +56,17 @@ def cell(value: object) -> str:
     return printable(str(value))
 
 
+def numbers(values: Iterable[int]) -> str:
+    """Return ascending numbers as ``0, 2-5``."""
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
 def width(console: Console, made: Table) -> int:
     """Return how many columns a table takes if nothing in it is wrapped."""
     unbound = console.options.update(max_width=1 << 16)

@@ -15,7 +15,7 @@ from mtrrzap.kvm.tdp.levels import frames as level_frames
 from mtrrzap.simulator import Guest, cost_model, expected, published
 
 
-class Row(NamedTuple):
+class CompareRow(NamedTuple):
     """One cell of the comparison. A figure is counted unless its name says ``modelled``."""
 
     trace: str
@@ -63,7 +63,7 @@ def rows(
     page_level: int = 1,
     *,
     modelled: bool = True,
-) -> Iterator[Row]:
+) -> Iterator[CompareRow]:
     """Replay every named trace under every policy; ``page_level``: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
     for name, trace in traces:
         header = trace.header
@@ -76,7 +76,7 @@ def rows(
             walks = table.cost(requests, policy.walk)
             found = audit(trace, policy, host)
             cost = expected(guest, policy, requests) if modelled else None
-            yield Row(
+            yield CompareRow(
                 trace=name,
                 guest=header.family,
                 vcpus=header.vcpus,

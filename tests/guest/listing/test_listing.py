@@ -18,10 +18,10 @@ from helpers.listings import (
     ONE_A_LINE,
     PROC,
     RDMSR_A,
+    proc_mtrr,
 )
 from mtrrzap.errors import UserError
 from mtrrzap.guest.listing import Listing, read
-from mtrrzap.report.memory_map import proc_mtrr
 from mtrrzap.x86.mtrr import Mtrrs
 
 BY_CPU = json.dumps(

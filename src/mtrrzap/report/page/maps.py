@@ -6,7 +6,7 @@ from typing import NamedTuple
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.vcpu import power_on
 from mtrrzap.kvm.windows import Window, states
-from mtrrzap.report import memory_map as memtype
+from mtrrzap.study.both_maps import MapRow, table
 from mtrrzap.x86.mtrr import Mtrrs
 
 MAX_MAPS = 40
@@ -17,7 +17,7 @@ class Map(NamedTuple):
     """One memory map by the manual and by KVM; CR0.CD is not looked at."""
 
     number: int
-    rows: tuple[memtype.Row, ...]
+    rows: tuple[MapRow, ...]
     whole: bool
     """False if there are more rows than shown."""
     enabled: bool
@@ -66,14 +66,14 @@ def maps(trace: Trace, windows: list[Window]) -> Maps:
 
 def _numbered(states_: Iterable[Mtrrs]) -> tuple[dict[Mtrrs, int], list[Map], int]:
     """Return the number of the map of each register state, the maps, and the states left out."""
-    known: dict[tuple[memtype.Row, ...], int] = {}
+    known: dict[tuple[MapRow, ...], int] = {}
     numbers: dict[Mtrrs, int] = {}
     shown: list[Map] = []
     distinct = dict.fromkeys(states_)
     for mtrrs in distinct:
         if len(shown) == MAX_MAPS:
             break  # a map may cost thousands of lookups
-        found, whole = memtype.table(mtrrs)
+        found, whole = table(mtrrs)
         rows = tuple(found)
         numbers[mtrrs] = known.setdefault(rows, len(known) + 1)
         if numbers[mtrrs] > len(shown):

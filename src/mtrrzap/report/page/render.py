@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from mtrrzap.report.memory_map import Row
+from mtrrzap.report import text
 from mtrrzap.report.page import render_modelled, svg
 from mtrrzap.report.page.figure import badge, figure
 from mtrrzap.report.page.maps import Change, Map
@@ -11,6 +11,7 @@ from mtrrzap.report.page.section import Section
 from mtrrzap.report.page.tables import Cell, number, table
 from mtrrzap.report.page.timeline import Basis, Timeline
 from mtrrzap.study import compare
+from mtrrzap.study.both_maps import MapRow
 from mtrrzap.x86 import msr as m
 
 PARTS = {
@@ -28,7 +29,7 @@ PARTS = {
 
 def parts(section: Section) -> dict[str, str]:
     """Return the parts that a section has."""
-    return {key: text for key, text in PARTS.items() if key != "costs" or section.costs}
+    return {key: heading for key, heading in PARTS.items() if key != "costs" or section.costs}
 
 
 def timelines(section: Section, index: int) -> dict[str, Timeline]:
@@ -119,8 +120,8 @@ def _host_writes(section: Section) -> Markup | None:
         return None
     says = section.trace.header.host_writes
     basis = Basis.MODELLED if says.startswith(Basis.MODELLED) else Basis.COUNTED
-    text = f" {count:,} thin marks are writes by user space. Of them the trace says: {says}"
-    return el("p", badge(basis), text, class_="note")
+    note = f" {count:,} thin marks are writes by user space. Of them the trace says: {says}"
+    return el("p", badge(basis), note, class_="note")
 
 
 def _requests(section: Section, index: int) -> Markup:
@@ -210,21 +211,10 @@ def _change(n: int, change: Change, index: int) -> list[object]:
         "yes" if window.cd else "no",
         number(window.def_type_writes),
         number(window.other_writes),
-        Cell(_numbers(sorted(window.others)) or "-", len(window.others)),
+        Cell(text.numbers(sorted(window.others)) or "-", len(window.others)),
         _drawn(change.before, index),
         _drawn(change.after, index),
     ]
-
-
-def _numbers(values: list[int]) -> str:
-    """Return ``0, 2-7``."""
-    runs: list[list[int]] = []
-    for value in values:
-        if runs and value == runs[-1][-1] + 1:
-            runs[-1].append(value)
-        else:
-            runs.append([value])
-    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
 
 
 def _drawn(number_: int | None, index: int) -> Cell:
@@ -253,7 +243,7 @@ def _map(shown: Map) -> Markup:
     return el("div", *strips, details, class_="map")
 
 
-def _range(row: Row) -> list[object]:
+def _range(row: MapRow) -> list[object]:
     span = " to ".join(dict.fromkeys(row.sdm_deciders))
     if not all(name.startswith("FIX") for name in row.sdm_deciders):
         span = ", ".join(row.sdm_deciders)
@@ -283,7 +273,9 @@ def _policies(section: Section, _: int) -> Markup:
     )
 
 
-def _policy(row: compare.Row, rows: tuple[compare.Row, ...], shown: str) -> list[object]:
+def _policy(
+    row: compare.CompareRow, rows: tuple[compare.CompareRow, ...], shown: str
+) -> list[object]:
     name = el("strong", row.policy) if row.policy == shown else row.policy
     verdict = el("span", row.verdict, class_=f"verdict {row.verdict.split()[0]}")
     return [

@@ -10,7 +10,7 @@ from mtrrzap.kvm.audit import Audit, audit
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.windows import windows
-from mtrrzap.report import audit as audits
+from mtrrzap.report import audit_rows as audits
 from mtrrzap.report.page import modelled
 from mtrrzap.report.page.maps import Maps, maps
 from mtrrzap.report.page.modelled import Share
@@ -22,11 +22,11 @@ MAX_EVENTS = 50_000
 """Of one trace; a browser draws each as an element of its own."""
 
 
-class Stale(NamedTuple):
+class StaleGroup(NamedTuple):
     """Policies with the same defects, and these in words."""
 
     policies: tuple[str, ...]
-    rows: tuple[audits.Stale, ...]
+    rows: tuple[audits.StaleRow, ...]
 
 
 class Section(NamedTuple):
@@ -43,9 +43,9 @@ class Section(NamedTuple):
     shares: tuple[Share, ...]
     """Modelled, too: what each vCPU's requests come to."""
     maps: Maps
-    policies: tuple[compare.Row, ...]
-    verdicts: tuple[audits.Summary, ...]
-    stale: tuple[Stale, ...]
+    policies: tuple[compare.CompareRow, ...]
+    verdicts: tuple[audits.AuditRow, ...]
+    stale: tuple[StaleGroup, ...]
     costs: tuple[Cost, ...]
     """What MTRR writes took, measured; empty if nobody did."""
 
@@ -90,10 +90,10 @@ def section(
     )
 
 
-def _stale(audited: list[tuple[Policy, Audit]], trace: Trace) -> list[Stale]:
+def _stale(audited: list[tuple[Policy, Audit]], trace: Trace) -> list[StaleGroup]:
     found = []
     for names, findings in audits.alike(audited):
         defects = [finding for finding in findings if finding.defect]
         if defects:
-            found.append(Stale(names, tuple(audits.stale(defects, trace))))
+            found.append(StaleGroup(names, tuple(audits.stale(defects, trace))))
     return found

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from mtrrzap.report.memory_map import Row
 from mtrrzap.report.page.markup import Markup, el, join
 from mtrrzap.report.page.timeline import LOOKS, Mark, Timeline
+from mtrrzap.study.both_maps import MapRow
 from mtrrzap.x86.memtype import MemType
 
 LANE = 24
@@ -101,7 +101,7 @@ def swatch(look: str) -> Markup:
     return el("svg", mark, class_="swatch", viewBox=f"0 0 10 {LANE}", aria_hidden="true")
 
 
-def weights(rows: Sequence[Row]) -> list[int]:
+def weights(rows: Sequence[MapRow]) -> list[int]:
     """Return widths of a map's stretches: they grow with the logarithm of the size."""
     return [max(1, (row.end - row.start).bit_length() - 12) for row in rows]
 
@@ -111,7 +111,7 @@ def type_class(kind: MemType | None) -> str:
     return "t-none" if kind is None else f"t-{kind.name}"
 
 
-def symbol(ident: str, rows: Sequence[Row]) -> Markup:
+def symbol(ident: str, rows: Sequence[MapRow]) -> Markup:
     """Return a map (KVM's types) to be drawn any number of times by ``use``."""
     sizes = weights(rows)
     scale = _WIDTH / sum(sizes)
@@ -138,7 +138,7 @@ def definitions(symbols: Sequence[Markup]) -> Markup:
     return el("svg", join(*symbols), class_="definitions", aria_hidden="true")
 
 
-def strip(rows: Sequence[Row], *, manual: bool, label: str) -> Markup:
+def strip(rows: Sequence[MapRow], *, manual: bool, label: str) -> Markup:
     """Return a map as a wide strip with the types' names; ``manual``: those of the manual."""
     pieces = []
     for row, size in zip(rows, weights(rows), strict=True):

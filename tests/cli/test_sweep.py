@@ -11,7 +11,7 @@ import pytest
 from helpers.cli import Run
 from helpers.sweeps import CHECK
 from mtrrzap.cli.progress import duration, sweep_line
-from mtrrzap.sweep.run import State
+from mtrrzap.sweep.driver import SweepState
 from mtrrzap.sweep.store import Counts
 
 LONG = """\
@@ -100,11 +100,11 @@ def test_bad_usage_is_one_line(
 
 
 def test_the_progress_line() -> None:
-    state = State(1000, Counts(done=200, refused=40, failed=3))
+    state = SweepState(1000, Counts(done=200, refused=40, failed=3))
     assert sweep_line(state, 12.34, "2 processes") == (
         "243 of 1,000 cells, 12.3/s, about 1 min 1 s left, 3 failed, 40 refused, 2 processes"
     )
-    assert sweep_line(State(7), 0.0, "no workers") == "0 of 7 cells, 0 failed, no workers"
+    assert sweep_line(SweepState(7), 0.0, "no workers") == "0 of 7 cells, 0 failed, no workers"
     assert [duration(t) for t in (5, 61, 3700, 100000)] == [
         *("5 s", "1 min 1 s", "1 h 1 min", "1 d 3 h")
     ]

@@ -7,8 +7,8 @@ import pytest
 from helpers.paths import ROOT
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES
-from mtrrzap.sweep.cell import Checked, Simulated, cell_of
 from mtrrzap.sweep.columns import CHECK_COLUMNS, FIRST, LAST, SIMULATE_COLUMNS, TIMING
+from mtrrzap.sweep.grid import CheckCell, SimulateCell, cell_of
 from mtrrzap.sweep.spec import KEYS, MAX_CELLS, Defaults, read
 from mtrrzap.sweep.spec import Spec as ReadSpec
 
@@ -25,9 +25,9 @@ def test_the_last_axis_varies_fastest() -> None:
     assert len(grid) == 2 * 2 * 2
     cells = [cell_of(grid, number) for number in range(8)]
     assert len(set(cells)) == 8
-    assert cells[0] == Simulated("a", 8, None, "4K", 0, "Base2", 1.25)
-    assert cells[1] == Simulated("a", 8, None, "4K", 0, "Base2+9", 1.25)
-    assert cells[6] == Simulated("b", 16, None, "4K", 0, "Base2", 1.25)
+    assert cells[0] == SimulateCell("a", 8, None, "4K", 0, "Base2", 1.25)
+    assert cells[1] == SimulateCell("a", 8, None, "4K", 0, "Base2+9", 1.25)
+    assert cells[6] == SimulateCell("b", 16, None, "4K", 0, "Base2", 1.25)
     assert (grid.stride("trace"), grid.stride("vcpus"), grid.stride("policy")) == (4, 2, 1)
 
 
@@ -35,10 +35,10 @@ def test_what_is_left_out() -> None:
     grid = spec('kind = "simulate"').grid
     assert len(grid) == 2 * len(POLICIES)
     checked = cell_of(spec('kind = "check"').grid, 1)
-    assert isinstance(checked, Checked)
+    assert isinstance(checked, CheckCell)
     assert (checked.vcpus, checked.executions, checked.seconds) == (2, 1000, None)
     timed = cell_of(spec('kind = "check"\n[grid]\nseconds = 2').grid, 0)
-    assert isinstance(timed, Checked)
+    assert isinstance(timed, CheckCell)
     assert (timed.executions, timed.seconds) == (None, 2.0)
 
 
@@ -58,7 +58,7 @@ def test_a_huge_grid_takes_no_room() -> None:
     grid = spec(text).grid
     assert len(grid) == 10**7
     last = cell_of(grid, 10**7 - 1)
-    assert isinstance(last, Checked)
+    assert isinstance(last, CheckCell)
     assert last.seed == 10**7 - 1
 
 

@@ -18,7 +18,7 @@ from mtrrzap.cli.output import note
 from mtrrzap.guest.record import Progress as Recorded
 from mtrrzap.live.measure import Progress as RunProgress
 from mtrrzap.live.run import Case
-from mtrrzap.sweep.run import State
+from mtrrzap.sweep.driver import SweepState
 
 _BARS = "▁▂▃▄▅▆▇█"
 _REFRESH = 8
@@ -109,7 +109,7 @@ def recording(vcpus: int) -> Iterator[Recorded]:
 
 
 @contextmanager
-def sweeping(workers: Callable[[], str], *, quiet: bool) -> Iterator[Callable[[State], None]]:
+def sweeping(workers: Callable[[], str], *, quiet: bool) -> Iterator[Callable[[SweepState], None]]:
     """Show how many cells of a sweep are done; give the callback that the sweep calls.
 
     Where standard error is no terminal, a line is printed every ``SELDOM`` seconds.
@@ -120,7 +120,7 @@ def sweeping(workers: Callable[[], str], *, quiet: bool) -> Iterator[Callable[[S
     seen = deque([(monotonic(), 0)])
     last = seen[0][0]
 
-    def show(state: State) -> None:
+    def show(state: SweepState) -> None:
         nonlocal last
         now = monotonic()
         if quiet or now - last < every:
@@ -138,7 +138,7 @@ def sweeping(workers: Callable[[], str], *, quiet: bool) -> Iterator[Callable[[S
         yield show
 
 
-def sweep_line(state: State, rate: float, workers: str) -> str:
+def sweep_line(state: SweepState, rate: float, workers: str) -> str:
     """Return the line of a sweep: ``rate`` is in cells a second."""
     counts = state.counts
     parts = [f"{counts.rows + state.dropped:,} of {state.cells:,} cells"]

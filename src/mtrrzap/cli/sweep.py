@@ -16,12 +16,11 @@ from mtrrzap.cli.output import note, result
 from mtrrzap.cli.progress import sweeping
 from mtrrzap.errors import UserError
 from mtrrzap.sweep import inputs as sweep_inputs
-from mtrrzap.sweep.cell import CHECK
-from mtrrzap.sweep.executor import Executor
-from mtrrzap.sweep.run import Driver, State
+from mtrrzap.sweep.driver import Driver, Executor, SweepState
+from mtrrzap.sweep.grid import CHECK
 from mtrrzap.sweep.spec import Spec
 from mtrrzap.sweep.store import Store
-from mtrrzap.sweep.work import Job
+from mtrrzap.sweep.worker import Job
 
 SpecArgument = Annotated[Path, typer.Argument(help="A spec in TOML (docs/sweep.md).")]
 Output = Annotated[
@@ -90,7 +89,9 @@ def _run(
     return not driver.state.complete
 
 
-def _executor(job: Job, scheduler: str | None, processes: int | None, state: State) -> Executor:
+def _executor(
+    job: Job, scheduler: str | None, processes: int | None, state: SweepState
+) -> Executor:
     if scheduler is not None:
         from mtrrzap.sweep.cluster import DaskCluster
 
@@ -134,7 +135,7 @@ def _schedules(driver: Driver, store: Store) -> None:
         )
 
 
-def _ending(state: State, asked: Spec, output: Path, *, interrupted: bool) -> None:
+def _ending(state: SweepState, asked: Spec, output: Path, *, interrupted: bool) -> None:
     counts = state.counts
     parts = [f"{counts.rows:,} of {state.cells:,} cells: {counts.done:,} done"]
     parts += [f"{counts.refused:,} refused"] if counts.refused else []

@@ -1,7 +1,5 @@
 """Workers of a Dask cluster. distributed (extra ``cluster``) is imported when it is needed."""
 
-from __future__ import annotations
-
 import logging
 import queue
 import time
@@ -11,11 +9,10 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from mtrrzap.errors import UserError
-from mtrrzap.sweep.executor import Outcome
-from mtrrzap.sweep.identity import identity
-from mtrrzap.sweep.work import Job, Ran, forget, prepare, prepared, work
+from mtrrzap.sweep.grid import identity
+from mtrrzap.sweep.worker import Job, Ran, TaskOutcome, forget, prepare, prepared, work
 
-PLACE = "--scheduler"
+PLACE = "scheduler"
 CONNECT = 30
 """Seconds for the scheduler to answer, and then for a first worker to be there."""
 LOOK = 2.0
@@ -111,7 +108,7 @@ class DaskCluster:
         self._tasks[future.key] = (lane, numbers)
         future.add_done_callback(self._done.put)
 
-    def outcomes(self, timeout: float) -> list[Outcome]:
+    def outcomes(self, timeout: float) -> list[TaskOutcome]:
         """Return what has ended. Raises ``UserError`` if a worker refuses or all is gone."""
         futures = []
         with suppress(queue.Empty):
@@ -124,7 +121,7 @@ class DaskCluster:
             )
         return [self._outcome(future) for future in futures]
 
-    def _outcome(self, future: Any) -> Outcome:
+    def _outcome(self, future: Any) -> TaskOutcome:
         lane, numbers = self._tasks.pop(future.key)
         self._busy.discard(lane)
         error = future.exception() if future.status == "error" else None
@@ -132,7 +129,7 @@ class DaskCluster:
             why = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(f"a worker cannot run this: {why}", place=PLACE, mend="mend that")
         if error is not None:
-            return Outcome(lane, numbers, None, "")
+            return TaskOutcome(lane, numbers, None, "")
         if future.status != "finished":
             raise UserError(
                 "the scheduler is gone, or has forgotten its tasks",
@@ -146,7 +143,7 @@ class DaskCluster:
                 place=PLACE,
                 mend="install the same mtrrzap on all workers",
             )
-        return Outcome(lane, numbers, answer.ran, answer.worker)
+        return TaskOutcome(lane, numbers, answer.ran, answer.worker)
 
     def says(self) -> str:
         """Return how many threads there are."""

@@ -1,7 +1,5 @@
 """Make a job of a spec's file: find, read, check and hash what it names."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile
@@ -15,12 +13,10 @@ from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace, trace_lines
 from mtrrzap.protocol import PROTOCOLS, Protocol
 from mtrrzap.protocol.load import load
-from mtrrzap.sweep.cell import SIMULATE, digest
-from mtrrzap.sweep.columns import COPIES
-from mtrrzap.sweep.identity import identity
+from mtrrzap.sweep.grid import SIMULATE, digest, identity
 from mtrrzap.sweep.spec import Defaults, Spec, read
 from mtrrzap.sweep.store import FORMAT
-from mtrrzap.sweep.work import Job
+from mtrrzap.sweep.worker import COPIES, Job
 
 LARGEST = 1 << 20
 """Bytes of a spec."""

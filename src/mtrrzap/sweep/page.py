@@ -1,14 +1,11 @@
 """A page in Markdown of a ``simulate`` sweep: what pays where, what remains, plots, crossings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mtrrzap.simulator import cost_model
 from mtrrzap.sweep.columns import FAILED, REFUSED
-from mtrrzap.sweep.crossover import pays, vcpus
-from mtrrzap.sweep.curves import World, mcycles, size, worlds
+from mtrrzap.sweep.curves import World, mcycles, pays, size, vcpus, worlds
 from mtrrzap.sweep.plot import plot
 from mtrrzap.sweep.query import Results
 

@@ -1,12 +1,9 @@
 """Cost against vCPUs as SVG, the crossings numbered and named; matplotlib draws."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 
-from mtrrzap.sweep.crossover import Crossing, vcpus
-from mtrrzap.sweep.curves import World
+from mtrrzap.sweep.curves import Crossing, World, vcpus
 from mtrrzap.sweep.parquet import library
 
 SIZE = (11.0, 6.5)

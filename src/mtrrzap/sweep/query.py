@@ -1,7 +1,5 @@
 """SQL over a sweep's results, complete or not: DuckDB reads the Parquet files where they are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

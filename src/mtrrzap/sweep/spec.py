@@ -1,12 +1,10 @@
 """Read a spec: TOML in, a grid out. Whatever is wrong is one line that names file, key and mend."""
 
-from __future__ import annotations
-
 import difflib
 import math
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mtrrzap.checker.check import SAFETY
@@ -16,12 +14,9 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import MAX_VCPUS
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.protocol import EVERYTHING
-from mtrrzap.sweep.cell import CHECK, SIMULATE
-from mtrrzap.sweep.grid import Axis, Grid
+from mtrrzap.sweep.grid import CHECK, PAGE_SIZES, SIMULATE, Axis, Grid
 
 MAX_CELLS = 100_000_000
-PAGE_SIZES = {"4K": 1, "2M": 2, "1G": 3}
-"""Page sizes of the host, and the level of such a leaf."""
 STRATEGIES = ("pct", "random")
 """What finds most comes first."""
 _UNITS = {"M": 20, "G": 30, "T": 40}
@@ -63,7 +58,6 @@ class Defaults:
 
     traces: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
-    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read(text: str, place: str, defaults: Defaults) -> Spec:

@@ -10,8 +10,6 @@ schedules/       a smallest counterexample of each world (kind = "check")
 ```
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -1,7 +1,5 @@
 """A cell of ``kind = "check"``: executions of a protocol, and the first violation made small."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -14,8 +12,8 @@ from mtrrzap.checker.schedule import written
 from mtrrzap.checker.shrink import shrunk
 from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.protocol import Protocol
-from mtrrzap.sweep.cell import Checked
 from mtrrzap.sweep.columns import DONE, NOT_SEEN, VIOLATED, Row
+from mtrrzap.sweep.grid import CheckCell
 
 Load = Callable[[str, str | None], Protocol]
 """Gives the protocol of a name, made of its source where it is a user's."""
@@ -33,19 +31,10 @@ class Swarm:
         """``texts`` has the sources of the user's protocols by name."""
         self._protocol = lru_cache(maxsize=None)(lambda name: load(name, texts.get(name)))
 
-    def run(self, cell: Checked) -> Row:
+    def run(self, cell: CheckCell) -> Row:
         """Return a cell's row: the same wherever it runs, if its budget is in executions."""
         protocol = self._protocol(cell.protocol)
-        row: Row = {
-            "protocol": cell.protocol,
-            "vcpus": cell.vcpus,
-            "requests": cell.requests,
-            "strategy": cell.strategy,
-            "seed": cell.seed,
-            "max_executions": cell.executions,
-            "max_seconds": cell.seconds,
-            "status": DONE,
-        }
+        row: Row = cell.described() | {"status": DONE}
         world = _world(cell, protocol)
         executions, steps, found = _search(cell, world)
         row |= {"executions": executions, "steps": steps, "verdict": NOT_SEEN}
@@ -61,7 +50,23 @@ class Swarm:
         return row
 
 
-def _world(cell: Checked, protocol: Protocol) -> Scenario:
+class _Offset:
+    """A strategy whose executions are numbered on over several searches; counts them."""
+
+    def __init__(self, inner: Strategy) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self.offset = self.made = 0
+
+    def begin(self, execution: int, vcpus: int) -> None:
+        self.made = execution + 1
+        self._inner.begin(self.offset + execution, vcpus)
+
+    def choose(self, step: int, enabled: list[int]) -> int:
+        return self._inner.choose(step, enabled)
+
+
+def _world(cell: CheckCell, protocol: Protocol) -> Scenario:
     each = (cell.ranges[i % len(cell.ranges)] for i in range(cell.vcpus))
     return Scenario(
         protocol=protocol,
@@ -71,7 +76,7 @@ def _world(cell: Checked, protocol: Protocol) -> Scenario:
     )
 
 
-def _search(cell: Checked, world: Scenario) -> tuple[int, int, Counterexample | None]:
+def _search(cell: CheckCell, world: Scenario) -> tuple[int, int, Counterexample | None]:
     """Return the executions and steps made, and the first violation, if any."""
     started = time.perf_counter()
     strategy = _Offset(_strategy(cell, world))
@@ -94,7 +99,7 @@ def _search(cell: Checked, world: Scenario) -> tuple[int, int, Counterexample | 
 
 
 def _checked(
-    cell: Checked, world: Scenario, strategy: _Offset, runs: int, seconds: float | None
+    cell: CheckCell, world: Scenario, strategy: _Offset, runs: int, seconds: float | None
 ) -> list[Verdict]:
     strategy.made = 0
     options = Options(
@@ -107,26 +112,10 @@ def _checked(
     return check(world, options)
 
 
-def _strategy(cell: Checked, world: Scenario) -> Strategy:
+def _strategy(cell: CheckCell, world: Scenario) -> Strategy:
     """Return the strategy; ``pct`` is told how long an execution is, by a random one."""
     walk = RandomWalk(cell.seed)
     if cell.strategy == "random":
         return walk
     length = max(verdict.depth for verdict in _checked(cell, world, _Offset(walk), 1, None))
     return Pct(cell.seed, depth=cell.depth, steps=length)
-
-
-class _Offset:
-    """A strategy whose executions are numbered on over several searches; counts them."""
-
-    def __init__(self, inner: Strategy) -> None:
-        self.name = inner.name
-        self._inner = inner
-        self.offset = self.made = 0
-
-    def begin(self, execution: int, vcpus: int) -> None:
-        self.made = execution + 1
-        self._inner.begin(self.offset + execution, vcpus)
-
-    def choose(self, step: int, enabled: list[int]) -> int:
-        return self._inner.choose(step, enabled)

@@ -1,17 +1,14 @@
 """The driver: hands out cells, collects rows, and writes what has come before it goes on."""
 
-from __future__ import annotations
-
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from mtrrzap.sweep.cell import cell_of
 from mtrrzap.sweep.columns import FAILED, VIOLATED, Row
-from mtrrzap.sweep.executor import Executor, Outcome
-from mtrrzap.sweep.pending import Pending
+from mtrrzap.sweep.grid import cell_of
 from mtrrzap.sweep.store import Counts, Store
-from mtrrzap.sweep.work import TURN, Job, described, framed
+from mtrrzap.sweep.worker import TURN, Job, TaskOutcome, framed
 
 MOST = 256
 """Cells of one task."""
@@ -22,7 +19,7 @@ PATIENCE = 0.2
 
 
 @dataclass
-class State:
+class SweepState:
     """Where a sweep stands."""
 
     cells: int
@@ -38,15 +35,115 @@ class State:
         return self.counts.rows + self.dropped >= self.cells
 
 
+class Executor(Protocol):
+    """A pool of workers, each of which has one task or none."""
+
+    def free(self) -> Sequence[int]:
+        """Return the lanes that can take a task now. A lane is a worker where that can be."""
+
+    def submit(self, lane: int, numbers: tuple[int, ...]) -> None:
+        """Hand a task over to a free lane."""
+
+    def outcomes(self, timeout: float) -> list[TaskOutcome]:
+        """Return what has ended, waiting for at most so many seconds."""
+
+    def says(self) -> str:
+        """Return a few words on the workers for the progress line."""
+
+    def close(self) -> None:
+        """End the workers, whatever they do."""
+
+
+class Pending:
+    """The cells of a grid that nobody runs or has run, in a bit each; and who runs which.
+
+    Neighbouring cells share a guest, which takes longer to prepare than to simulate. So each lane
+    has a stretch of the grid to itself, and at its end takes half of what the longest one has left.
+    """
+
+    def __init__(self, cells: int, together: int = 1) -> None:
+        """``together`` neighbours share a guest: they are not divided between lanes."""
+        self._cells = cells
+        self._together = together
+        self._gone = bytearray(-(-cells // 8))
+        self.left = cells
+        self._stretches: dict[int, tuple[int, int]] = {}
+        self._whole = (0, cells)
+
+    def drop(self, numbers: Iterable[int]) -> int:
+        """Take cells out; return how many of them were in."""
+        before = self.left
+        for number in numbers:
+            self._take(number)
+        return before - self.left
+
+    def _take(self, number: int) -> bool:
+        byte, bit = number >> 3, 1 << (number & 7)
+        if self._gone[byte] & bit:
+            return False
+        self._gone[byte] |= bit
+        self.left -= 1
+        return True
+
+    def put_back(self, lane: int, numbers: Sequence[int]) -> None:
+        """Take the last cells of a lane's task in again: it goes on with them."""
+        for number in numbers:
+            self._gone[number >> 3] &= ~(1 << (number & 7))
+        self.left += len(numbers)
+        if numbers:
+            _, end = self._stretches[lane]
+            self._stretches[lane] = (numbers[0], max(end, numbers[-1] + 1))
+
+    def __contains__(self, number: int) -> bool:
+        return not self._gone[number >> 3] & 1 << (number & 7)
+
+    def next(self, lane: int, count: int) -> tuple[int, ...]:
+        """Return up to so many cells for a lane; none if none are left."""
+        found: list[int] = []
+        while len(found) < count and self.left:
+            start, end = self._stretches.get(lane, (0, 0))
+            if start >= end:
+                if found:  # no stretch is begun in the middle of a task
+                    break
+                start, end = self._stretch()
+            start = self._skip(start, end)
+            if start < end and self._take(start):
+                found.append(start)
+                start += 1
+            self._stretches[lane] = (start, end)
+        return tuple(found)
+
+    def _skip(self, start: int, end: int) -> int:
+        """Return the first cell from ``start`` on that is in, eight at a time where none is."""
+        while start < end:
+            if start & 7 == 0 and self._gone[start >> 3] == 0xFF:
+                start += 8
+            elif start in self:
+                return start
+            else:
+                start += 1
+        return end
+
+    def _stretch(self) -> tuple[int, int]:
+        if not self._stretches:
+            return self._whole
+        other = max(self._stretches, key=lambda at: self._stretches[at][1] - self._stretches[at][0])
+        start, end = self._stretches[other]
+        middle = (start + end) // 2 // self._together * self._together
+        if middle <= start:
+            middle = start + (end - start) // 2
+        self._stretches[other] = (start, middle)
+        return middle, end
+
+
 class Driver:
     """Runs what is missing of one sweep."""
 
     def __init__(self, job: Job, store: Store, *, retry_failed: bool = False) -> None:
-        """Look at what is there already."""
         self._job, self._store = job, store
         # Policies share a guest; executions share nothing.
         self._pending = Pending(len(job.grid), job.grid.stride("seed"))
-        self.state = State(len(job.grid))
+        self.state = SweepState(len(job.grid))
         self.violations: dict[int, tuple[int, int]] = {}
         """Of each world, by its first cell: steps and number of the smallest counterexample."""
         self._suspects: deque[tuple[int, int]] = deque()
@@ -60,8 +157,8 @@ class Driver:
         self,
         executor: Executor,
         stopping: Callable[[], bool],
-        tell: Callable[[State], None],
-    ) -> State:
+        tell: Callable[[SweepState], None],
+    ) -> SweepState:
         """Run until all is done, or until it is told to stop and what is in flight has landed."""
         while True:
             if not stopping():
@@ -96,7 +193,7 @@ class Driver:
             return 1
         return max(1, min(MOST, int(TURN / self._seconds), fair))
 
-    def _landed(self, outcome: Outcome) -> list[Row]:
+    def _landed(self, outcome: TaskOutcome) -> list[Row]:
         """Return the rows of a task, and see to what it did not do."""
         self._flying -= 1
         if outcome.ran is None:
@@ -118,7 +215,7 @@ class Driver:
             else:
                 cell = cell_of(self._job.grid, number)
                 why = f"the cell ended its worker {DEATHS} times"
-                row = {**framed(self._job, number, cell), **described(cell)}
+                row = {**framed(self._job, number, cell), **cell.described()}
                 rows.append(
                     {**row, "status": FAILED, "reason": why, "seconds": None, "worker": None}
                 )

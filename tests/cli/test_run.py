@@ -42,7 +42,7 @@ def test_threads_print_a_table(run: Run) -> None:
             "--memory 0M",
             "--memory: 0 MiB hold no page to touch beside stacks and tables of 8",
         ),
-        ("--memory lots", "--memory: no size: 'lots'"),
+        ("--memory lots", "--memory: invalid size 'lots'"),
         ("--memory 65G", "--memory: more than the test guest can map; 64G at most"),
         ("--page-size 1G", "--page-size: a test guest cannot be backed by 1G pages; use 2M"),
         ("--vcpus 1", "--vcpus: what vCPU 0 does without others is not in the trace"),

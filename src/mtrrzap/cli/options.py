@@ -20,6 +20,7 @@ from mtrrzap.guest.trace import MAX_VCPUS, Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
 from mtrrzap.study.rescale import with_memory, with_vcpus
+from mtrrzap.study.units import parse_size
 
 Result = TypeVar("Result")
 
@@ -203,16 +204,7 @@ def rescaled(trace: Trace, vcpus: int | None, memory: str | None) -> Trace:
     """Return the trace of a guest with so many vCPUs and so much memory, if sound."""
     if vcpus is not None:
         trace = with_vcpus(trace, vcpus)
-    return trace if memory is None else with_memory(trace, size(memory))
-
-
-def size(text: str) -> int:
-    """Return a number of bytes: ``64G``, ``12T``. Raises ``UserError``."""
-    units = {"M": 20, "G": 30, "T": 40}
-    number, unit = text[:-1], text[-1:].upper()
-    if unit not in units or not (number.isascii() and number.isdecimal() and len(number) < 20):
-        raise UserError(f"no size: {text!r}", place="--memory", mend="write 512M, 64G or 12T")
-    return int(number) << units[unit]
+    return trace if memory is None else with_memory(trace, parse_size(memory))
 
 
 def memory_size(text: str) -> int:
@@ -220,12 +212,14 @@ def memory_size(text: str) -> int:
 
     Raises ``UserError`` unless it is whole pages that 52 bits can address.
     """
-    count = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else size(text)
+    count = (
+        int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else parse_size(text)
+    )
     if count % 4096 or count > 1 << 52:
         raise UserError(
-            f"no guest has {text} of memory",
-            place="--memory",
-            mend="write 512M, 64G or 12T, or bytes that are whole pages",
+            f"invalid size {text!r}",
+            place="memory",
+            mend="use for example 512M or 64G, or bytes that are whole pages",
         )
     return count
 

@@ -18,7 +18,6 @@ from mtrrzap.cli.options import (
     PageSize,
     VcpusOption,
     rescaled,
-    size,
     with_options,
 )
 from mtrrzap.cli.progress import running
@@ -36,6 +35,7 @@ from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.protocol import load as protocols
 from mtrrzap.report import text
 from mtrrzap.report.live import COUNTED, MODELLED, TIMED, Measured, as_data, line, measured, remarks
+from mtrrzap.study.units import parse_size
 
 USUAL = ("direct", "v4", "review", "ticket")
 _LONGEST = 86_400.0
@@ -80,7 +80,7 @@ class RunOptions:
             )
         return Settings(
             engine=engine,
-            memory=size(self.memory),
+            memory=parse_size(self.memory),
             touch=self.touch,
             huge=self.page_size is PageSize.LARGE,
             meet=self.meet,

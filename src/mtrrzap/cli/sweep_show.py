@@ -15,8 +15,9 @@ from mtrrzap.cli.options import FormatOptions, with_options
 from mtrrzap.errors import UserError
 from mtrrzap.report import text
 from mtrrzap.simulator import cost_model
+from mtrrzap.study.units import mcycles
 from mtrrzap.sweep.columns import FAILED, REFUSED
-from mtrrzap.sweep.curves import World, mcycles, vcpus, worlds
+from mtrrzap.sweep.curves import World, vcpus, worlds
 from mtrrzap.sweep.grid import CHECK, SIMULATE
 from mtrrzap.sweep.page import page
 from mtrrzap.sweep.parquet import written

@@ -13,6 +13,7 @@ from mtrrzap.kvm.replay import Host, replay, total
 from mtrrzap.kvm.tdp import FullTable
 from mtrrzap.kvm.tdp.levels import frames as level_frames
 from mtrrzap.simulator import Guest, cost_model, expected, published
+from mtrrzap.study.units import millions
 
 
 class CompareRow(NamedTuple):
@@ -49,11 +50,6 @@ class CompareRow(NamedTuple):
     """Where user space's MTRR writes in the trace come from: they may be modelled."""
     incomplete: str | None
     """Why the trace is not whole; then every figure is of what was recorded."""
-
-
-def millions(cycles: float) -> float:
-    """Return millions of cycles to three digits, more would pretend."""
-    return float(f"{cycles / 1e6:.3g}")
 
 
 def rows(

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mtrrzap.study.units import size
 from mtrrzap.sweep.query import Results
-
-UNITS = (("T", 40), ("G", 30), ("M", 20))
 
 Curve = Mapping[int, float]
 """Cost by the number of vCPUs."""
@@ -87,20 +86,6 @@ def worlds(results: Results) -> list[World]:
         world.by_seed.setdefault(seed, {}).setdefault(policy, {})[vcpus] = float(cycles)
     traces = list(dict.fromkeys(key[0] for key in found))
     return sorted(found.values(), key=lambda w: (traces.index(w.trace), w.page_size, w.memory))
-
-
-def size(memory: int) -> str:
-    """Return a number of bytes as a spec writes it."""
-    for unit, shift in UNITS:
-        if memory % (1 << shift) == 0:
-            return f"{memory >> shift} {unit}iB"
-    return f"{memory:,} bytes"
-
-
-def mcycles(cycles: float) -> str:
-    """Return millions of cycles to three digits, more would pretend."""
-    rounded = float(f"{cycles / 1e6:.3g}")
-    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
 
 # ---- crossings ---------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mtrrzap.simulator import cost_model
+from mtrrzap.study.units import mcycles, size
 from mtrrzap.sweep.columns import FAILED, REFUSED
-from mtrrzap.sweep.curves import World, mcycles, pays, size, vcpus, worlds
+from mtrrzap.sweep.curves import World, pays, vcpus, worlds
 from mtrrzap.sweep.plot import plot
 from mtrrzap.sweep.query import Results
 

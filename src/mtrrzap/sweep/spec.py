@@ -14,12 +14,12 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import MAX_VCPUS
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.protocol import EVERYTHING
+from mtrrzap.study.units import parse_size
 from mtrrzap.sweep.grid import CHECK, PAGE_SIZES, SIMULATE, Axis, Grid
 
 MAX_CELLS = 100_000_000
 STRATEGIES = ("pct", "random")
 """What finds most comes first."""
-_UNITS = {"M": 20, "G": 30, "T": 40}
 _SEED_LIMIT = (1 << 63) - 1
 
 Read = Callable[[Any], Any]
@@ -217,12 +217,13 @@ def _policy(value: Any) -> str:
 
 
 def _size(value: Any) -> int:
-    number, unit = (value[:-1], value[-1:]) if isinstance(value, str) else ("", "")
-    if unit not in _UNITS or not (number.isascii() and number.isdecimal()) or len(number) > 6:
-        raise WrongError(f"has {_shown(value)}", 'write "512M", "64G" or "12T"')
-    if not int(number):
+    try:
+        size = parse_size(value if isinstance(value, str) else "")
+    except UserError as error:
+        raise WrongError(f"has {_shown(value)}", 'write "512M", "64G" or "12T"') from error
+    if not size:
         raise WrongError(f"has {_shown(value)}", "give more than nothing")
-    return int(number) << _UNITS[unit]
+    return size
 
 
 def _number(low: float, high: float) -> Read:

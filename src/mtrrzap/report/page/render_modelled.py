@@ -8,7 +8,7 @@ from mtrrzap.report.page.tables import Cell, number, table
 from mtrrzap.report.page.timeline import Basis
 from mtrrzap.simulator import cost_model, published
 from mtrrzap.simulator.arrivals import PATTERNS
-from mtrrzap.study import compare
+from mtrrzap.study.units import mcycles
 
 PUBLISHED_VCPUS = 16
 """The largest guest that figures are published of."""
@@ -79,8 +79,7 @@ def _share(share: Share, largest: float) -> list[object]:
 
 def _mcycles(cycles: float, largest: float = 0.0) -> Cell:
     """Return millions of cycles, with a bar if a largest value is given."""
-    shown = f"{compare.millions(cycles):,.10g}" if cycles >= 1 else "0"
-    return Cell(shown, round(cycles), cycles / largest if largest else None)
+    return Cell(mcycles(cycles), round(cycles), cycles / largest if largest else None)
 
 
 def costs(section: Section, _: int) -> Markup:

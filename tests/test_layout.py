@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "live": "guest kvm protocol threads x86",
     "study": "checker guest kvm protocol simulator x86",
     "report": "checker guest kvm live protocol simulator study x86",
-    "sweep": "checker guest kvm protocol simulator study",
+    "sweep": "checker guest kvm protocol report simulator study",
     "cli": "checker guest kvm live protocol report simulator study sweep x86",
 }
 """Which rooms each room may import from, beside itself and what belongs to no room."""

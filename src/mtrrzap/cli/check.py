@@ -6,8 +6,6 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +19,7 @@ from mtrrzap.checker.scenario import Request, Scenario, scenario
 from mtrrzap.checker.schedule import parse_range, replay, written
 from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.cli.options import with_options
+from mtrrzap.cli.output import writing
 from mtrrzap.cli.progress import searching
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Protocol
@@ -258,23 +257,13 @@ def _write(results: Results, into: Path) -> None:
                 stem = stem.replace("/", "_").replace(":", "_")
                 file = into / f"{stem}.{verdict.prop.replace(' ', '-')}.schedule"
                 text = written(verdict.counterexample, name)
-                with _refused(file):
+                with writing(file, "name a directory"):
                     file.write_text(text, encoding="utf-8")
 
 
 def _make(directory: Path) -> None:
     """Make the directory of the schedules before the search, so that none is in vain."""
-    with _refused(directory):
+    with writing(directory, "name a directory"):
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
-
-
-@contextmanager
-def _refused(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror}", place=str(place), mend="name a directory"
-        ) from error

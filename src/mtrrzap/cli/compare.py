@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mtrrzap.cli.options import (
     FormatOptions,
@@ -87,28 +85,13 @@ def _print(found: list[CompareRow], page_size: PageSize, *, modelled: bool) -> N
         columns = {"trace": lambda row: row.trace, **columns}
     cells = [tuple(cell(row) for cell in columns.values()) for row in found]
     console = text.console()
-    made, left_out = _fitting(console, list(columns), cells)
+    numbers = frozenset(columns) - WORDS
+    made, left_out = text.fitting(
+        console, list(columns), cells, DROPPABLE, numbers=numbers, group_by=2
+    )
     console.print(made)
     for line in _remarks(found, page_size, left_out, modelled=modelled):
         text.say(console, line)
-
-
-def _fitting(
-    console: Console, columns: list[str], cells: list[tuple[object, ...]]
-) -> tuple[Table, list[str]]:
-    """Return a table that fits the console, and the columns left out for that."""
-    left_out: list[str] = []
-    for drop in (None, *DROPPABLE):
-        if drop is not None:
-            left_out.append(drop)
-        kept = [n for n, column in enumerate(columns) if column not in left_out]
-        names = [columns[n] for n in kept]
-        numbers = frozenset(names) - WORDS
-        rows = [tuple(row[n] for n in kept) for row in cells]
-        made = text.table(names, rows, numbers=numbers, group_by=2)
-        if text.width(console, made) <= console.width:
-            break
-    return made, left_out
 
 
 def _remarks(

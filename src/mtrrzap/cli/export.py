@@ -17,13 +17,12 @@ from mtrrzap.cli.options import (
     policies,
     with_options,
 )
-from mtrrzap.errors import UserError
+from mtrrzap.cli.output import write
 from mtrrzap.guest import csv_trace, parquet_trace
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.files import distinct, kept
 from mtrrzap.report import perfetto
 from mtrrzap.report.perfetto_modelled import modelled_events
-from mtrrzap.report.perfetto_requests import request_events
 
 
 class Format(StrEnum):
@@ -68,7 +67,7 @@ def export(
     trace = traces.one(file)
 
     def requests(stamps: perfetto.Stamps) -> Iterator[perfetto.Item]:
-        yield from request_events(trace, chosen, where, page_size.level, stamps)
+        yield from perfetto.request_events(trace, chosen, where, page_size.level, stamps)
         yield from modelled_events(trace, chosen, where, page_size.level)
 
     pieces: Iterable[str] | bytes
@@ -85,17 +84,3 @@ def export(
         sys.stdout.buffer.write(pieces)
     else:
         sys.stdout.writelines(pieces)
-
-
-def write(path: Path, pieces: Iterable[str] | bytes) -> None:
-    """Write text or bytes to a file. Raises ``UserError`` if that fails."""
-    try:
-        if isinstance(pieces, bytes):
-            path.write_bytes(pieces)
-            return
-        with path.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(pieces)
-    except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror}", place=str(path), mend="choose another place"
-        ) from error

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.export import write
 from mtrrzap.cli.options import CaptureArgument, ForceOption, memory_size, with_options
+from mtrrzap.cli.output import write
 from mtrrzap.errors import UserError
 from mtrrzap.guest import csv_trace
 from mtrrzap.guest.costs import cost_path

@@ -12,9 +12,10 @@ from mtrrzap.cli.options import (
     TracesArgument,
     with_options,
 )
-from mtrrzap.errors import UserError
+from mtrrzap.cli.output import write
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.costs import beside
+from mtrrzap.guest.files import kept
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host
 from mtrrzap.report.page import document, section
@@ -43,6 +44,7 @@ def report(
 
     Costs that 'import' has measured and left beside a trace are shown, too.
     """
+    kept(output, "--output", force=force)
     shown = by_name(policy)
     where = host.host()
     named = traces.named(files or [])
@@ -61,26 +63,12 @@ def report(
         for path, (name, trace) in zip(paths, named, strict=True)
     ]
     page = document(sections, checked(shown), assumptions(where, page_size))
-    _write(output, page, force=force)
+    write(output, [page])
     count = sum(len(each.trace.events) for each in sections)
     plural = "s"[: len(sections) != 1]
     sys.stdout.write(
         f"{output}: {len(sections)} trace{plural}, {count:,} events, {len(page):,} characters\n"
     )
-
-
-def _write(path: Path, page: str, *, force: bool) -> None:
-    try:
-        with path.open("w" if force else "x", encoding="utf-8", newline="\n") as stream:
-            stream.write(page)
-    except FileExistsError as error:
-        raise UserError(
-            "exists already", place=str(path), mend="use --force to overwrite it"
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror}", place=str(path), mend="choose another place"
-        ) from error
 
 
 def assumptions(where: Host, page_size: PageSize) -> str:

@@ -1,15 +1,12 @@
 """``mtrrzap run``: a trace for real, on vCPUs of /dev/kvm or on threads."""
 
 import sys
-from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mtrrzap.cli import output as say
 from mtrrzap.cli.options import (
@@ -197,31 +194,17 @@ def _print(
     columns, cells = (*COUNTED, *TIMED, *MODELLED), [line(row) for row in rows]
     vcpus, mib = trace.header.vcpus, settings.memory >> 20
     title = f"{text.printable(name)}, {vcpus} vCPUs, {mib} MiB; medians, times in ms"
-    made = _table(columns, cells, title)
+    numbers = frozenset(columns) - {"policy"}
+    made = text.table(columns, cells, title=title, numbers=numbers)
     if text.width(console, made) <= console.width:
         console.print(made)
     else:
-        console.print(_narrow(console, (*COUNTED, *TIMED), cells, title))
         split = len(COUNTED) + len(TIMED)
+        left = [each[:split] for each in cells]
+        console.print(
+            text.fitting(console, columns[:split], left, DROPPABLE, title=title, numbers=numbers)[0]
+        )
         right = [(each[0], *each[split:]) for each in cells]
-        console.print(_table(("policy", *MODELLED), right))
+        console.print(text.table(("policy", *MODELLED), right, numbers=numbers))
     for remark in remarks(name, trace, settings, around, rows):
         text.say(console, remark)
-
-
-def _table(
-    columns: Sequence[str], cells: Iterable[Sequence[object]], title: str | None = None
-) -> Table:
-    return text.table(columns, cells, title=title, numbers=frozenset(columns) - {"policy"})
-
-
-def _narrow(
-    console: Console, columns: Sequence[str], cells: list[tuple[object, ...]], title: str
-) -> Table:
-    """Return the table without as many of ``DROPPABLE`` as do not fit."""
-    for dropped in range(len(DROPPABLE) + 1):
-        kept = [n for n, column in enumerate(columns) if column not in DROPPABLE[:dropped]]
-        made = _table([columns[n] for n in kept], [[row[n] for n in kept] for row in cells], title)
-        if text.width(console, made) <= console.width:
-            break
-    return made

@@ -1,19 +1,19 @@
-"""``mtrrzap sweep``: a grid of cells, on this machine or on a cluster; resumable."""
-
-from __future__ import annotations
+"""``mtrrzap sweep SPEC`` runs a grid of cells, ``mtrrzap sweep show RESULTS`` shows the rows."""
 
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mtrrzap.cli.options import with_options
 from mtrrzap.cli.output import note, result
 from mtrrzap.cli.progress import sweeping
+from mtrrzap.cli.sweep_show import sweep_show
 from mtrrzap.errors import UserError
 from mtrrzap.sweep import inputs as sweep_inputs
 from mtrrzap.sweep.driver import Driver, Executor, SweepState
@@ -147,3 +147,28 @@ def _ending(state: SweepState, asked: Spec, output: Path, *, interrupted: bool) 
         result(f"Interrupted. What is done is in {output}; run the same command to go on.")
     else:
         result(f"See 'mtrrzap sweep show {output}'.")
+
+
+# ---- the group --------------------------------------------------------------------------------
+
+
+class _RunUnlessNamed(TyperGroup):
+    """Takes a first argument that names no command for the spec of a sweep to run."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command's name before a spec."""
+        if args and args[0] not in (*self.commands, "--help", "-h"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunUnlessNamed,
+    help="Run a grid of cells, on this machine or on a cluster, and show the results.\n\n"
+    "'mtrrzap sweep SPEC.toml -o results/' runs what is missing, as 'sweep run' does.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(sweep)
+app.command("show")(sweep_show)

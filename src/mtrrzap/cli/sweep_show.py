@@ -1,7 +1,5 @@
 """``mtrrzap sweep show``: a sweep's results as tables, plots, a page, or what SQL asks."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mtrrzap.cli.options import FormatOptions, with_options
+from mtrrzap.cli.output import writing
 from mtrrzap.errors import UserError
 from mtrrzap.report import text
 from mtrrzap.simulator import cost_model
@@ -77,14 +76,10 @@ def _plots(found: Results, directory: Path) -> None:
 
 
 def _write(files: dict[str, str], directory: Path) -> None:
-    try:
+    with writing(directory, "name a directory"):
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             written(directory / name, content.encode())
-    except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror}", place=str(directory), mend="name a directory"
-        ) from error
     for name in files:
         sys.stdout.write(f"{directory / name}\n")
 

@@ -12,8 +12,7 @@ from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.tdp import FullTable
-from mtrrzap.report.perfetto import Item, meta
-from mtrrzap.report.perfetto_requests import counter
+from mtrrzap.report.perfetto import Item, counter, meta
 from mtrrzap.simulator import Costs, Guest, Result, Served, cost_model, simulate
 from mtrrzap.study.units import millions
 

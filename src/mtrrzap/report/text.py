@@ -56,6 +56,31 @@ def cell(value: object) -> str:
     return printable(str(value))
 
 
+def fitting(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    droppable: Sequence[str],
+    **look: Any,
+) -> tuple[Table, list[str]]:
+    """Return a table that fits the console, and the columns left out for that.
+
+    ``droppable`` names what may be left out, the first one first; ``look`` is for ``table``.
+    """
+    for dropped in range(len(droppable) + 1):
+        kept = [n for n, column in enumerate(columns) if column not in droppable[:dropped]]
+        made = table([columns[n] for n in kept], [[row[n] for n in kept] for row in rows], **look)
+        if width(console, made) <= console.width:
+            break
+    return made, list(droppable[:dropped])
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
 def numbers(values: Iterable[int]) -> str:
     """Return ascending numbers as ``0, 2-5``."""
     runs: list[list[int]] = []

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from mtrrzap.report.text import markdown_table
 from mtrrzap.simulator import cost_model
 from mtrrzap.study.units import mcycles, size
 from mtrrzap.sweep.columns import FAILED, REFUSED
@@ -46,13 +47,14 @@ def page(results: Results, stem: str) -> Page:
     found = worlds(results)
     shown = _shown(found)
     plots = {_name(stem, world): plot(world, world.crossings()) for world in shown}
-    lines = [*_head(results, found)]
-    for question in QUESTIONS:
-        lines += _answer(question, found)
-    lines += _remains(found)
-    lines += _pictures(stem, shown)
-    lines += _refused(results)
-    return Page("\n".join(lines) + "\n", plots)
+    blocks = [
+        *_head(results, found),
+        *(block for question in QUESTIONS for block in _answer(question, found)),
+        *_remains(found),
+        *_pictures(stem, shown),
+        *_refused(results),
+    ]
+    return Page("\n\n".join(blocks) + "\n", plots)
 
 
 def _shown(found: Sequence[World]) -> list[World]:
@@ -75,7 +77,6 @@ def _head(results: Results, found: Sequence[World]) -> Iterator[str]:
     told = results.manifest
     counts = results.statuses()
     yield f"# {told['title'] or 'A sweep'}"
-    yield ""
     yield (
         "Made by `mtrrzap sweep show RESULTS --page` from "
         f"{results.cells:,} cells (mtrrzap {told['version']}, code {told['code'][:8]}); "
@@ -84,9 +85,7 @@ def _head(results: Results, found: Sequence[World]) -> Iterator[str]:
         f"{counts.get(FAILED, 0):,} failed."
     )
     if sum(counts.values()) < results.cells:
-        yield ""
         yield "**Not complete**: the sweep goes on when it is run again."
-    yield ""
     yield (
         "All costs are *modelled* cycles that all vCPUs spend in zap requests during one boot "
         "([simulate.md](simulate.md)). On published cells that no fit has seen, the model is off "
@@ -97,7 +96,6 @@ def _head(results: Results, found: Sequence[World]) -> Iterator[str]:
     seeds = {seed for world in found for seed in world.seeds}
     if seeds:
         spread_ = told["spec"]["spread"]
-        yield ""
         yield (
             f"{len(seeds)} more seeds draw each parameter of the cost model between 1/{spread_:g} "
             f"and {spread_:g} times the fitted one. Ranges in parentheses, and bands in the plots, "
@@ -106,28 +104,26 @@ def _head(results: Results, found: Sequence[World]) -> Iterator[str]:
 
 
 def _answer(question: Question, found: Sequence[World]) -> Iterator[str]:
-    rows = []
-    for world in found:
-        old, new = world.curves.get(question.old), world.curves.get(question.new)
-        if old and new:
-            rows.append((world, old, new))
+    curves = [(w, w.curves.get(question.old), w.curves.get(question.new)) for w in found]
+    rows = [(world, old, new) for world, old, new in curves if old and new]
     if not rows:
         return
-    columns = sorted({n for _, old, _ in rows for n in old})
-    yield ""
+    at = sorted({n for _, old, _ in rows for n in old})
     yield f"## {question.heading}"
-    yield ""
     yield (
         f"`{question.new}` against `{question.old}`: how many times cheaper it is. Bold, and where "
         f"it pays: by more than {NOISE:g}, the most by which two published runs of one row differ."
     )
-    yield ""
-    yield f"| guest | memory | pays, vCPUs | {' | '.join(f'{n:,}' for n in columns)} |"
-    yield "|" + " --- |" * (3 + len(columns))
-    for world, old, new in rows:
-        cells = [_ratio(old.get(n), new.get(n)) for n in columns]
-        where = pays(old, new, NOISE)
-        yield f"| {world.trace} | {size(world.memory)} | {where} | {' | '.join(cells)} |"
+    cells = (
+        (
+            w.trace,
+            size(w.memory),
+            pays(old, new, NOISE),
+            *(_ratio(old.get(n), new.get(n)) for n in at),
+        )
+        for w, old, new in rows
+    )
+    yield markdown_table(("guest", "memory", "pays, vCPUs", *(f"{n:,}" for n in at)), cells)
 
 
 def _ratio(old: float | None, new: float | None) -> str:
@@ -139,51 +135,39 @@ def _ratio(old: float | None, new: float | None) -> str:
 
 
 def _remains(found: Sequence[World]) -> Iterator[str]:
-    columns = sorted({n for world in found for curve in world.curves.values() for n in curve})
-    yield ""
+    at = sorted({n for world in found for curve in world.curves.values() for n in curve})
     yield "## What remains"
-    yield ""
     yield "The cheapest policy of the sweep, and the millions of cycles that it still costs."
-    yield ""
-    yield f"| guest | memory | {' | '.join(f'{n:,}' for n in columns)} |"
-    yield "|" + " --- |" * (2 + len(columns))
-    for world in found:
-        cells = []
-        for n in columns:
-            costs = {p: curve[n] for p, curve in world.curves.items() if n in curve}
-            best = min(costs, key=lambda p: costs[p], default=None)
-            cells.append("-" if best is None else f"{best}: {mcycles(costs[best])}")
-        yield f"| {world.trace} | {size(world.memory)} | {' | '.join(cells)} |"
+    cells = ((w.trace, size(w.memory), *(_cheapest(w, n) for n in at)) for w in found)
+    yield markdown_table(("guest", "memory", *(f"{n:,}" for n in at)), cells)
+
+
+def _cheapest(world: World, vcpus: int) -> str:
+    costs = {policy: curve[vcpus] for policy, curve in world.curves.items() if vcpus in curve}
+    best = min(costs, key=lambda policy: costs[policy], default=None)
+    return "-" if best is None else f"{best}: {mcycles(costs[best])}"
 
 
 def _pictures(stem: str, shown: Sequence[World]) -> Iterator[str]:
-    yield ""
     yield "## Cost against vCPUs"
     for world in shown:
-        crossings = world.crossings()
-        yield ""
         yield f"### {world.title}"
-        yield ""
         costs = ", ".join(world.curves)
         yield f"![Modelled cost against vCPUs of {costs}]({_name(stem, world)})"
-        yield ""
-        if not crossings:
-            yield "No two policies cross."
-        for number, c in enumerate(crossings, 1):
-            yield (
-                f"{number}. From about {vcpus(c.at)} vCPUs{world.wanders(c)} `{c.above}` "
-                f"is cheaper than `{c.below}` (simulated: {c.between[0]:,} and {c.between[1]:,})."
-            )
+        crossings = [
+            f"{number}. From about {vcpus(c.at)} vCPUs{world.wanders(c)} `{c.above}` "
+            f"is cheaper than `{c.below}` (simulated: {c.between[0]:,} and {c.between[1]:,})."
+            for number, c in enumerate(world.crossings(), 1)
+        ]
+        yield "\n".join(crossings) or "No two policies cross."
 
 
 def _refused(results: Results) -> Iterator[str]:
-    reasons = [(status, *each) for status in (REFUSED, FAILED) for each in results.reasons(status)]
-    if not reasons:
-        return
-    yield ""
-    yield "## Cells without a figure"
-    yield ""
-    yield "| cells | status | why |"
-    yield "| --- | --- | --- |"
-    for status, reason, count in reasons:
-        yield f"| {count:,} | {status} | {reason} |"
+    reasons = [
+        (f"{count:,}", status, reason)
+        for status in (REFUSED, FAILED)
+        for reason, count in results.reasons(status)
+    ]
+    if reasons:
+        yield "## Cells without a figure"
+        yield markdown_table(("cells", "status", "why"), reasons)

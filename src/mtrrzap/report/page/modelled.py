@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.report.page.timeline import LOOK_OF_REQUEST, Basis, Mark, Span, Timeline, vcpus
+from mtrrzap.report.page.timeline import LOOK_OF_REQUEST, Bar, Basis, Mark, Timeline, vcpus
 from mtrrzap.simulator import Result, Served, Spent, Stretch
 from mtrrzap.study.units import with_unit
 
@@ -50,10 +50,10 @@ def timeline(trace: Trace, policy: Policy, result: Result) -> Timeline:
     )
 
 
-def _span(vcpu: int, part: Stretch, place: int, line: int) -> Span:
+def _span(vcpu: int, part: Stretch, place: int, line: int) -> Bar:
     first = int(part.begin) // place
     last = max(first, int(part.end) // place - 1)
-    return Span(vcpu, first, last, "wait" if part.range is None else "zap", line=line)
+    return Bar(vcpu, first, last, "wait" if part.range is None else "zap", line=line)
 
 
 def _line(served: Served, trace: Trace) -> str:

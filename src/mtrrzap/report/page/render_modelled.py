@@ -1,10 +1,9 @@
 """The modelled parts of a trace's section; each says so, and by what factor it is wrong."""
 
 from mtrrzap.report.page.figure import badge, figure
-from mtrrzap.report.page.markup import Markup, el, join
+from mtrrzap.report.page.markup import Markup, TableCell, el, join, number, table
 from mtrrzap.report.page.modelled import Share
 from mtrrzap.report.page.section import Section
-from mtrrzap.report.page.tables import Cell, number, table
 from mtrrzap.report.page.timeline import Basis
 from mtrrzap.simulator import cost_model, published
 from mtrrzap.simulator.arrivals import PATTERNS
@@ -77,9 +76,9 @@ def _share(share: Share, largest: float) -> list[object]:
     ]
 
 
-def _mcycles(cycles: float, largest: float = 0.0) -> Cell:
+def _mcycles(cycles: float, largest: float = 0.0) -> TableCell:
     """Return millions of cycles, with a bar if a largest value is given."""
-    return Cell(mcycles(cycles), round(cycles), cycles / largest if largest else None)
+    return TableCell(mcycles(cycles), round(cycles), cycles / largest if largest else None)
 
 
 def costs(section: Section, _: int) -> Markup:
@@ -107,7 +106,7 @@ def costs(section: Section, _: int) -> Markup:
     )
     cells = [
         [
-            Cell(el("strong", row.policy), row.policy)
+            TableCell(el("strong", row.policy), row.policy)
             if row.policy == section.policy.name
             else row.policy,
             _mcycles((row.modelled_mcycles or 0.0) * 1e6, largest * 1e6),
@@ -129,5 +128,5 @@ def _published(section: Section) -> dict[str, float]:
     return {row: value for (guest, _, row), value in cells.items() if guest == header.family}
 
 
-def _known(value: float | None) -> Cell:
-    return Cell("-", -1) if value is None else Cell(f"{value:,.10g}", round(value * 1e6))
+def _known(value: float | None) -> TableCell:
+    return TableCell("-", -1) if value is None else TableCell(f"{value:,.10g}", round(value * 1e6))

@@ -1,4 +1,4 @@
-"""``mtrrzap audit``: may a stale memory type survive a policy?"""
+"""``mtrrzap audit``: which entries may keep a stale memory type under a policy."""
 
 import sys
 from dataclasses import replace
@@ -34,14 +34,17 @@ def audit(
     *,
     host: HostOptions,
     page_size: Annotated[
-        PageSize, typer.Option(help="The largest page by which the host backs the guest.")
+        PageSize, typer.Option(help="Largest page with which the host backs the guest.")
     ] = PageSize.HUGE,
     windows: Annotated[
-        bool, typer.Option("--windows", help="List what is stale only inside update windows too.")
+        bool,
+        typer.Option(
+            "--windows", help="Also list entries that are stale only during update windows."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Look for entries that may outlive their memory type. Exit status 1 if there are any."""
+    """Find page-table entries that may keep a stale memory type. Exit status 1 if there are any."""
     chosen = policies(policy)
     trace = traces.one(file)
     where = replace(host.host(), largest_page=page_size.level)

@@ -29,15 +29,15 @@ def compare(
     *,
     host: HostOptions,
     page_size: Annotated[
-        PageSize, typer.Option(help="Page size of the full page table that the walks go through.")
+        PageSize, typer.Option(help="Page size of the fully populated table that zaps walk.")
     ] = PageSize.SMALL,
     guest: GuestOptions,
     modelled: Annotated[
-        bool, typer.Option("--modelled", help="Print the modelled cycles instead of the counts.")
+        bool, typer.Option("--modelled", help="Print modelled cycles instead of counts.")
     ] = False,
     form: FormatOptions,
 ) -> None:
-    """Count what every policy zaps for every guest, and say if a stale type may survive it."""
+    """Count what every policy zaps for every guest, and say whether a stale type may survive."""
     chosen = policies(policy)
     named = [(name, guest.rescaled(each)) for name, each in traces.named(files or [])]
     wanted = modelled or form.json or form.csv
@@ -101,7 +101,7 @@ def _remarks(
         if why is not None:
             yield f"{name}: INCOMPLETE ({why}): figures are of what was recorded."
     if left_out:
-        yield f"Left out, for a wider terminal or a pipe: {', '.join(left_out)}."
+        yield f"Left out; a wider terminal or a pipe shows them: {', '.join(left_out)}."
     if modelled:
         yield (
             "Modelled figures are millions of cycles, wrong by a factor of "
@@ -118,11 +118,11 @@ def _remarks(
         )
     if any(row.host_writes.startswith("modelled") for row in found):
         yield (
-            "What user space writes to MTRRs at power-on is no part of a recording: the recorder "
-            "adds QEMU's writes, modelled (see 'mtrrzap show')."
+            "A recording cannot see what QEMU writes to MTRRs at power-on: the recorder adds these "
+            "writes, modelled (see 'mtrrzap show')."
         )
     yield (
-        f"Entries and visits: if before each walk all memory were mapped with {page_size.value} "
-        "pages where memslots allow it, on one root, uncontended. "
+        f"Entries and visits assume that all memory is mapped with {page_size.value} pages before "
+        "every walk, where memslots allow it, on one root, uncontended. "
         "Stale types: see 'mtrrzap audit'."
     )

@@ -21,6 +21,9 @@ from mtrrzap.cli.output import write
 from mtrrzap.guest import csv_trace, parquet_trace
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.files import distinct, kept
+from mtrrzap.guest.trace import Trace
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.kvm.replay import Host
 from mtrrzap.report import perfetto
 from mtrrzap.report.perfetto_modelled import modelled_events
 
@@ -41,23 +44,25 @@ def export(
         typer.Option(
             "--format",
             "-f",
-            help="csv, parquet: one row an event; perfetto: JSON, with requests and zaps.",
+            help="csv or parquet: a row an event; perfetto: JSON with requests and zaps.",
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to; standard output if not given.")
+        Path | None,
+        typer.Option("--output", "-o", help="The file to write. Default: standard output."),
     ] = None,
     policy: PolicyOption = None,
     *,
     host: HostOptions,
     page_size: Annotated[
-        PageSize, typer.Option(help="Page size of the full page table of the leaves' counters.")
+        PageSize,
+        typer.Option(help="Page size of the fully populated table whose leaves are counted."),
     ] = PageSize.SMALL,
     force: ForceOption = False,
 ) -> None:
     """Write a trace as CSV ('import' reads it back), as Parquet, or as JSON for the Perfetto UI.
 
-    The policies and the host matter to the requests and the modelled zaps in perfetto's JSON only.
+    Policies and host options apply to perfetto's JSON only: to its requests and modelled zaps.
     """
     if output is not None:
         distinct({"--output": output}, {"FILE": file})
@@ -65,11 +70,6 @@ def export(
     chosen = policies(policy)
     where = host.host()
     trace = traces.one(file)
-
-    def requests(stamps: perfetto.Stamps) -> Iterator[perfetto.Item]:
-        yield from perfetto.request_events(trace, chosen, where, page_size.level, stamps)
-        yield from modelled_events(trace, chosen, where, page_size.level)
-
     pieces: Iterable[str] | bytes
     match form:
         case Format.CSV:
@@ -77,10 +77,20 @@ def export(
         case Format.PARQUET:
             pieces = parquet_trace.encoded(trace)
         case Format.PERFETTO:
-            pieces = perfetto.chunks(trace, requests)
+            pieces = _perfetto(trace, chosen, where, page_size.level)
     if output is not None:
         write(output, pieces)
     elif isinstance(pieces, bytes):
         sys.stdout.buffer.write(pieces)
     else:
         sys.stdout.writelines(pieces)
+
+
+def _perfetto(
+    trace: Trace, chosen: tuple[Policy, ...], where: Host, page_level: int
+) -> Iterator[str]:
+    def requests(stamps: perfetto.Stamps) -> Iterator[perfetto.Item]:
+        yield from perfetto.request_events(trace, chosen, where, page_level, stamps)
+        yield from modelled_events(trace, chosen, where, page_level)
+
+    return perfetto.chunks(trace, requests)

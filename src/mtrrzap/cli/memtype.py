@@ -39,13 +39,16 @@ class Rules(StrEnum):
 class ViewOptions:
     """What of the map is shown."""
 
-    lookup: Annotated[Rules, typer.Option(help="Whose rules.")] = Rules.BOTH
-    address: Annotated[str | None, typer.Option(help="Explain one address, in hex.")] = None
+    lookup: Annotated[
+        Rules, typer.Option(help="Whose rules to apply: the manual's (sdm), KVM's, or both.")
+    ] = Rules.BOTH
+    address: Annotated[str | None, typer.Option(help="Explain one address, given in hex.")] = None
     with_pat: Annotated[
-        bool, typer.Option("--pat", help="Add the types that the PAT entries make, without EPT.")
+        bool, typer.Option("--pat", help="Add the effective types by PAT entry, without EPT.")
     ] = False
     diff: Annotated[
-        str | None, typer.Option(help="Compare with a vCPU of the same source, or another source.")
+        str | None,
+        typer.Option(help="Compare with a vCPU of the same source, or with another source."),
     ] = None
 
     def address_in(self, maxphyaddr: int) -> int | None:
@@ -73,12 +76,20 @@ def memtype(
     ],
     *,
     at: Annotated[
-        int | None, typer.Option(help="A trace's state after this event, from 0.")
+        int | None,
+        typer.Option(
+            help="Take a trace's state after this event, counted from 0. Default: the last."
+        ),
     ] = None,
-    vcpu: Annotated[int | None, typer.Option(help="Whose map; the lowest vCPU's if none.")] = None,
+    vcpu: Annotated[
+        int | None, typer.Option(help="Show this vCPU's map. Default: the lowest vCPU's.")
+    ] = None,
     view: ViewOptions,
     maxphyaddr: Annotated[
-        int | None, typer.Option(help="MAXPHYADDR in bits, for listings.", min=32, max=52)
+        int | None,
+        typer.Option(
+            help="The guest's MAXPHYADDR in bits, where a listing does not show it.", min=32, max=52
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -91,21 +102,13 @@ def memtype(
         return
     number, mtrrs = states.one(vcpu, "vcpu")
     if view.diff is not None:
-        if view.address is not None or view.with_pat:
-            raise UserError(
-                "--diff compares whole maps and cannot be combined with --address or --pat",
-                mend="leave one out",
-            )
-        _diff(states, number, view.diff, maxphyaddr, json=json)
+        _diff(states, number, view, maxphyaddr, json=json)
     elif (address := view.address_in(mtrrs.maxphyaddr)) is not None:
         _show_address(states, number, address, view, json=json)
     elif json:
         sys.stdout.write(text.as_json(report.as_dict(states, number)))
     else:
-        console = text.console()
-        _print(console, states, number, mtrrs, view.lookup)
-        if view.with_pat:
-            _print_pat(console, mtrrs, None)
+        _print(states, number, mtrrs, view)
 
 
 # ---- a processor's map ------------------------------------------------------------------------
@@ -115,7 +118,8 @@ def _range(start: int, end: int) -> tuple[str, str]:
     return f"{start:#014x}", f"{end:#014x}"
 
 
-def _print(console: Console, states: States, cpu: int, mtrrs: Mtrrs, lookup: Rules) -> None:
+def _print(states: States, cpu: int, mtrrs: Mtrrs, view: ViewOptions) -> None:
+    console, lookup = text.console(), view.lookup
     found, whole = both_maps.table(mtrrs)
     columns = ["start", "end", "manual", "KVM", "decided by", "meaning"]
     wanted = {Rules.SDM: [0, 1, 2, 4], Rules.KVM: [0, 1, 3, 4], Rules.BOTH: range(6)}[lookup]
@@ -130,6 +134,8 @@ def _print(console: Console, states: States, cpu: int, mtrrs: Mtrrs, lookup: Rul
         console.print(strip([(row.start, row.end, row.kvm) for row in found], "KVM"))
     console.print(f"{LEGEND}; {_SCALE}")
     _print_findings(console, states, cpu, mtrrs)
+    if view.with_pat:
+        _print_pat(console, mtrrs, None)
 
 
 def _cells(row: MapRow, lookup: Rules) -> tuple[str, ...]:
@@ -194,9 +200,16 @@ def _print_pat(console: Console, mtrrs: Mtrrs, row: MapRow | None) -> None:
 # ---- two processors ---------------------------------------------------------------------------
 
 
-def _diff(states: States, cpu: int, other: str, maxphyaddr: int | None, *, json: bool) -> None:
-    """Compare with ``other``. Exit status 1 if there is a difference, like diff(1)."""
-    mine = states.cpus[cpu]
+def _diff(
+    states: States, cpu: int, view: ViewOptions, maxphyaddr: int | None, *, json: bool
+) -> None:
+    """Compare two processors. Exit status 1 if there is a difference, like diff(1)."""
+    if view.address is not None or view.with_pat:
+        raise UserError(
+            "--diff compares whole maps and cannot be combined with --address or --pat",
+            mend="leave one out",
+        )
+    mine, other = states.cpus[cpu], view.diff or ""
     if other.isascii() and other.isdecimal() and not Path(other).exists():
         theirs = states.one(int(other[:9]), "diff")[1]
         name = f"vCPU {other}"

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -47,12 +48,9 @@ def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
     groups: dict[str, Any] = {
         p.name: p.annotation for p in parameters if is_dataclass(p.annotation)
     }
+    options = (_options_of(groups[p.name]) if p.name in groups else (p,) for p in parameters)
     flat = inspect.Signature(
-        [
-            option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for p in parameters
-            for option in (_options_of(groups[p.name]) if p.name in groups else (p,))
-        ]
+        [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in chain.from_iterable(options)]
     )
 
     @functools.wraps(command)
@@ -89,21 +87,18 @@ def _options_of(group: Any) -> Iterator[inspect.Parameter]:
     types = get_type_hints(group, include_extras=True)
     for field in fields(group):
         default = inspect.Parameter.empty if field.default is MISSING else field.default
-        yield inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=default,
-            annotation=types[field.name],
-        )
+        kind = inspect.Parameter.KEYWORD_ONLY
+        yield inspect.Parameter(field.name, kind, default=default, annotation=types[field.name])
 
 
 TracesArgument = Annotated[
     list[Path] | None,
-    typer.Argument(help="Traces, or names of shipped recordings; all shipped ones if none."),
+    typer.Argument(help="Traces, or names of shipped recordings. Default: all that are shipped."),
 ]
 TraceArgument = Annotated[Path, typer.Argument(help="A trace, or a shipped recording's name.")]
 CaptureArgument = Annotated[
-    Path, typer.Argument(help="A capture's text (also compressed), a trace.dat, a CSV, or -.")
+    Path,
+    typer.Argument(help="A capture: text (plain or compressed), trace.dat, CSV; - is stdin."),
 ]
 PolicyOption = Annotated[
     list[str] | None,
@@ -114,7 +109,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 VcpusOption = Annotated[
     int | None,
     typer.Option(
-        help="Rescale to so many vCPUs; refused where the trace does not tell.",
+        help="Rescale the guest to this many vCPUs, if the trace shows what they do.",
         min=1,
         max=MAX_VCPUS,
     ),
@@ -136,16 +131,15 @@ class PageSize(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class IntelHostOptions:
-    """The host of a zap: Intel's EPT, and a device whose DMA is not coherent."""
+    """The host, with Intel's EPT and a device whose DMA is not coherent."""
 
     host_maxphyaddr: Annotated[
-        int, typer.Option(help="Host MAXPHYADDR in bits; zaps are clamped to it.", min=32, max=52)
+        int,
+        typer.Option(help="The host's MAXPHYADDR in bits; zaps are clamped to it.", min=32, max=52),
     ] = HOST_MAXPHYADDR
     quirk: Annotated[
         bool,
-        typer.Option(
-            "--quirk/--no-quirk", help="KVM_X86_QUIRK_CD_NW_CLEARED; user space's default."
-        ),
+        typer.Option("--quirk/--no-quirk", help="Whether KVM_X86_QUIRK_CD_NW_CLEARED is on."),
     ] = True
 
     def host(self) -> Host:
@@ -160,12 +154,15 @@ class IntelHostOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class HostOptions(IntelHostOptions):
-    """The host of a zap."""
+    """The host: its address width, KVM's quirk, paging and devices."""
 
-    ept: Annotated[bool, typer.Option("--ept/--npt", help="Intel EPT or AMD nested paging.")] = True
+    ept: Annotated[
+        bool,
+        typer.Option("--ept/--npt", help="The host's second-level paging: Intel EPT or AMD NPT."),
+    ] = True
     noncoherent_dma: Annotated[
         bool,
-        typer.Option("--noncoherent-dma/--coherent-dma", help="A device that does not snoop."),
+        typer.Option("--noncoherent-dma/--coherent-dma", help="Whether a device does not snoop."),
     ] = True
 
     def host(self) -> Host:
@@ -180,7 +177,9 @@ class GuestOptions:
     vcpus: VcpusOption = None
     memory: Annotated[
         str | None,
-        typer.Option(help="Rescale to so much memory, for example 64G; refused where unsound."),
+        typer.Option(
+            help="Rescale the guest to this much memory, for example 64G, if that is sound."
+        ),
     ] = None
 
     def rescaled(self, trace: Trace) -> Trace:
@@ -197,7 +196,7 @@ class FormatOptions:
 
     def __post_init__(self) -> None:
         if self.json and self.csv:
-            raise UserError("--json and --csv exclude each other", mend="choose one")
+            raise UserError("--json and --csv cannot be combined", mend="choose one")
 
 
 def rescaled(trace: Trace, vcpus: int | None, memory: str | None) -> Trace:

@@ -22,7 +22,7 @@ def policies(
 ) -> None:
     """Say what each policy zaps and when: KVM versions, the rows of the series, the review."""
     if json and as_markdown:
-        raise UserError("--json and --markdown exclude each other", mend="choose one")
+        raise UserError("--json and --markdown cannot be combined", mend="choose one")
     if as_markdown:
         sys.stdout.write(markdown(POLICIES))
     elif json:

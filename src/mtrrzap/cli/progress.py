@@ -112,7 +112,7 @@ def recording(vcpus: int) -> Iterator[Recorded]:
 def sweeping(workers: Callable[[], str], *, quiet: bool) -> Iterator[Callable[[SweepState], None]]:
     """Show how many cells of a sweep are done; give the callback that the sweep calls.
 
-    Where standard error is no terminal, a line is printed every ``SELDOM`` seconds.
+    Where standard error is not a terminal, a line is printed every ``SELDOM`` seconds.
     ``workers`` says who works.
     """
     line = _Line()

@@ -34,7 +34,7 @@ def report(
     *,
     host: HostOptions,
     page_size: Annotated[
-        PageSize, typer.Option(help="Page size of the full page table that the walks go through.")
+        PageSize, typer.Option(help="Page size of the fully populated table that zaps walk.")
     ] = PageSize.SMALL,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the page if it exists.")
@@ -47,21 +47,14 @@ def report(
     kept(output, "--output", force=force)
     shown = by_name(policy)
     where = host.host()
+    sections = []
     named = traces.named(files or [])
-    # Shipped recordings that nobody named are no files with costs beside them.
+    # Only a file that was named can have costs beside it.
     paths: list[Path | None] = [*files] if files else [None] * len(named)
-    sections = [
-        section(
-            name if path is None else path.name.removesuffix(".trace"),
-            trace,
-            POLICIES,
-            shown,
-            where,
-            page_size.level,
-            beside(path, trace) if path else (),
-        )
-        for path, (name, trace) in zip(paths, named, strict=True)
-    ]
+    for path, (name, trace) in zip(paths, named, strict=True):
+        title = name if path is None else path.name.removesuffix(".trace")
+        costs = beside(path, trace) if path else ()
+        sections.append(section(title, trace, POLICIES, shown, where, page_size.level, costs))
     page = document(sections, checked(shown), assumptions(where, page_size))
     write(output, [page])
     count = sum(len(each.trace.events) for each in sections)

@@ -27,7 +27,7 @@ def requests(
     host: HostOptions,
     form: FormatOptions,
 ) -> None:
-    """List the zap requests of one trace under one policy: event, vCPU, why, which frames."""
+    """List every zap request of one trace under one policy: event, vCPU, cause and frames."""
     chosen = by_name(policy)
     trace = traces.one(file)
     found = list(replay(trace, chosen, host.host()))

@@ -1,4 +1,4 @@
-"""``mtrrzap show``: what one trace holds."""
+"""``mtrrzap show``: what one trace contains."""
 
 import sys
 from dataclasses import asdict, fields
@@ -91,7 +91,7 @@ def _print_windows(console: Console, trace: Trace) -> None:
         text.table(
             columns,
             map(_window_cells, windows(trace)),
-            title="Update windows: CD = 1, or MTRRs disabled, until neither holds",
+            title="Update windows: while CD = 1 or the MTRRs are disabled",
             numbers=frozenset(columns[3:5]),
         )
     )

@@ -22,19 +22,26 @@ from mtrrzap.sweep.spec import Spec
 from mtrrzap.sweep.store import Store
 from mtrrzap.sweep.worker import Job
 
-SpecArgument = Annotated[Path, typer.Argument(help="A spec in TOML (docs/sweep.md).")]
+SpecArgument = Annotated[
+    Path, typer.Argument(help="The sweep's specification, in TOML (docs/sweep.md).")
+]
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", help="Directory of the results; one that is begun goes on."),
+    typer.Option(
+        "--output", "-o", help="Directory for the results; an unfinished sweep in it is continued."
+    ),
 ]
 Scheduler = Annotated[
-    str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT. Default: this machine.")
+    str | None,
+    typer.Option(help="Address of a Dask scheduler, tcp://HOST:PORT. Default: this machine."),
 ]
 Processes = Annotated[
     int | None,
-    typer.Option("--processes", "-j", help="Processes here; all cores.", min=1, max=1024),
+    typer.Option(
+        "--processes", "-j", help="Processes on this machine. Default: one a core.", min=1, max=1024
+    ),
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run cells again that failed.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 
 
@@ -48,13 +55,13 @@ def sweep(
     retry_failed: RetryFailed = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run what is missing of a sweep.
+    """Run the missing cells of a sweep.
 
     Exit status: 0 every cell has a row; 1 cells failed, or a property is violated; 2 bad usage;
-    130 Ctrl-C: what was in flight is finished, and the same command goes on.
+    130 Ctrl-C: running cells are finished, and the same command continues.
     """
     if scheduler is not None and processes is not None:
-        raise UserError("--scheduler and --processes exclude each other", mend="choose one")
+        raise UserError("--scheduler and --processes cannot be combined", mend="choose one")
     asked, job, manifest, text = sweep_inputs.job(spec)
     store = Store(output, asked.grid.kind, note)
     try:
@@ -111,7 +118,7 @@ def _signals() -> Iterator[list[int]]:
         if stopped:
             raise KeyboardInterrupt
         stopped.append(number)
-        note("stopping: finishing the cells in flight; once more to leave them")
+        note("stopping after the running cells; press Ctrl-C again to stop now")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -144,7 +151,7 @@ def _ending(state: SweepState, asked: Spec, output: Path, *, interrupted: bool) 
     parts += [f"{state.dropped:,} left out (stop-at-first)"] if state.dropped else []
     result(", ".join(parts) + (f"; {state.new:,} of them new" if state.new < counts.rows else ""))
     if interrupted:
-        result(f"Interrupted. What is done is in {output}; run the same command to go on.")
+        result(f"Interrupted. Finished cells are in {output}; run the same command to continue.")
     else:
         result(f"See 'mtrrzap sweep show {output}'.")
 
@@ -165,7 +172,7 @@ class _RunUnlessNamed(TyperGroup):
 app = typer.Typer(
     cls=_RunUnlessNamed,
     help="Run a grid of cells, on this machine or on a cluster, and show the results.\n\n"
-    "'mtrrzap sweep SPEC.toml -o results/' runs what is missing, as 'sweep run' does.",
+    "'mtrrzap sweep SPEC.toml -o results/' runs the missing cells, as 'sweep run' does.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

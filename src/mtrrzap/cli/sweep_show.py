@@ -16,20 +16,23 @@ from mtrrzap.report import text
 from mtrrzap.simulator import cost_model
 from mtrrzap.study.units import mcycles
 from mtrrzap.sweep.columns import FAILED, REFUSED
-from mtrrzap.sweep.curves import World, vcpus, worlds
+from mtrrzap.sweep.curves import GuestCurves, guest_curves, vcpus
 from mtrrzap.sweep.grid import CHECK, SIMULATE
 from mtrrzap.sweep.page import page
 from mtrrzap.sweep.parquet import written
 from mtrrzap.sweep.plot import plot
 from mtrrzap.sweep.query import Answer, Results
 
-ResultsArgument = Annotated[Path, typer.Argument(help="A directory that a sweep has written.")]
+ResultsArgument = Annotated[Path, typer.Argument(help="A directory that 'mtrrzap sweep' wrote.")]
 Sql = Annotated[
-    str | None, typer.Option(help="SQL (DuckDB) over the tables cells and timing (docs/sweep.md).")
+    str | None,
+    typer.Option(help="Run SQL (DuckDB) on the tables cells and timing (docs/sweep.md)."),
 ]
-Plots = Annotated[Path | None, typer.Option(help="Write a plot (SVG) of each guest here.")]
+Plots = Annotated[
+    Path | None, typer.Option(help="Write a plot (SVG) of each guest into this directory.")
+]
 PageOption = Annotated[
-    Path | None, typer.Option("--page", help="Write a page (Markdown) with its plots beside it.")
+    Path | None, typer.Option("--page", help="Write a page (Markdown), with its plots beside it.")
 ]
 
 SWARM = """
@@ -51,14 +54,16 @@ def sweep_show(
     page_: PageOption = None,
     form: FormatOptions,
 ) -> None:
-    """Show the results of a sweep, also of one that is not complete."""
+    """Show the results of a sweep, complete or not."""
     found = Results(results)
     for path in found.damaged:
         sys.stderr.write(
-            f"mtrrzap: {path} is damaged and left out; the sweep runs its cells again\n"
+            f"mtrrzap: {path} is damaged and skipped; run the sweep again to replace it\n"
         )
     if (plots or page_) and found.kind != SIMULATE:
-        raise UserError("has no plots", place=str(results), mend="plots are of kind simulate")
+        raise UserError(
+            "this sweep has no plots", place=str(results), mend="plots need kind simulate"
+        )
     if plots is not None:
         _plots(found, plots)
     if page_ is not None:
@@ -71,7 +76,7 @@ def sweep_show(
 
 
 def _plots(found: Results, directory: Path) -> None:
-    made = {f"{w.file}.svg": plot(w, w.crossings()) for w in worlds(found)}
+    made = {f"{w.file}.svg": plot(w, w.crossings()) for w in guest_curves(found)}
     _write(made, directory)
 
 
@@ -123,17 +128,17 @@ def _tables(found: Results) -> None:
         answer = found.ask(SWARM)
         _table(answer.columns, answer.rows)
         return
-    every = worlds(found)
-    for world in every:
-        at = sorted({n for curve in world.curves.values() for n in curve})
+    every = guest_curves(found)
+    for guest in every:
+        at = sorted({n for curve in guest.curves.values() for n in curve})
         rows: list[tuple[object, ...]] = [
             (policy, *(mcycles(curve[n]) if n in curve else None for n in at))
-            for policy, curve in world.curves.items()
+            for policy, curve in guest.curves.items()
         ]
-        text.say(console, f"{world.title}: modelled Mcycles by vCPUs")
+        text.say(console, f"{guest.title}: modelled Mcycles by vCPUs")
         columns = ("policy", *(f"{n:,}" for n in at))
         console.print(text.table(columns, rows, numbers=frozenset(columns[1:])))
-    crossings = [row for world in every for row in _crossings(world)]
+    crossings = [row for guest in every for row in _crossings(guest)]
     if crossings:
         _table(("guest", "from vCPUs", "cheaper is", "than"), crossings, group_by=1)
     text.say(
@@ -144,10 +149,10 @@ def _tables(found: Results) -> None:
     )
 
 
-def _crossings(world: World) -> Iterator[tuple[object, ...]]:
-    for crossing in world.crossings():
-        at = f"{vcpus(crossing.at)}{world.wanders(crossing)}"
-        yield world.title, at, crossing.above, crossing.below
+def _crossings(guest: GuestCurves) -> Iterator[tuple[object, ...]]:
+    for crossing in guest.crossings():
+        at = f"{vcpus(crossing.at)}{guest.wanders(crossing)}"
+        yield guest.title, at, crossing.above, crossing.below
 
 
 def _head(found: Results) -> Iterator[str]:

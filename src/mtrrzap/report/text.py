@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 240
-"""Columns assumed where the output is no terminal, so that no table is cut in a pipe."""
+"""Columns assumed where the output is not a terminal, so that a pipe gets whole tables."""
 
 
 def console(*, stderr: bool = False) -> Console:

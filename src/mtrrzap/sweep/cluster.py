@@ -43,7 +43,7 @@ def _itself(job: Job) -> Job:
 
 
 class DaskCluster:
-    """The workers that a scheduler has, whoever comes and goes."""
+    """The workers of a scheduler; they may come and go."""
 
     def __init__(self, job: Job, address: str) -> None:
         """Connect, and send the job ahead. Raises ``UserError`` if that cannot be."""
@@ -53,7 +53,7 @@ class DaskCluster:
             raise UserError(
                 "a cluster needs distributed", place=PLACE, mend="pip install 'mtrrzap[cluster]'"
             ) from error
-        # What goes wrong is told once, by us.
+        # Errors are reported once, below.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self._job = job
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -117,7 +117,9 @@ class DaskCluster:
                 futures.append(self._done.get_nowait())
         if not futures and self._client.status != "running":
             raise UserError(
-                "the scheduler is gone", place=PLACE, mend="start it, and run the same again"
+                "the scheduler is gone",
+                place=PLACE,
+                mend="start it, and run the same command again",
             )
         return [self._outcome(future) for future in futures]
 
@@ -127,14 +129,14 @@ class DaskCluster:
         error = future.exception() if future.status == "error" else None
         if error is not None and not isinstance(error, self._distributed.scheduler.KilledWorker):
             why = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UserError(f"a worker cannot run this: {why}", place=PLACE, mend="mend that")
+            raise UserError(f"a worker cannot run this: {why}", place=PLACE, mend="fix that")
         if error is not None:
             return TaskOutcome(lane, numbers, None, "")
         if future.status != "finished":
             raise UserError(
                 "the scheduler is gone, or has forgotten its tasks",
                 place=PLACE,
-                mend="start it, and run the same again",
+                mend="start it, and run the same command again",
             )
         answer: _Answer = future.result()
         if answer.refused is not None:
@@ -151,7 +153,7 @@ class DaskCluster:
         return "no workers" if not count else f"{count} thread{'s' if count != 1 else ''} of Dask"
 
     def close(self) -> None:
-        """Let go of the cluster; it goes on without us."""
+        """Disconnect; the cluster stays."""
         with suppress(Exception):
             if self._client.status == "running":  # else each call waits for a scheduler
                 self._client.run(forget, self._job.name, wait=False)

@@ -27,7 +27,7 @@ class Crossing(NamedTuple):
 
 
 @dataclass
-class World:
+class GuestCurves:
     """One guest with one size of memory on one size of page."""
 
     trace: str
@@ -73,17 +73,17 @@ class World:
         return spread(found, len(self.seeds))
 
 
-def worlds(results: Results) -> list[World]:
-    """Return the worlds of a ``simulate`` sweep that have costs, in the order of the grid."""
-    found: dict[tuple[str, int, str], World] = {}
+def guest_curves(results: Results) -> list[GuestCurves]:
+    """Return the guests of a ``simulate`` sweep that have costs, in the order of the grid."""
+    found: dict[tuple[str, int, str], GuestCurves] = {}
     sql = (
         "SELECT trace, memory_bytes, page_size, seed, policy, vcpus, modelled_cycles FROM cells "
         "WHERE status = 'done' ORDER BY number"
     )
     for trace, memory, page_size, seed, policy, vcpus, cycles in results.ask(sql).rows:
         key = (trace, memory, page_size)
-        world = found.setdefault(key, World(*key))
-        world.by_seed.setdefault(seed, {}).setdefault(policy, {})[vcpus] = float(cycles)
+        guest = found.setdefault(key, GuestCurves(*key))
+        guest.by_seed.setdefault(seed, {}).setdefault(policy, {})[vcpus] = float(cycles)
     traces = list(dict.fromkeys(key[0] for key in found))
     return sorted(found.values(), key=lambda w: (traces.index(w.trace), w.page_size, w.memory))
 

@@ -1,4 +1,4 @@
-"""The driver: hands out cells, collects rows, and writes what has come before it goes on."""
+"""The driver of a sweep: hands out cells to workers, collects their rows and writes them."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from mtrrzap.sweep.worker import TURN, Job, TaskOutcome, framed
 MOST = 256
 """Cells of one task."""
 DEATHS = 3
-"""Workers that a cell may end, alone with it, before that is its result."""
+"""Workers that a cell may kill while it runs alone; then the cell has failed."""
 PATIENCE = 0.2
 """Seconds between two looks at Ctrl-C."""
 
@@ -27,7 +27,7 @@ class SweepState:
     new: int = 0
     """Rows of this run."""
     dropped: int = 0
-    """Cells not run, since their world is violated and the spec says so."""
+    """Cells skipped: a violation ended their protocol, vCPUs and requests (``stop-at-first``)."""
 
     @property
     def complete(self) -> bool:
@@ -45,7 +45,7 @@ class Executor(Protocol):
         """Hand a task over to a free lane."""
 
     def outcomes(self, timeout: float) -> list[TaskOutcome]:
-        """Return what has ended, waiting for at most so many seconds."""
+        """Return the tasks that have ended; wait at most ``timeout`` seconds."""
 
     def says(self) -> str:
         """Return a few words on the workers for the progress line."""
@@ -55,7 +55,7 @@ class Executor(Protocol):
 
 
 class Pending:
-    """The cells of a grid that nobody runs or has run, in a bit each; and who runs which.
+    """The cells that are neither run nor running, one bit each, and which lane takes which.
 
     Neighbouring cells share a guest, which takes longer to prepare than to simulate. So each lane
     has a stretch of the grid to itself, and at its end takes half of what the longest one has left.
@@ -86,7 +86,7 @@ class Pending:
         return True
 
     def put_back(self, lane: int, numbers: Sequence[int]) -> None:
-        """Take the last cells of a lane's task in again: it goes on with them."""
+        """Return the last cells of a lane's task: the lane takes them next."""
         for number in numbers:
             self._gone[number >> 3] &= ~(1 << (number & 7))
         self.left += len(numbers)
@@ -98,7 +98,7 @@ class Pending:
         return not self._gone[number >> 3] & 1 << (number & 7)
 
     def next(self, lane: int, count: int) -> tuple[int, ...]:
-        """Return up to so many cells for a lane; none if none are left."""
+        """Return up to ``count`` cells for a lane; an empty tuple if none are left."""
         found: list[int] = []
         while len(found) < count and self.left:
             start, end = self._stretches.get(lane, (0, 0))
@@ -137,7 +137,7 @@ class Pending:
 
 
 class Driver:
-    """Runs what is missing of one sweep."""
+    """Runs the missing cells of one sweep."""
 
     def __init__(self, job: Job, store: Store, *, retry_failed: bool = False) -> None:
         self._job, self._store = job, store
@@ -145,7 +145,8 @@ class Driver:
         self._pending = Pending(len(job.grid), job.grid.stride("seed"))
         self.state = SweepState(len(job.grid))
         self.violations: dict[int, tuple[int, int]] = {}
-        """Of each world, by its first cell: steps and number of the smallest counterexample."""
+        """By the first cell of a protocol, vCPUs and requests: steps and cell of the smallest
+        counterexample."""
         self._suspects: deque[tuple[int, int]] = deque()
         self._alone: dict[int, int] = {}
         self._flying = 0
@@ -159,7 +160,7 @@ class Driver:
         stopping: Callable[[], bool],
         tell: Callable[[SweepState], None],
     ) -> SweepState:
-        """Run until all is done, or until it is told to stop and what is in flight has landed."""
+        """Run until all cells are done, or until ``stopping`` and the running tasks have ended."""
         while True:
             if not stopping():
                 self._hand_out(executor)
@@ -194,7 +195,7 @@ class Driver:
         return max(1, min(MOST, int(TURN / self._seconds), fair))
 
     def _landed(self, outcome: TaskOutcome) -> list[Row]:
-        """Return the rows of a task, and see to what it did not do."""
+        """Return the rows of a task, and put back the cells that it did not run."""
         self._flying -= 1
         if outcome.ran is None:
             return self._lost(outcome.numbers)
@@ -205,7 +206,7 @@ class Driver:
         return [{**e.row, "seconds": e.seconds, "worker": outcome.worker} for e in ran]
 
     def _lost(self, numbers: tuple[int, ...]) -> list[Row]:
-        """Try the cells of a dead worker again, at the end and one by one."""
+        """Run the cells of a dead worker again, at the end and one by one."""
         rows = []
         for number in numbers:
             alone = number in self._alone
@@ -230,7 +231,7 @@ class Driver:
 
     def _violated(self, number: int, steps: int) -> None:
         stride = self._job.grid.stride("requests")
-        world = number // stride * stride
-        self.violations[world] = min(self.violations.get(world, (steps, number)), (steps, number))
+        first = number // stride * stride
+        self.violations[first] = min(self.violations.get(first, (steps, number)), (steps, number))
         if self._job.stop_at_first:
-            self.state.dropped += self._pending.drop(range(world, world + stride))
+            self.state.dropped += self._pending.drop(range(first, first + stride))

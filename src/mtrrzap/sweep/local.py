@@ -101,7 +101,7 @@ class LocalPool:
         worker.process.wait()
         self._stillborn += not worker.ready
         if self._stillborn >= STARTS:
-            raise UserError(f"workers do not start: {self._complaint()}", mend="mend that")
+            raise UserError(f"workers do not start: {self._complaint()}", mend="fix that")
         self._workers[lane] = self._start()
 
     def _complaint(self) -> str:

@@ -78,17 +78,17 @@ class Results:
         self._db.execute(f"CREATE OR REPLACE VIEW {name} AS {read} ORDER BY number")
 
     def ask(self, sql: str, values: Sequence[object] = ()) -> Answer:
-        """Return what SQL says.
+        """Return the answer to an SQL query.
 
         Raises:
-            UserError: in DuckDB's words, if it makes no sense.
+            UserError: in DuckDB's words, if the query is invalid.
         """
         try:
             return self._answer(sql, values)
         except library("duckdb").Error as error:
             mend = "tables are cells and timing; docs/sweep.md lists their columns"
             first = str(error).strip().splitlines()[0]
-            raise UserError(first, place="--sql", mend=mend) from error
+            raise UserError(first, place="sql", mend=mend) from error
 
     def _answer(self, sql: str, values: Sequence[object]) -> Answer:
         for _ in range(TRIES):

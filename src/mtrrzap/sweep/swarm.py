@@ -35,8 +35,8 @@ class Swarm:
         """Return a cell's row: the same wherever it runs, if its budget is in executions."""
         protocol = self._protocol(cell.protocol)
         row: Row = cell.described() | {"status": DONE}
-        world = _world(cell, protocol)
-        executions, steps, found = _search(cell, world)
+        scenario = _scenario(cell, protocol)
+        executions, steps, found = _search(cell, scenario)
         row |= {"executions": executions, "steps": steps, "verdict": NOT_SEEN}
         if found is not None:
             small = shrunk(found)
@@ -66,7 +66,7 @@ class _Offset:
         return self._inner.choose(step, enabled)
 
 
-def _world(cell: CheckCell, protocol: Protocol) -> Scenario:
+def _scenario(cell: CheckCell, protocol: Protocol) -> Scenario:
     each = (cell.ranges[i % len(cell.ranges)] for i in range(cell.vcpus))
     return Scenario(
         protocol=protocol,
@@ -76,10 +76,10 @@ def _world(cell: CheckCell, protocol: Protocol) -> Scenario:
     )
 
 
-def _search(cell: CheckCell, world: Scenario) -> tuple[int, int, Counterexample | None]:
+def _search(cell: CheckCell, scenario: Scenario) -> tuple[int, int, Counterexample | None]:
     """Return the executions and steps made, and the first violation, if any."""
     started = time.perf_counter()
-    strategy = _Offset(_strategy(cell, world))
+    strategy = _Offset(_strategy(cell, scenario))
     done = steps = 0
     batch = FEW
     while (size := min(batch, (cell.executions or batch + done) - done)) > 0:
@@ -87,7 +87,7 @@ def _search(cell: CheckCell, world: Scenario) -> tuple[int, int, Counterexample 
         if left is not None and left <= 0:
             break
         strategy.offset = done
-        verdicts = _checked(cell, world, strategy, size, left)
+        verdicts = _checked(cell, scenario, strategy, size, left)
         done += strategy.made
         steps += verdicts[0].transitions
         for prop in cell.properties:
@@ -99,7 +99,7 @@ def _search(cell: CheckCell, world: Scenario) -> tuple[int, int, Counterexample 
 
 
 def _checked(
-    cell: CheckCell, world: Scenario, strategy: _Offset, runs: int, seconds: float | None
+    cell: CheckCell, scenario: Scenario, strategy: _Offset, runs: int, seconds: float | None
 ) -> list[Verdict]:
     strategy.made = 0
     options = Options(
@@ -109,13 +109,13 @@ def _checked(
         first=True,
         limits=Limits(seconds=seconds),
     )
-    return check(world, options)
+    return check(scenario, options)
 
 
-def _strategy(cell: CheckCell, world: Scenario) -> Strategy:
+def _strategy(cell: CheckCell, scenario: Scenario) -> Strategy:
     """Return the strategy; ``pct`` is told how long an execution is, by a random one."""
     walk = RandomWalk(cell.seed)
     if cell.strategy == "random":
         return walk
-    length = max(verdict.depth for verdict in _checked(cell, world, _Offset(walk), 1, None))
+    length = max(verdict.depth for verdict in _checked(cell, scenario, _Offset(walk), 1, None))
     return Pct(cell.seed, depth=cell.depth, steps=length)

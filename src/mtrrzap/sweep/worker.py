@@ -1,4 +1,4 @@
-"""What a worker does: it is given a job once, then numbers of cells, and returns their rows.
+"""A worker gets a job once, then numbers of cells, and returns their rows.
 
 A worker reads no file of the user's and writes none: what a cell needs comes with the job, so a
 cluster needs no file system in common.
@@ -50,7 +50,7 @@ class Ran(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """What became of a task. ``ran`` may be shorter than ``numbers``: the rest was not begun.
+    """The end of a task. ``ran`` may be shorter than ``numbers``: the rest was not begun.
 
     ``ran`` is None if the worker died with it; which of the cells it was at is not known.
     """
@@ -72,7 +72,7 @@ class Bench:
     def run(self, numbers: Sequence[int]) -> list[Ran]:
         """Run cells in turn until all are done or the turn is over; at least one.
 
-        A violation ends the turn if it makes others of the task superfluous.
+        A violation ends the turn if the spec has ``stop-at-first``.
         """
         started = time.perf_counter()
         ran: list[Ran] = []

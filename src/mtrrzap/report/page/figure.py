@@ -6,7 +6,7 @@ Colours are classes; the style gives them meaning.
 from collections.abc import Sequence
 
 from mtrrzap.report.page.markup import Markup, el, join
-from mtrrzap.report.page.timeline import LOOKS, SPANS, Basis, Mark, Timeline
+from mtrrzap.report.page.timeline import LOOKS, SPANS, Bar, Basis, Mark, Timeline
 from mtrrzap.study.both_maps import MapRow
 from mtrrzap.x86.memtype import MemType
 
@@ -125,20 +125,6 @@ def lanes(timeline: Timeline) -> Markup:
         el("rect", class_="lane-back", x=0, y=track * LANE, width=timeline.length, height=LANE)
         for track in range(0, len(timeline.tracks), 2)
     ]
-    spans = [
-        el(
-            "rect",
-            class_=f"span {span.look}",
-            x=span.first,
-            y=span.track * LANE + _SPAN_EXTENT.get(span.look, _WINDOW)[0],
-            width=span.last - span.first + 1,
-            height=_SPAN_EXTENT.get(span.look, _WINDOW)[1],
-            data_from=None if span.times is None else span.times[0],
-            data_to=None if span.times is None else span.times[1],
-            data_line=span.line,
-        )
-        for span in timeline.spans
-    ]
     groups = [
         el(
             "g",
@@ -152,13 +138,29 @@ def lanes(timeline: Timeline) -> Markup:
     return el(
         "svg",
         *backs,
-        *spans,
+        *map(_bar, timeline.spans),
         *groups,
         viewBox=f"0 0 {max(1, timeline.length)} {height}",
         preserveAspectRatio="none",
         style=f"height:{height}px",
         role="group",
         aria_label=f"{timeline.name}: {len(timeline.marks)} marks on {len(per_track)} tracks",
+    )
+
+
+def _bar(bar: Bar) -> Markup:
+    top, height = _SPAN_EXTENT.get(bar.look, _WINDOW)
+    begin, end = bar.times or (None, None)
+    return el(
+        "rect",
+        class_=f"span {bar.look}",
+        x=bar.first,
+        y=bar.track * LANE + top,
+        width=bar.last - bar.first + 1,
+        height=height,
+        data_from=begin,
+        data_to=end,
+        data_line=bar.line,
     )
 
 

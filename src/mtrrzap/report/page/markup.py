@@ -16,7 +16,7 @@ class Markup(str):
 
 
 def join(*children: object) -> Markup:
-    """Concatenate; None is left out, what is no ``Markup`` is escaped."""
+    """Concatenate; None is left out, and everything but ``Markup`` is escaped."""
     return Markup(
         "".join(
             child if isinstance(child, Markup) else escape(str(child))
@@ -72,7 +72,7 @@ def table(
     numbers: frozenset[str] = frozenset(),
     sortable: bool = True,
 ) -> Markup:
-    """Return a table; a cell that is no ``TableCell`` is shown and sorted as it is."""
+    """Return a table; a cell other than a ``TableCell`` is shown and sorted as it is."""
     head = [
         el(
             "th",

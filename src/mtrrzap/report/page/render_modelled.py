@@ -25,7 +25,7 @@ def served(section: Section, index: int) -> Markup:
     """Render one policy's zaps and waits on the model's clock, and what they come to by vCPU."""
     name = section.policy.name
     if not section.served.marks:
-        return el("p", badge(Basis.MODELLED), f" {name} asks for nothing: nobody zaps or waits.")
+        return el("p", badge(Basis.MODELLED), f" {name} requests nothing: no vCPU zaps or waits.")
     says = (
         f"One mark a request of {name} where it begins, a bar for each zap (what contention for "
         "mmu_lock and the TLB flush add is in it) and each wait. The clock is the model's: it "
@@ -41,13 +41,11 @@ def _beyond(section: Section) -> str:
     header = section.trace.header
     said = []
     if header.vcpus > PUBLISHED_VCPUS:
-        said.append(
-            f"Nothing is published of {header.vcpus} vCPUs: nothing vouches for that factor here."
-        )
+        said.append(f"Nothing is published for {header.vcpus} vCPUs: the error is unknown here.")
     if not header.memory and not header.memslots:
         said.append(
             "The trace does not tell how much memory the guest has: with next to nothing to walk, "
-            "zaps come out far too cheap (import --memory)."
+            "zaps come out far too cheap. Import the capture with its size of memory."
         )
     return " ".join(said)
 

@@ -78,7 +78,7 @@ class Section(NamedTuple):
     verdicts: tuple[audits.AuditRow, ...]
     stale: tuple[StaleGroup, ...]
     costs: tuple[Cost, ...]
-    """What MTRR writes took, measured; empty if nobody did."""
+    """What MTRR writes took; empty if not measured."""
 
 
 def section(

@@ -13,9 +13,9 @@ from rich.console import Console
 from mtrrzap.cli.options import JsonOption, with_options
 from mtrrzap.errors import UserError
 from mtrrzap.guest.listing import KernelMap
-from mtrrzap.report import memory_map as report
+from mtrrzap.report import map_views as report
 from mtrrzap.report import text
-from mtrrzap.report.memory_map import LEGEND, named, named_by_kernel, strip
+from mtrrzap.report.map_views import LEGEND, named, named_by_kernel, strip
 from mtrrzap.study import both_maps, kernel_map
 from mtrrzap.study.both_maps import MapDifference, MapRow, RegisterDifference
 from mtrrzap.study.memory_map import States, load

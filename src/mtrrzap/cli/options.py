@@ -97,8 +97,7 @@ TracesArgument = Annotated[
 ]
 TraceArgument = Annotated[Path, typer.Argument(help="A trace, or a shipped recording's name.")]
 CaptureArgument = Annotated[
-    Path,
-    typer.Argument(help="A capture: text (plain or compressed), trace.dat, CSV; - is stdin."),
+    Path, typer.Argument(help="A capture: text (plain or compressed), trace.dat, CSV; - is stdin.")
 ]
 PolicyOption = Annotated[
     list[str] | None,
@@ -138,8 +137,7 @@ class IntelHostOptions:
         typer.Option(help="The host's MAXPHYADDR in bits; zaps are clamped to it.", min=32, max=52),
     ] = HOST_MAXPHYADDR
     quirk: Annotated[
-        bool,
-        typer.Option("--quirk/--no-quirk", help="Whether KVM_X86_QUIRK_CD_NW_CLEARED is on."),
+        bool, typer.Option("--quirk/--no-quirk", help="Whether KVM_X86_QUIRK_CD_NW_CLEARED is on.")
     ] = True
 
     def host(self) -> Host:

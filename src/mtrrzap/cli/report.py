@@ -6,12 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.options import (
-    HostOptions,
-    PageSize,
-    TracesArgument,
-    with_options,
-)
+from mtrrzap.cli.options import HostOptions, PageSize, TracesArgument, with_options
 from mtrrzap.cli.output import write
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.costs import beside

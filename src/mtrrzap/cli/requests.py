@@ -6,12 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mtrrzap.cli.options import (
-    FormatOptions,
-    HostOptions,
-    TraceArgument,
-    with_options,
-)
+from mtrrzap.cli.options import FormatOptions, HostOptions, TraceArgument, with_options
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import by_name

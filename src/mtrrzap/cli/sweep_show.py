@@ -21,7 +21,7 @@ from mtrrzap.sweep.grid import CHECK, SIMULATE
 from mtrrzap.sweep.page import page
 from mtrrzap.sweep.parquet import written
 from mtrrzap.sweep.plot import plot
-from mtrrzap.sweep.query import Answer, Results
+from mtrrzap.sweep.query import QueryAnswer, Results
 
 ResultsArgument = Annotated[Path, typer.Argument(help="A directory that 'mtrrzap sweep' wrote.")]
 Sql = Annotated[
@@ -89,7 +89,7 @@ def _write(files: dict[str, str], directory: Path) -> None:
         sys.stdout.write(f"{directory / name}\n")
 
 
-def _print(answer: Answer, *, json: bool, csv: bool) -> None:
+def _print(answer: QueryAnswer, *, json: bool, csv: bool) -> None:
     if json:
         rows = [
             {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}

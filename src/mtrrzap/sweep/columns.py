@@ -68,10 +68,7 @@ CHECK_COLUMNS = (
     Column("schedule_steps", "int64", "steps", "of the counterexample after minimising"),
     Column("schedule", "string", "", "the counterexample: 'mtrrzap check --replay' runs it"),
 )
-COLUMNS = {
-    SIMULATE: (*FIRST, *SIMULATE_COLUMNS, *LAST),
-    CHECK: (*FIRST, *CHECK_COLUMNS, *LAST),
-}
+COLUMNS = {SIMULATE: (*FIRST, *SIMULATE_COLUMNS, *LAST), CHECK: (*FIRST, *CHECK_COLUMNS, *LAST)}
 TIMING = (
     Column("number", "int64", "", "the cell"),
     Column("seconds", "float64", "seconds", "that it took on its worker"),

@@ -155,10 +155,7 @@ class Driver:
             self._count([row for row in rows if row["number"] in self._pending])
 
     def run(
-        self,
-        executor: Executor,
-        stopping: Callable[[], bool],
-        tell: Callable[[SweepState], None],
+        self, executor: Executor, stopping: Callable[[], bool], tell: Callable[[SweepState], None]
     ) -> SweepState:
         """Run until all cells are done, or until ``stopping`` and the running tasks have ended."""
         while True:

@@ -13,7 +13,7 @@ TRIES = 3
 """Times that a query whose files were merged meanwhile is asked again."""
 
 
-class Answer(NamedTuple):
+class QueryAnswer(NamedTuple):
     """The columns and rows of a query."""
 
     columns: tuple[str, ...]
@@ -77,7 +77,7 @@ class Results:
         read = f"SELECT {columns} FROM read_parquet([{listed}])" if len(paths) == 1 else once
         self._db.execute(f"CREATE OR REPLACE VIEW {name} AS {read} ORDER BY number")
 
-    def ask(self, sql: str, values: Sequence[object] = ()) -> Answer:
+    def ask(self, sql: str, values: Sequence[object] = ()) -> QueryAnswer:
         """Return the answer to an SQL query.
 
         Raises:
@@ -90,7 +90,7 @@ class Results:
             first = str(error).strip().splitlines()[0]
             raise UserError(first, place="sql", mend=mend) from error
 
-    def _answer(self, sql: str, values: Sequence[object]) -> Answer:
+    def _answer(self, sql: str, values: Sequence[object]) -> QueryAnswer:
         for _ in range(TRIES):
             try:
                 self._db.execute(sql, list(values))
@@ -100,9 +100,9 @@ class Results:
         else:
             self._db.execute(sql, list(values))
         if self._db.description is None:
-            return Answer((), [])
+            return QueryAnswer((), [])
         columns = tuple(column[0] for column in self._db.description)
-        return Answer(columns, self._db.fetchall())
+        return QueryAnswer(columns, self._db.fetchall())
 
     @property
     def cells(self) -> int:

@@ -361,9 +361,7 @@ def _compare(there: dict[str, Any], ours: dict[str, Any], directory: Path) -> No
     for name, sha256 in ours["inputs"].items():
         if there.get("inputs", {}).get(name) != sha256:
             raise UserError(
-                f"was made of another {name}: the file has changed",
-                place=str(directory),
-                mend=mend,
+                f"was made of another {name}: the file has changed", place=str(directory), mend=mend
             )
     with suppress(KeyError):
         if there["cells"] != ours["cells"]:

@@ -133,7 +133,7 @@ def test_a_swarm(run: Run, tmp_path: Path) -> None:
     ]
     assert cells[0][6:] == ["44", "1,251", "10", "20"]
     ran = run("sweep", "show", str(tmp_path / "results"), "--plots", str(tmp_path))
-    assert (ran.status, "plots are of kind simulate" in ran.err) == (2, True)
+    assert (ran.status, "plots need kind simulate" in ran.err) == (2, True)
 
 
 def test_what_is_not_complete(run: Run, tmp_path: Path) -> None:

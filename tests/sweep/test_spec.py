@@ -89,7 +89,7 @@ SIMULATE, CHECK = 'kind = "simulate"\n', 'kind = "check"\n'
         (SIMULATE + "[grid]\nvcpus = {from = 8}", "s.toml: grid.vcpus: not a series"),
         (SIMULATE + "[grid]\nvcpus = {from = 9, to = 8}", "the series does not rise"),
         (SIMULATE + "[grid]\nvcpus = {from = 8, to = 9, times = 1}", "does not rise"),
-        (SIMULATE + "[grid]\nvcpus = {from = 8, to = nan}", "something else than whole numbers"),
+        (SIMULATE + "[grid]\nvcpus = {from = 8, to = nan}", "takes whole numbers only"),
         (SIMULATE + "[grid]\npolicies = '+13'", r"grid.policies: unknown policy '\+13'; known"),
         (SIMULATE + "[grid]\npolicies = ['+9', 'Base2+9']", r"'Base2\+9' is there twice"),
         (
@@ -128,7 +128,10 @@ SIMULATE, CHECK = 'kind = "simulate"\n', 'kind = "check"\n'
         ),
         (CHECK + "[check]\nranges = '5'", "check.ranges: invalid value '5'; write"),
         (CHECK + "[check]\nranges = '5-5'", "check.ranges: not a range of gfns"),
-        (CHECK + "[check]\nalloc-fails = 1", "check.alloc-fails: is 1; write true or false"),
+        (
+            CHECK + "[check]\nalloc-fails = 1",
+            "check.alloc-fails: invalid value 1; write true or false",
+        ),
         (CHECK + "[check]\nmemory-model = 'arm'", "invalid value 'arm'; use one of sc, tso"),
         (
             CHECK + "[grid]\nseeds = {from = 0, to = 999999999}",

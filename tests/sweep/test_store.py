@@ -176,7 +176,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
     _, _, manifest, _ = job_of(tmp_path, SIMULATE)
     first = Store(tmp_path / "results", "simulate", nothing)
     first.open(manifest, SIMULATE)
-    with pytest.raises(UserError, match="another sweep writes here"):
+    with pytest.raises(UserError, match="another sweep is writing here"):
         Store(tmp_path / "results", "simulate", nothing).open(manifest, SIMULATE)
     first.close()
 

@@ -188,7 +188,7 @@ def test_a_page_of_3000_events_is_small() -> None:
 def test_an_empty_trace_has_a_page() -> None:
     page = Page(page_of(("empty", trace())))
     assert page.all("path", "m") == []
-    assert any("asks for nothing here" in text for text in page.text("p"))
+    assert any("requests nothing here" in text for text in page.text("p"))
     assert any("No update window" in text for text in page.text("p"))
 
 

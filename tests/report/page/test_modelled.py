@@ -93,7 +93,7 @@ def test_a_guest_larger_than_any_published() -> None:
     many = Trace(replace(small.header, vcpus=17), small.events)
     made = section("x", many, POLICIES, by_name("+9"), Host())
     for part in (served(made, 0), costs(made, 0)):
-        assert "Nothing is published of 17 vCPUs" in part
+        assert "Nothing is published for 17 vCPUs" in part
 
 
 def test_a_guest_whose_memory_is_unknown() -> None:
@@ -108,8 +108,8 @@ def test_a_guest_whose_memory_is_unknown() -> None:
 
 def test_a_policy_that_asks_for_nothing() -> None:
     made = section("x", shipped("ovmf-8"), POLICIES, by_name("v6.11"), Host())
-    assert "v6.11 asks for nothing" in served(made, 0)
-    assert page_of(("x", trace(FINE[0])), policy="+9").count("asks for nothing") == 2
+    assert "v6.11 requests nothing" in served(made, 0)
+    assert page_of(("x", trace(FINE[0])), policy="+9").count("requests nothing") == 2
 
 
 @pytest.mark.parametrize(

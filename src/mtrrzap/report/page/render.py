@@ -129,7 +129,7 @@ def _requests(section: Section, index: int) -> Markup:
         "asks. An event has an order and no duration: who zaps and who waits is modelled below."
     )
     if not found.marks:
-        return el("p", badge(found.basis), f" {section.policy.name} asks for nothing here.")
+        return el("p", badge(found.basis), f" {section.policy.name} requests nothing here.")
     return figure(found, f"t{index}-requests", says)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from mtrrzap.errors import UserError
 from mtrrzap.guest import listing
 from mtrrzap.guest import open as traces
-from mtrrzap.guest.trace import MAGIC, Trace, format_event
+from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.vcpu import power_on, step
 from mtrrzap.study import kernel_map
 from mtrrzap.x86 import msr as m
@@ -43,8 +43,8 @@ class States(NamedTuple):
 def load(source: Path, at: int | None, maxphyaddr: int | None) -> States:
     """Read a trace, a shipped recording or a listing. Raises ``UserError`` if it is neither."""
     recording = not source.exists() and source.name == str(source)
-    head = b"" if recording else _read(source, len(MAGIC))
-    if recording or head == MAGIC.encode():
+    head = b"" if recording else _read(source, 16)
+    if recording or traces.is_trace(head):
         return of_trace(traces.load(source), at)
     if at is not None:
         raise UserError("only a trace has events", place="--at", mend="leave it out")

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "study": "checker guest kvm protocol simulator x86",
     "report": "checker guest kvm live protocol simulator study x86",
     "sweep": "checker guest kvm protocol simulator study",
+    "api": "checker guest kvm protocol report simulator study x86",
     "cli": "checker guest kvm live protocol report simulator study sweep x86",
 }
 """Which rooms each room may import from, beside itself and what belongs to no room."""

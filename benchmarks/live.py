@@ -107,7 +107,7 @@ def table(repeat: int) -> Iterator[str]:
 
 
 def rows(name: str, vcpus: int, memory: int, repeat: int) -> Iterator[str]:
-    trace = with_vcpus(traces.one(Path(f"{name}-{max(vcpus, 8)}")), vcpus)
+    trace = with_vcpus(traces.load(Path(f"{name}-{max(vcpus, 8)}")), vcpus)
     cases = [case_of(policy) for policy in USUAL]
     settings = Settings(engine=Engine.LIVE, memory=memory << 20)
     runs: list[list[Run]] = [[] for _ in cases]

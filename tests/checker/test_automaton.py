@@ -15,7 +15,7 @@ from mtrrzap.checker.check import SAFETY, check
 from mtrrzap.checker.freeze import Freezer, UnfreezableError, freeze
 from mtrrzap.checker.scenario import scenario
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Range, Steps, Vm
+from mtrrzap.protocol import ALL_GFNS, PROTOCOLS, Range, Steps, Vm
 from mtrrzap.protocol.load import load
 from mtrrzap.protocol.registry import protocol
 
@@ -127,9 +127,9 @@ def test_places_that_differ_only_in_a_hidden_iterator_are_different() -> None:
             yield vm.mmu.zap(*ranges[0])
 
     automaton = Automaton(protocol(twice, "test"), Vm())
-    first = automaton.start((EVERYTHING,))
-    second = automaton.after((EVERYTHING,), first, None)
-    third = automaton.after((EVERYTHING,), second, None)
+    first = automaton.start((ALL_GFNS,))
+    second = automaton.after((ALL_GFNS,), first, None)
+    third = automaton.after((ALL_GFNS,), second, None)
     assert first.key != second.key
     assert third.operation is None
 
@@ -137,11 +137,9 @@ def test_places_that_differ_only_in_a_hidden_iterator_are_different() -> None:
 def test_equal_places_reached_differently_are_one() -> None:
     v4 = load("v4")
     automaton = Automaton(v4, v4.vm())
-    results = (True, None, True, None, 0, None, EVERYTHING, None, None, None)
-    again = (*results, EVERYTHING, None, None, None)
-    assert (
-        automaton.replay((EVERYTHING,), results).key == automaton.replay((EVERYTHING,), again).key
-    )
+    results = (True, None, True, None, 0, None, ALL_GFNS, None, None, None)
+    again = (*results, ALL_GFNS, None, None, None)
+    assert automaton.replay((ALL_GFNS,), results).key == automaton.replay((ALL_GFNS,), again).key
 
 
 def collects(vm: Vm, ranges: Any) -> Steps:
@@ -154,7 +152,7 @@ def collects(vm: Vm, ranges: Any) -> Steps:
 def test_a_list_is_compared_by_what_it_holds() -> None:
     automaton = Automaton(protocol(collects, "test"), Vm())
     keys = {
-        automaton.replay((EVERYTHING,), results).key
+        automaton.replay((ALL_GFNS,), results).key
         for results in ((True, False), (True, False), (False, True))
     }
     assert len(keys) == 2
@@ -169,12 +167,12 @@ def test_what_cannot_be_compared_falls_back_on_the_results() -> None:
         del hidden
 
     automaton = Automaton(protocol(opaque, "test"), Vm())
-    one = automaton.replay((EVERYTHING,), (True, False))
-    other = automaton.replay((EVERYTHING,), (False, True))
+    one = automaton.replay((ALL_GFNS,), (True, False))
+    other = automaton.replay((ALL_GFNS,), (False, True))
     assert one.key != other.key
     assert one.operation == other.operation
-    assert automaton.replay((EVERYTHING,), (True, False)).key == one.key
-    assert automaton.replay((EVERYTHING,), (1, 0)).key != one.key
+    assert automaton.replay((ALL_GFNS,), (True, False)).key == one.key
+    assert automaton.replay((ALL_GFNS,), (1, 0)).key != one.key
 
 
 @pytest.mark.parametrize("name", ["delegates_to_a_list", "delegates_to_an_iterator"])

@@ -18,7 +18,7 @@ from mtrrzap.checker.properties.work import measure
 from mtrrzap.checker.result import Exploration, Limits
 from mtrrzap.checker.scenario import Scenario, scenario
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Atomic
+from mtrrzap.protocol import ALL_GFNS, PROTOCOLS, Atomic
 from mtrrzap.protocol.load import load
 from mtrrzap.protocol.registry import protocol
 
@@ -251,7 +251,7 @@ def test_symmetry_needs_equal_requests() -> None:
     assert (world.groups(), order) == ((0, 0, 1), (0, 2, 1))
     assert replace(world, forever=True).groups() == (0, 1, 2)
     assert world.watching(0).groups() == (0, 1, 2)
-    assert scenario(load("review"), 3, 1, ranges=((EVERYTHING,),)).groups() == (0, 0, 0)
+    assert scenario(load("review"), 3, 1, ranges=((ALL_GFNS,),)).groups() == (0, 0, 0)
 
 
 def test_a_loop_back_to_the_first_step_does_not_ask_again() -> None:

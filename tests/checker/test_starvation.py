@@ -18,7 +18,7 @@ from mtrrzap.checker.scenario import Scenario, scenario
 from mtrrzap.checker.schedule import replay, written
 from mtrrzap.checker.trace import trace
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, Number, Protocol, Sequence, Steps, Vm
+from mtrrzap.protocol import ALL_GFNS, Number, Protocol, Sequence, Steps, Vm
 from mtrrzap.protocol.load import load
 from mtrrzap.protocol.registry import protocol
 from mtrrzap.report.counterexample import drawn
@@ -120,7 +120,7 @@ def test_components_come_after_what_they_lead_to() -> None:
 
 def test_vm_has_what_every_vm_has() -> None:
     assert [each.name for each in Vm.objects()] == ["mmu", "memory"]
-    assert EVERYTHING == (0, 1 << 52)
+    assert ALL_GFNS == (0, 1 << 52)
 
 
 @pytest.mark.parametrize(

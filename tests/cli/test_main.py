@@ -97,7 +97,7 @@ def test_policies(run: Run) -> None:
             "nothing.trace: cannot be read: No such file or directory; ",
         ),
         (["compare", "/"], "/: cannot be read: Is a directory; "),
-        (["show", "fedora-4"], "fedora-4: no such file or shipped recording; shipped are: "),
+        (["show", "fedora-4"], "fedora-4: no such file or shipped trace; shipped are: "),
         (["compare", "-p", "v7"], "--policy: no policy 'v7'; known are: "),
         (["compare", "--json", "--csv"], "--json and --csv cannot be combined; choose one"),
     ],

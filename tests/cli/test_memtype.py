@@ -8,7 +8,8 @@ import pytest
 
 from helpers.captures import FOLDER
 from helpers.cli import Run
-from helpers.listings import ALL_CPUS_A_LINE, LOG, PROC, proc_mtrr
+from helpers.listings import ALL_CPUS_A_LINE, LOG, PROC
+from helpers.proc_mtrr import proc_mtrr
 from helpers.traces import FINE, trace
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import dumps
@@ -102,7 +103,7 @@ def test_a_real_boot_ends_as_its_guest_printed(run: Run, tmp_path: Path) -> None
 def test_a_recording_ends_as_its_guest_printed(run: Run, tmp_path: Path, name: str) -> None:
     """The guest's own /proc/mtrr: letter for letter, and the same types above the first MiB."""
     printed = files("mtrrzap").joinpath(f"data/recordings/{name}.proc-mtrr").read_text()
-    mtrrs = of_trace(traces.one(Path(name)), None).cpus[0]
+    mtrrs = of_trace(traces.load(Path(name)), None).cpus[0]
     assert "\n".join(proc_mtrr(mtrrs)) + "\n" == printed
     listed = tmp_path / "mtrr"
     listed.write_text(printed)

@@ -2,10 +2,6 @@
 
 import json
 
-from mtrrzap.x86 import msr as m
-from mtrrzap.x86.memtype import MemType
-from mtrrzap.x86.mtrr import Mtrrs
-
 EXPECTED = {
     0: {0x2FF: 0xC06, 0x200: 0x80000000, 0x201: 0xFF80000800},
     1: {0x2FF: 0xC00, 0x200: 0x80000000, 0x201: 0xFF80000800},
@@ -121,33 +117,3 @@ REAL = """\
 
 
 ALONE = REAL[REAL.index("MTRR map") :]
-
-
-TYPES = {
-    MemType.UC: "uncachable",
-    MemType.WC: "write-combining",
-    MemType.WT: "write-through",
-    MemType.WP: "write-protect",
-    MemType.WB: "write-back",
-}
-
-
-def proc_mtrr(mtrrs: Mtrrs) -> list[str]:
-    """Return what a Linux guest with these MTRRs shows in ``/proc/mtrr``.
-
-    ``mtrr_seq_show`` in arch/x86/kernel/cpu/mtrr/if.c; its use count is taken as 1. A mask with
-    holes has no size there and is left out.
-    """
-    lines = []
-    full = (1 << mtrrs.maxphyaddr) - 1
-    for index in range(m.VCNT):
-        size = (full & ~((mtrrs.masks[index] or 0) & ~0xFFF)) + 1
-        if not mtrrs.valid(index) or size & (size - 1):
-            continue
-        base = mtrrs.bases[index] & ~0xFFF
-        shown = f"{size >> 20:5}M" if size >= 1 << 20 else f"{size >> 10:5}K"
-        lines.append(
-            f"reg{index:02}: base=0x{base >> 12:06x}000 ({base >> 20:5}MB), size={shown}B, "
-            f"count=1: {TYPES[mtrrs.variable_type(index)]}"
-        )
-    return lines

@@ -26,7 +26,7 @@ HOST = Host()
 
 
 def planned(name: str, vcpus: int) -> Plan:
-    return plan(with_vcpus(traces.one(Path(name)), vcpus))
+    return plan(with_vcpus(traces.load(Path(name)), vcpus))
 
 
 def broken(how: str, *, timeout: float = 60) -> Run:
@@ -82,7 +82,7 @@ def interrupted() -> None:
 
 def left_behind(engine: str, runs: int) -> None:
     """Print descriptors, threads and mappings after some runs, and after many more."""
-    divided = plan(traces.one(Path("cd-types-outlive-the-window")))
+    divided = plan(traces.load(Path("cd-types-outlive-the-window")))
     settings = Settings(engine=Engine(engine), memory=1 << 20, touch=4, timeout=60)
     for number in range(runs):
         if number in (runs // 10, runs - 1):
@@ -94,7 +94,7 @@ def left_behind(engine: str, runs: int) -> None:
 
 def starved() -> None:
     """Build machines with one descriptor more each time, until one can be built."""
-    divided = plan(traces.one(Path("cd-types-outlive-the-window")))
+    divided = plan(traces.load(Path("cd-types-outlive-the-window")))
     settings = Settings(memory=1 << 20, touch=4)
     once(case_of("ticket"), divided, HOST, settings)
     print(*_owned()[:3])

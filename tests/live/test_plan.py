@@ -9,7 +9,8 @@ from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.phases import phases
 from mtrrzap.kvm.vcpu import power_on, step
 from mtrrzap.live.guest import Entry, Op
-from mtrrzap.live.plan import CD_NW, plan
+from mtrrzap.live.plan import plan
+from mtrrzap.x86.cr0 import CD_NW
 
 TRACES = dict(shipped()) | dict(scenarios())
 

@@ -14,9 +14,9 @@ import pytest
 
 from helpers.live_host import LIMIT, need_kvm, python
 from mtrrzap.cli.run import case_of
+from mtrrzap.gfn import Range
 from mtrrzap.guest import open as traces
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, replay, total
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.live.expected import Modelled
@@ -45,7 +45,7 @@ def data(engine: str, *args: str) -> dict[str, Any]:
 
 def frames(trace: str, vcpus: int, policy: str, memory: int) -> int:
     """The frames that requests ask for inside of the first so many bytes, one by one."""
-    whole = with_vcpus(traces.one(Path(trace)), vcpus)
+    whole = with_vcpus(traces.load(Path(trace)), vcpus)
     top = memory >> 12
     return sum(
         max(0, min(end, top) - start)
@@ -69,7 +69,7 @@ def test_a_recording(engine: str, trace: str, vcpus: int, memory: int) -> None:
     found = data(engine, trace, *f"--vcpus {vcpus} --memory {memory}M -r 1 --touch 64".split())
     rows = {row["policy"]: row for row in found["rows"]}
     assert tuple(rows) == POLICIES
-    whole = with_vcpus(traces.one(Path(trace)), vcpus)
+    whole = with_vcpus(traces.load(Path(trace)), vcpus)
     for name, row in rows.items():
         (run,) = row["runs"]
         counted = total(replay(whole, case_of(name).policy, Host()))
@@ -175,7 +175,7 @@ class Log(Modelled):
 @pytest.mark.parametrize("meet", [True, False])
 @pytest.mark.parametrize("name", ["ovmf-8", "seabios-8"])
 def test_phases_follow_each_other_and_direct_zaps_what_is_asked(name: str, meet: bool) -> None:
-    whole = traces.one(Path(name))
+    whole = traces.load(Path(name))
     case, made = case_of("direct"), plan(whole)
     target = Log(made, case.policy)
     run(case, made, Host(), target, timeout=60, meet=meet)

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from helpers.costs import COSTS
+from mtrrzap.gfn import Range
 from mtrrzap.kvm.phases import Phase
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Request, Why
 from mtrrzap.simulator import Stage
 from mtrrzap.simulator.actor import Actor

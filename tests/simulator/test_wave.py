@@ -8,9 +8,9 @@ import pytest
 
 from helpers.costs import COSTS
 from helpers.naive_wave import Wave
+from mtrrzap.gfn import Range
 from mtrrzap.kvm.phases import Phase
 from mtrrzap.kvm.policy import by_name
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Request, Why
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.simulator import Costs, Stage

@@ -66,7 +66,7 @@ def test_unmarked_refusals() -> None:
     marked = bad._replace(refused=True)
     found = unmarked_refusals(trace(*FINE, bad, marked, cr0(0x20000000)))
     assert found == [
-        (7, bad, "byte 0 is 0x3, which is no memory type there"),
+        (7, bad, "byte 0 is 0x3, which is not a memory type there"),
         (9, cr0(0x20000000), "NW = 1 needs CD = 1"),
     ]
 

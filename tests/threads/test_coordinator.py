@@ -14,7 +14,7 @@ import mtrrzap.threads as api
 from helpers.broken_protocols import mutex
 from helpers.crew import Crew, reached
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Range
+from mtrrzap.protocol import ALL_GFNS, PROTOCOLS, Range
 from mtrrzap.protocol.registry import protocol
 from mtrrzap.threads import AsyncZapCoordinator, ClosedError, ZapCoordinator, ZapError, errand
 
@@ -33,8 +33,8 @@ def test_every_protocol_serves(name: str) -> None:
     with ZapCoordinator(lambda *zap: zaps.append(zap), name) as coordinator:
         coordinator.zap(0x1000, 0x2000)
         away(coordinator.zap, 0x1000, 0x2000)
-        coordinator.zap(*EVERYTHING)
-    assert zaps == [(0x1000, 0x2000), (0x1000, 0x2000), EVERYTHING]
+        coordinator.zap(*ALL_GFNS)
+    assert zaps == [(0x1000, 0x2000), (0x1000, 0x2000), ALL_GFNS]
 
 
 def test_a_protocol_of_ones_own_serves() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, Protocol, Range
+from mtrrzap.protocol import ALL_GFNS, Protocol, Range
 
 Request = tuple[Range, ...]
 """The ranges that one event makes KVM zap."""
@@ -93,7 +93,7 @@ def scenario(
     vcpus: int = 2,
     requests: int = 1,
     *,
-    ranges: Sequence[Request] = ((EVERYTHING,),),
+    ranges: Sequence[Request] = ((ALL_GFNS,),),
     alloc_fails: bool = False,
     memory: str = "sc",
 ) -> Scenario:
@@ -110,9 +110,10 @@ def scenario(
         raise UserError(f"no memory model is called {memory!r}", mend="use sc or tso")
     for request in ranges:
         for start, end in request:
-            if not 0 <= start < end <= EVERYTHING[1]:
+            if not 0 <= start < end <= ALL_GFNS.end:
                 raise UserError(f"[{start:#x}, {end:#x}) is no range of gfns")
-    each = tuple((ranges[i % len(ranges)],) * requests for i in range(vcpus))
+    asked = [tuple(Range(*each) for each in request) for request in ranges]
+    each = tuple((asked[i % len(asked)],) * requests for i in range(vcpus))
     return Scenario(
         protocol=protocol,
         requests=each,

@@ -22,7 +22,7 @@ from mtrrzap.checker.scenario import MEMORY_MODELS, Request, Scenario
 from mtrrzap.checker.stepper import Stepper
 from mtrrzap.checker.trace import line_of, trace
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import Protocol
+from mtrrzap.protocol import Protocol, Range
 
 MAGIC = "# mtrrzap schedule 1"
 LOOP = "for ever:"
@@ -189,7 +189,7 @@ def _parsed(text: str) -> tuple[Request, ...]:
     )
 
 
-def parse_range(text: str) -> tuple[int, int]:
+def parse_range(text: str) -> Range:
     """Read ``start-end``, two numbers in any base Python knows.
 
     Raises:
@@ -198,7 +198,7 @@ def parse_range(text: str) -> tuple[int, int]:
     start, dash, end = text.partition("-")
     if not dash:
         raise ValueError(text)
-    return int(start, 0), int(end, 0)
+    return Range(int(start, 0), int(end, 0))
 
 
 def _steps(lines: list[str], blank: int, place: str) -> Iterator[_Step]:

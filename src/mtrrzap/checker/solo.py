@@ -6,7 +6,7 @@ from typing import Any
 
 from mtrrzap.checker.automaton import Automaton, Place
 from mtrrzap.checker.effects import outcomes
-from mtrrzap.checker.scenario import Scenario
+from mtrrzap.checker.scenario import Request, Scenario
 from mtrrzap.errors import UserError
 
 STEPS = 1000
@@ -29,7 +29,7 @@ def run(scenario: Scenario) -> None:
         _run(Automaton(scenario.protocol, vm), request)
 
 
-def _run(automaton: Automaton, request: tuple[tuple[int, int], ...]) -> None:
+def _run(automaton: Automaton, request: Request) -> None:
     values: dict[int, Any] = {id(known): known.initial for known in automaton.objects}
     place = automaton.start(request)
     seen: set[object] = set()

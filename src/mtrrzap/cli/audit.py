@@ -46,7 +46,7 @@ def audit(
 ) -> None:
     """Find page-table entries that may keep a stale memory type. Exit status 1 if there are any."""
     chosen = policies(policy)
-    trace = traces.one(file)
+    trace = traces.load(file)
     where = replace(host.host(), largest_page=page_size.level)
     found = [(each, core.audit(trace, each, where)) for each in chosen]
     if json:

@@ -22,7 +22,7 @@ from mtrrzap.cli.options import with_options
 from mtrrzap.cli.output import writing
 from mtrrzap.cli.progress import searching
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Protocol
+from mtrrzap.protocol import ALL_GFNS, PROTOCOLS, Protocol
 from mtrrzap.protocol.load import blamed, load
 from mtrrzap.report.counterexample import drawn
 from mtrrzap.report.findings import findings
@@ -229,7 +229,7 @@ def _strategy(name: str, seed: int) -> Strategy | None:
 
 def _ranges(texts: list[str] | None) -> tuple[Request, ...]:
     if not texts:
-        return ((EVERYTHING,),)
+        return ((ALL_GFNS,),)
     try:
         return tuple(tuple(parse_range(each) for each in text.split(",")) for text in texts)
     except ValueError as error:

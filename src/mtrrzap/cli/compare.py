@@ -39,7 +39,7 @@ def compare(
 ) -> None:
     """Count what every policy zaps for every guest, and say whether a stale type may survive."""
     chosen = policies(policy)
-    named = [(name, guest.rescaled(each)) for name, each in traces.named(files or [])]
+    named = [(name, guest.rescaled(each)) for name, each in traces.load_all(files or [])]
     wanted = modelled or form.json or form.csv
     found = list(rows(named, chosen, host.host(), page_size.level, modelled=wanted))
     if form.json:

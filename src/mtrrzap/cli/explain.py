@@ -36,7 +36,7 @@ def explain(
 ) -> None:
     """Say who asked, who zapped and who waited for whom under one policy. All of it is modelled."""
     chosen = by_name(policy)
-    trace = size.rescaled(traces.one(file))
+    trace = size.rescaled(traces.load(file))
     where = host.host()
     guest = Guest.of(trace, where, page_size.level, cost_model.costs())
     result = simulate(guest, chosen, replay(trace, chosen, where))

@@ -18,8 +18,8 @@ from mtrrzap.cli.options import (
     with_options,
 )
 from mtrrzap.cli.output import write
-from mtrrzap.guest import csv_trace, parquet_trace
 from mtrrzap.guest import open as traces
+from mtrrzap.guest import tabular
 from mtrrzap.guest.files import distinct, kept
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import Policy
@@ -69,13 +69,13 @@ def export(
         kept(output, "--output", force=force)
     chosen = policies(policy)
     where = host.host()
-    trace = traces.one(file)
+    trace = traces.load(file)
     pieces: Iterable[str] | bytes
     match form:
         case Format.CSV:
-            pieces = csv_trace.lines(trace)
+            pieces = tabular.csv_lines(trace)
         case Format.PARQUET:
-            pieces = parquet_trace.encoded(trace)
+            pieces = tabular.parquet_bytes(trace)
         case Format.PERFETTO:
             pieces = _perfetto(trace, chosen, where, page_size.level)
     if output is not None:

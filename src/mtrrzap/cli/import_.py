@@ -13,12 +13,12 @@ import typer
 from mtrrzap.cli.options import CaptureArgument, ForceOption, memory_size, with_options
 from mtrrzap.cli.output import write
 from mtrrzap.errors import UserError
-from mtrrzap.guest import csv_trace
-from mtrrzap.guest.costs import cost_path
+from mtrrzap.guest import tabular
 from mtrrzap.guest.event import Kind
 from mtrrzap.guest.files import distinct, kept
-from mtrrzap.guest.importer import Capture, Cost, Imported, Known, Start, read_capture
+from mtrrzap.guest.importer import Capture, Imported, Known, Start, read_capture
 from mtrrzap.guest.importer.source import Opened, opened
+from mtrrzap.guest.measured_costs import Cost, cost_path
 from mtrrzap.guest.trace import MAGIC, MAX_LINE, Trace, trace_lines
 from mtrrzap.report import text
 from mtrrzap.x86 import msr as m
@@ -94,7 +94,7 @@ def _read(file: Path, output: Path | None, *, force: bool) -> Capture | None:
     with opened(file) as capture_file:
         if capture_file.head.startswith(MAGIC.encode()):
             raise UserError("already a trace", place=capture_file.name, mend="use it as it is")
-        if capture_file.head.startswith(csv_trace.FIRST.encode()):
+        if capture_file.head.startswith(tabular.CSV_FIRST.encode()):
             _import_csv(capture_file, output or _default(file), file, force=force)
             return None
         return read_capture(capture_file.source, capture_file.name)
@@ -123,7 +123,7 @@ def _chosen(capture: Capture, vm: int | None) -> list[int]:
         raise UserError(
             f"no VM {vm}; the capture has {len(numbers)}",
             place="--vm",
-            mend="see 'mtrrzap import --list'",
+            mend="list them with 'mtrrzap import --list'",
         )
     return [vm]
 
@@ -151,7 +151,7 @@ def _paths(output: Path, chosen: Sequence[int]) -> list[Path]:
 def _import_csv(capture_file: Opened, output: Path, file: Path, *, force: bool) -> None:
     distinct({"--output": output}, {"FILE": file})
     kept(output, "--output", force=force)
-    trace = csv_trace.read(_lines(capture_file.source()), capture_file.name)
+    trace = tabular.read_csv(_lines(capture_file.source()), capture_file.name)
     write(output, trace_lines(trace))
     console = text.console()
     text.say(console, f"{output}: {len(trace.events):,} events from CSV.")

@@ -8,9 +8,8 @@ import typer
 from mtrrzap.cli import output as say
 from mtrrzap.cli.options import with_options
 from mtrrzap.errors import UserError
-from mtrrzap.guest.elf import is_static_elf
+from mtrrzap.guest.busybox import build, is_static_elf
 from mtrrzap.guest.files import distinct, readable, writable
-from mtrrzap.guest.initrd import build
 
 _MEND = "install a static one (Debian: apt install busybox-static) or name it with --busybox"
 

@@ -12,7 +12,7 @@ from mtrrzap.cli import output as say
 from mtrrzap.cli.options import with_options
 from mtrrzap.cli.progress import recording
 from mtrrzap.errors import UserError
-from mtrrzap.guest.record import Options, Outcome
+from mtrrzap.guest.record import Options, Recorded
 from mtrrzap.guest.record import record as record_guest
 from mtrrzap.guest.record.session import INIT_NOTE
 
@@ -95,7 +95,7 @@ def record(
     say.result(summary(output, outcome))
 
 
-def summary(output: Path, outcome: Outcome) -> str:
+def summary(output: Path, outcome: Recorded) -> str:
     """Return the line that ends a successful recording."""
     header = outcome.header
     return (

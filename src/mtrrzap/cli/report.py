@@ -9,8 +9,8 @@ import typer
 from mtrrzap.cli.options import HostOptions, PageSize, TracesArgument, with_options
 from mtrrzap.cli.output import write
 from mtrrzap.guest import open as traces
-from mtrrzap.guest.costs import beside
 from mtrrzap.guest.files import kept
+from mtrrzap.guest.measured_costs import beside
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host
 from mtrrzap.report.page import document, section
@@ -43,7 +43,7 @@ def report(
     shown = by_name(policy)
     where = host.host()
     sections = []
-    named = traces.named(files or [])
+    named = traces.load_all(files or [])
     # Only a file that was named can have costs beside it.
     paths: list[Path | None] = [*files] if files else [None] * len(named)
     for path, (name, trace) in zip(paths, named, strict=True):

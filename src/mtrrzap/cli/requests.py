@@ -24,7 +24,7 @@ def requests(
 ) -> None:
     """List every zap request of one trace under one policy: event, vCPU, cause and frames."""
     chosen = by_name(policy)
-    trace = traces.one(file)
+    trace = traces.load(file)
     found = list(replay(trace, chosen, host.host()))
     if form.json:
         listed = [_as_dict(request) for request in found]

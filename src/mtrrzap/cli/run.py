@@ -110,7 +110,7 @@ def run(
     """Run a trace's requests for real: vCPUs exit, zaps drop entries, accesses fault."""
     settings = test.settings(engine)
     cases = [case_of(name) for name in policy or USUAL]
-    trace = rescaled(traces.one(file), test.vcpus, None)
+    trace = rescaled(traces.load(file), test.vcpus, None)
     where = host.host()
     around = environment()
     runs, early = _measured(cases, plan(trace), where, settings, test.repeat)

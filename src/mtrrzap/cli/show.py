@@ -16,7 +16,7 @@ from mtrrzap.study import trace_summary as report
 @with_options
 def show(file: TraceArgument, *, json: JsonOption = False) -> None:
     """Show a trace: its header, events per vCPU, update windows, final memory types."""
-    trace = traces.one(file)
+    trace = traces.load(file)
     if json:
         sys.stdout.write(text.as_json(_as_dict(trace)))
         return

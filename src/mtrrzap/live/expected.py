@@ -3,9 +3,9 @@
 import threading
 from time import sleep
 
+from mtrrzap.gfn import Range
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp import Memslot, PageTable
 from mtrrzap.kvm.tdp.levels import frames

@@ -233,7 +233,7 @@ def registers(where: Layout, vcpu: int, cd_nw: int) -> tuple[Regs, Sregs]:
         tr=Segment(base=base + _TSS_AT, limit=_TSS_SIZE - 1, selector=_TSS, type=11, present=1),
         ldt=Segment(unusable=1, type=2),
         **dict.fromkeys(("ds", "es", "fs", "gs", "ss"), data),
-        cr0=_CR0 | cd_nw & (cr0.CD | cr0.NW),
+        cr0=_CR0 | cd_nw & cr0.CD_NW,
         cr3=where.system + _TABLES_AT,
         cr4=_CR4_PAE,
         efer=_EFER_LME_LMA_NX,

@@ -5,11 +5,12 @@ from mtrrzap.live import guest
 from mtrrzap.live import ioctl as k
 from mtrrzap.live import memory as m
 from mtrrzap.live.guest import Entry, Op
-from mtrrzap.live.plan import CD_NW, Item, Plan
+from mtrrzap.live.plan import Item, Plan
 from mtrrzap.live.target import WARM_UPS, Counters
 from mtrrzap.live.turns import StoppedError
 from mtrrzap.live.vcpu import BrokenVcpuError, KickedError
 from mtrrzap.live.vm import Machine
+from mtrrzap.x86 import cr0
 
 _PORTS = {guest.BELL: "a write of CR0", guest.PROTECTION: "#GP"}
 
@@ -85,7 +86,7 @@ class OnKvm:
     def _bell(self, vcpu: int, bits: int) -> None:
         self._port(vcpu, guest.BELL)
         seen = int(self._machine.vcpus[vcpu].state.sregs.cr0)
-        if seen & CD_NW != bits:
+        if seen & cr0.CD_NW != bits:
             raise BrokenVcpuError(
                 f"vCPU {vcpu}: CR0 is {seen:#x} after a write of {bits:#x} to CD and NW"
             )

@@ -11,7 +11,6 @@ from mtrrzap.kvm.vcpu import Vcpu, power_on, step
 from mtrrzap.live.guest import Entry, Op
 from mtrrzap.x86 import cr0
 
-CD_NW = cr0.CD | cr0.NW
 _BY_GUEST = (Kind.WRMSR, Kind.CR0)
 _OF_CR0 = (Kind.CR0, Kind.RESET, Kind.INIT, Kind.HELD_CR0)
 
@@ -70,7 +69,7 @@ def plan(trace: Trace) -> Plan:
         for item in program:
             if item.phase is not None:
                 waits_for[item.phase].add(vcpu)
-    bits = tuple(first & CD_NW for _, first in programs)
+    bits = tuple(first & cr0.CD_NW for _, first in programs)
     return Plan(trace, items, bits, tuple(map(frozenset, waits_for)))
 
 
@@ -96,7 +95,7 @@ def _entry(event: Event, after: Vcpu, *, refused: bool) -> Entry | None:
         return None
     if refused:
         return Entry(Op.MOV_CR0, 0, event.value) if event.kind is Kind.CR0 else None
-    return Entry(Op.SET_CD_NW, 0, after.cr0 & CD_NW)
+    return Entry(Op.SET_CD_NW, 0, after.cr0 & cr0.CD_NW)
 
 
 def _in_phases(items: list[Item], number_of: dict[int, int]) -> Iterator[Item]:

@@ -21,7 +21,7 @@ from mtrrzap.live.target import Counters, Target
 from mtrrzap.live.turns import Meetings, StoppedError, Turns
 from mtrrzap.live.vcpu import BrokenVcpuError
 from mtrrzap.live.zaps import Zaps
-from mtrrzap.protocol import Protocol
+from mtrrzap.protocol import Protocol, Range
 from mtrrzap.threads import Runtime, ZapError
 
 Progress = Callable[[list[int]], None]
@@ -274,7 +274,7 @@ class _Running:
         if new is not None:
             self._turns.wait(_START + 1 + new)
 
-    def _request(self, vcpu: int, ranges: tuple[tuple[int, int], ...]) -> None:
+    def _request(self, vcpu: int, ranges: tuple[Range, ...]) -> None:
         """Make a request as the vCPU that exited: it stays out of the guest meanwhile."""
         asked = self._zaps.asked()
         walked, begin = self._mine.walked, perf_counter()

@@ -47,7 +47,7 @@ class Zaps:
             self.count += 1
             self.outside += not inside
             self.frames += inside
-            self._ended.append((began, (start, end)))
+            self._ended.append((began, Range(start, end)))
 
     def missing(self, since: Since, ranges: Iterable[Range]) -> tuple[Range, ...]:
         """Return the frames that no zap covers which began after a request and has ended."""

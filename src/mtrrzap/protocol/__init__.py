@@ -7,7 +7,7 @@ results. It knows no engine: the checker, a simulator or real threads perform th
 from mtrrzap.protocol.atomic import Atomic, Number, Sequence, Variable
 from mtrrzap.protocol.operation import (
     ACQUIRE,
-    EVERYTHING,
+    ALL_GFNS,
     FULL,
     RELAXED,
     RELEASE,
@@ -25,7 +25,7 @@ from mtrrzap.protocol.zap_list import ZapList
 
 __all__ = [
     "ACQUIRE",
-    "EVERYTHING",
+    "ALL_GFNS",
     "FULL",
     "PROTOCOLS",
     "RELAXED",

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+# Part of the vocabulary: protocols import both from here.
+from mtrrzap.gfn import ALL_GFNS as ALL_GFNS
+from mtrrzap.gfn import Range as Range
+
 if TYPE_CHECKING:
     from mtrrzap.protocol.shared import SharedObject
-
-Range = tuple[int, int]
-"""A half-open range of guest frame numbers: ``(start, end)``."""
-
-EVERYTHING: Range = (0, 1 << 52)
-"""Every gfn a guest can have. The review wants ``0 … ~0``; 52 bits of gfn hold all of it."""
 
 
 class Order(Enum):

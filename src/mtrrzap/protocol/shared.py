@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar
 
 from mtrrzap.errors import UserError
-from mtrrzap.protocol.operation import EVERYTHING, RELAXED, Operation, Order, Outcome
+from mtrrzap.protocol.operation import ALL_GFNS, RELAXED, Operation, Order, Outcome
 
 
 class SharedObject:
@@ -202,7 +202,7 @@ def _argument(argument: Hashable) -> str:
 def is_range(start: Any, end: Any) -> bool:
     """Say whether ``[start, end)`` is a range of gfns with at least one frame in it."""
     numbers = isinstance(start, int) and isinstance(end, int)
-    return numbers and 0 <= start < end <= EVERYTHING[1]
+    return numbers and 0 <= start < end <= ALL_GFNS.end
 
 
 def show_range(start: int, end: int) -> str:

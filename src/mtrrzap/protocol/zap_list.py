@@ -45,10 +45,10 @@ class ZapList(SharedObject):
         """Add, take the first, or clear."""
         match operation.verb:
             case "add":
-                start, end = operation.args
-                if (start, end) in value:
+                entry = Range(*operation.args)
+                if entry in value:
                     return ((value, False),)
-                return ((tuple(sorted((*value, (start, end)), key=_rank)), True),)
+                return ((tuple(sorted((*value, entry), key=_rank)), True),)
             case "pop_first":
                 return ((value[1:], value[0]),) if value else ((value, None),)
         return (((), None),)

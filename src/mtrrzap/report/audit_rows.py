@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from mtrrzap.gfn import Range
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.audit import Audit, Finding
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.x86.ept import EptType
 
 

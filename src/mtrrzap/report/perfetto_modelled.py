@@ -7,9 +7,9 @@ clock has nothing to do with that of the trace's events.
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from mtrrzap.gfn import Range
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.tdp import FullTable
 from mtrrzap.report.perfetto import Item, counter, meta

@@ -3,7 +3,7 @@
 from collections import deque
 from enum import IntEnum
 
-from mtrrzap.kvm.ranges import Range
+from mtrrzap.gfn import Range
 from mtrrzap.kvm.replay import Request
 from mtrrzap.protocol import Steps
 from mtrrzap.simulator.result import Spent, Stretch

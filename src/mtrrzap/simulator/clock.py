@@ -1,6 +1,6 @@
 """The time in which page faults succeed: no invalidation is in progress."""
 
-from mtrrzap.kvm.ranges import Range
+from mtrrzap.gfn import Range
 
 
 class FreeTime:

@@ -10,11 +10,11 @@ emulated devices have blocks in the hole below 4 GiB that no memslot covers.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mtrrzap.gfn import PAGE_SHIFT, Range
 from mtrrzap.guest.trace import Header
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.phases import Stage
 from mtrrzap.kvm.policy import POLICIES, Walk
-from mtrrzap.kvm.ranges import PAGE_SHIFT, Range
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp import Memslot, PageTable
 from mtrrzap.kvm.tdp.cost import FIVE_LEVELS_ABOVE

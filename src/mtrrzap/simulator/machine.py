@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from mtrrzap.gfn import Range
 from mtrrzap.kvm.phases import Phase
 from mtrrzap.kvm.policy import Lock, Policy, Walk
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.protocol import Operation, Protocol
 from mtrrzap.simulator.actor import Actor, Turn
 from mtrrzap.simulator.arrivals import gaps, numbers
@@ -120,7 +120,7 @@ class Machine:
         _, request = actor.turns[0]
         actor.begin, actor.spent = self.now, Spent()
         actor.waited, actor.zaps, actor.stretches = None, 0, []
-        actor.steps = self._protocol.call(self._vm, tuple((r.start, r.end) for r in request.ranges))
+        actor.steps = self._protocol.call(self._vm, request.ranges)
         self._go(actor, None)
 
     def _leave(self, actor: Actor) -> None:

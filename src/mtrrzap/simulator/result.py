@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from mtrrzap.gfn import Range
 from mtrrzap.kvm.phases import Stage
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Why
 
 

@@ -245,6 +245,6 @@ def disagreeing(states: Mapping[int, Mtrrs]) -> list[tuple[int, ...]]:
 def pat_rows(mtrrs: Mtrrs) -> list[tuple[int, MemType, dict[MemType, MemType]]]:
     """Return (PAT entry, its type, effective type by MTRR type) for the eight entries, no EPT."""
     return [
-        (index, kind, {mtrr: pat.effective(mtrr, kind) for mtrr in pat.EFFECTIVE})
+        (index, kind, {mtrr: row[kind] for mtrr, row in pat.EFFECTIVE.items()})
         for index, kind in enumerate(pat.entries(mtrrs.pat))
     ]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from mtrrzap.errors import UserError
 from mtrrzap.guest import listing
 from mtrrzap.guest import open as traces
-from mtrrzap.guest.trace import MAGIC, Trace, format_event
+from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.vcpu import power_on, step
 from mtrrzap.study import kernel_map
 from mtrrzap.x86 import msr as m
@@ -50,9 +50,9 @@ def load(source: Path, at: int | None = None, maxphyaddr: int | None = None) -> 
         UserError: if the source is neither, cannot be read, or has no such event.
     """
     recording = not source.exists() and source.name == str(source)
-    head = b"" if recording else _read(source, len(MAGIC))
-    if recording or head == MAGIC.encode():
-        return of_trace(traces.one(source), at)
+    head = b"" if recording else _read(source, 16)
+    if recording or traces.is_trace(head):
+        return of_trace(traces.load(source), at)
     if at is not None:
         raise UserError("only a trace has events", place="at", mend="leave it out")
     data = _read(source, LIMIT + 1)

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mtrrzap.errors import UserError
+from mtrrzap.gfn import PAGE_SHIFT
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Header, Slot, Trace
 from mtrrzap.kvm.lookup import variable_ranges
 from mtrrzap.kvm.phases import phases
-from mtrrzap.kvm.ranges import PAGE_SHIFT
 from mtrrzap.kvm.windows import states
 from mtrrzap.x86 import msr as m
 
@@ -45,7 +45,7 @@ def with_vcpus(trace: Trace, vcpus: int) -> Trace:
     events = tuple(_copied(trace, copies))
     note = f"rescaled: recorded with {old} vCPUs; vCPUs 1 and up repeat each other"
     header = replace(trace.header, vcpus=vcpus, notes=(*trace.header.notes, note))
-    return Trace(header, events)
+    return replace(trace, header=header, events=events)
 
 
 def _refuse_unlike(trace: Trace) -> None:

@@ -22,10 +22,10 @@ PAGE_SIZES = {"4K": 1, "2M": 2, "1G": 3}
 """Page sizes of the host, and the level of such a leaf."""
 DECIDES = {
     "simulate": (
-        *("x86", "guest/event.py", "guest/trace.py", "kvm", "protocol", "simulator", "study"),
-        *("data/cost-model.toml", "sweep/grid.py", "sweep/simulated.py"),
+        *("gfn.py", "x86", "guest/event.py", "guest/trace.py", "kvm", "protocol", "simulator"),
+        *("study", "data/cost-model.toml", "sweep/grid.py", "sweep/simulated.py"),
     ),
-    "check": ("protocol", "checker", "sweep/grid.py", "sweep/swarm.py"),
+    "check": ("gfn.py", "protocol", "checker", "sweep/grid.py", "sweep/swarm.py"),
 }
 """The files that a row of a kind depends on, beside its input."""
 

@@ -100,7 +100,7 @@ def _trace(name: str, spec: Path) -> str:
         if name in _shipped() and not beside.is_file():
             found = _shipped()[name]
         else:
-            found = traces.one(beside if beside.is_file() or os.sep in name else Path(name))
+            found = traces.load(beside if beside.is_file() or os.sep in name else Path(name))
     except (UserError, ValueError) as error:
         raise UserError(f"{name!r}: {error}", place=f"{spec}: grid.traces") from error
     return "".join(trace_lines(found))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.trace import Trace, load
+from mtrrzap.guest.trace import Trace, parse
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import Host, replay, total
 from mtrrzap.simulator import Costs, Guest, cost_model, expected
@@ -61,7 +61,7 @@ class Simulator:
         }
 
     def _read(self, name: str) -> Trace:
-        return load(self._texts[name].splitlines(keepends=True), name)
+        return parse(self._texts[name].splitlines(keepends=True), name)
 
     def _with_vcpus(self, name: str, vcpus: int | None) -> Made:
         trace = self._trace(name)

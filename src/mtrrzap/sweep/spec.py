@@ -13,7 +13,7 @@ from mtrrzap.checker.schedule import parse_range
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import MAX_VCPUS
 from mtrrzap.kvm.policy import POLICIES, by_name
-from mtrrzap.protocol import EVERYTHING
+from mtrrzap.protocol import ALL_GFNS, Range
 from mtrrzap.study.units import parse_size
 from mtrrzap.sweep.grid import CHECK, PAGE_SIZES, SIMULATE, Axis, Grid
 
@@ -254,7 +254,7 @@ def _properties(value: Any) -> tuple[str, ...]:
     return found
 
 
-def _ranges(value: Any) -> tuple[tuple[tuple[int, int], ...], ...]:
+def _ranges(value: Any) -> tuple[tuple[Range, ...], ...]:
     listed = value if isinstance(value, list) else [value]
     mend = 'write "0x0-0x100", several of one request with commas'
     try:
@@ -262,7 +262,7 @@ def _ranges(value: Any) -> tuple[tuple[tuple[int, int], ...], ...]:
     except ValueError as error:
         raise WrongError(f"invalid value {_shown(str(error))}", mend) from error
     if not found or any(
-        not 0 <= start < end <= EVERYTHING[1] for each in found for start, end in each
+        not 0 <= start < end <= ALL_GFNS.end for each in found for start, end in each
     ):
         raise WrongError("not a range of gfns", mend)
     return found
@@ -313,7 +313,7 @@ SIMULATE_SETTINGS = (
 )
 CHECK_SETTINGS = (
     Key("properties", _properties, tuple(SAFETY), f"of {', '.join(SAFETY)}; all"),
-    Key("ranges", _ranges, ((EVERYTHING,),), "what vCPU 0, 1, … ask for, in turn; everything"),
+    Key("ranges", _ranges, ((ALL_GFNS,),), "what vCPU 0, 1, … ask for, in turn; everything"),
     Key("alloc-fails", _flag, True, "whether allocations may fail; true"),
     Key("memory-model", _one_of(MEMORY_MODELS), "sc", "sc, tso; sc"),
     Key("depth", _whole(1, 20), 3, "pct: changes of priority, plus one; 3"),

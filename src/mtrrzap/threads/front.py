@@ -84,7 +84,7 @@ class Front:
                 f"zap({start:#x}, {end:#x}): no range of frames",
                 mend="a range is start and end, 0 <= start < end <= 2^52",
             )
-        return ((start, end),)
+        return (Range(start, end),)
 
     def _again(self) -> NoReturn:
         raise UserError(

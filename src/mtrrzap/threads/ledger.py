@@ -80,7 +80,7 @@ class Ledger:
         """Note that the zap which began at a tick has ended, and how."""
         with self._lock:
             if error is None:
-                self._zaps.append((began, (start, end)))
+                self._zaps.append((began, Range(start, end)))
                 return
             failure = Failure(start, end, _told(error))
             for call in self._calls:
@@ -110,9 +110,9 @@ def without(ranges: Iterable[Range], zapped: Iterable[Range]) -> tuple[Range, ..
         left = []
         for start, end in missing:
             if high <= start or end <= low:
-                left.append((start, end))
+                left.append(Range(start, end))
                 continue
-            left += [piece for piece in ((start, low), (high, end)) if piece[0] < piece[1]]
+            left += [r for r in (Range(start, low), Range(high, end)) if r.frames]
         missing = left
     return tuple(missing)
 

@@ -34,7 +34,7 @@ class Atoms:
         ends = sorted({end for entry in wanted for end in entry})
         pieces = pairwise(ends)
         self._atoms: list[Range] = [
-            (low, high)
+            Range(low, high)
             for low, high in pieces
             if any(start <= low and high <= end for start, end in wanted)
         ]
@@ -43,7 +43,7 @@ class Atoms:
         """How many there are."""
         return len(self._atoms)
 
-    def mask(self, ranges: tuple[Range, ...]) -> int:
+    def mask(self, ranges: tuple[tuple[int, int], ...]) -> int:
         """Return the bits of the atoms that lie fully inside one of ``ranges``."""
         return sum(
             1 << bit

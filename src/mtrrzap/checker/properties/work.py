@@ -93,9 +93,9 @@ def _union(ranges: list[Range]) -> list[Range]:
     joined: list[Range] = []
     for start, end in sorted(ranges):
         if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+            joined[-1] = Range(joined[-1].start, max(joined[-1].end, end))
         else:
-            joined.append((start, end))
+            joined.append(Range(start, end))
     return joined
 
 
@@ -118,8 +118,7 @@ class _Condensed:
         operation = self._model.alternatives[state[edge.vcpu]][edge.choice].operation
         if not is_zap(operation, "zap_end"):
             return None
-        start, end = operation.args
-        return start, end
+        return Range(*operation.args)
 
     def _cycles(self, at: int, edge: Edge) -> bool:
         return self._of[at] == self._of[edge.to]

@@ -1,9 +1,8 @@
 """What Linux prints of its MTRRs: ``/proc/mtrr``, and the boot log with ``mtrr=debug``.
 
-The log's lines are those of ``print_mtrr_state`` in arch/x86/kernel/cpu/mtrr/generic.c (up to v6.4
-at debug level, later only with ``mtrr=debug``), and of ``print_out_mtrr_range_state`` in cleanup.c,
-which tells the variable ranges alone: the older form. The map that v6.5 and newer print besides is
-in ``linux_map``.
+``print_mtrr_state`` in arch/x86/kernel/cpu/mtrr/generic.c prints the log's lines: up to v6.4 at
+debug level, later only with ``mtrr=debug``. The older form, by ``print_out_mtrr_range_state`` in
+cleanup.c, has the variable ranges only. ``linux_map`` reads the map that v6.5 and newer also print.
 """
 
 import re
@@ -54,7 +53,7 @@ def _put_ranges(kept: Collector, ranges: Sequence[_Range], name: str, given: int
         if not r.size or r.size & (r.size - 1):
             raise kept.error(
                 r.line,
-                f"a size of {r.size:#x} is no power of two, so no single mask has it",
+                f"a size of {r.size:#x} is not a power of two, so no single mask has it",
                 "give an MSR dump instead",
             )
         mask = ((1 << width) - r.size) & ((1 << width) - 1) & ~0xFFF
@@ -68,9 +67,9 @@ def _put_ranges(kept: Collector, ranges: Sequence[_Range], name: str, given: int
     return listing._replace(
         maxphyaddr=width,
         notes=(
-            f"{name} does not tell the default type: {default} is assumed, as {why}",
-            f"{name} does not tell the fixed MTRRs: they are taken as disabled",
-            *([] if given else [f"{name} does not tell MAXPHYADDR: {width} bits are assumed"]),
+            f"{name} has no default type: {default} is assumed, because {why}",
+            f"{name} has no fixed MTRRs: they are assumed to be disabled",
+            *([] if given else [f"{name} has no MAXPHYADDR: {width} bits are assumed"]),
         ),
     )
 

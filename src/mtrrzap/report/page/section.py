@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.importer import Cost
+from mtrrzap.guest.measured_costs import Cost
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.audit import Audit, audit
 from mtrrzap.kvm.policy import Policy

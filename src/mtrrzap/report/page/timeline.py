@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.importer import Cost
+from mtrrzap.guest.measured_costs import Cost
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, Request, Why, replay

@@ -3,7 +3,7 @@
 import pytest
 
 from helpers.elf import DYNAMIC, INTERPRETER, elf
-from mtrrzap.guest.elf import is_static_elf
+from mtrrzap.guest.busybox import is_static_elf
 
 NEEDED, FLAGS_1 = 1, 0x6FFFFFFB
 PIE = 0x08000000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mtrrzap.guest.record.rsp import (
+from mtrrzap.guest.record.gdb import (
     Deframer,
     ProtocolError,
     Stop,

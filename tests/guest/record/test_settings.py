@@ -9,7 +9,7 @@ import pytest
 
 from mtrrzap.cli.record import quoted, with_command
 from mtrrzap.errors import UserError
-from mtrrzap.guest.record.options import (
+from mtrrzap.guest.record.settings import (
     DEFAULT_CPU,
     Options,
     check,
@@ -38,7 +38,7 @@ def test_memory(text: str, size: int) -> None:
     "text", ["", "0", "G", "1K", "1.5G", "-1G", "9999999T", "1 G", "1500K", "1048577K"]
 )
 def test_no_memory(text: str) -> None:
-    with pytest.raises(UserError, match=r"^--memory: "):
+    with pytest.raises(UserError, match=r"^memory: "):
         memory_bytes(text)
 
 
@@ -64,44 +64,44 @@ def test_a_check_leaves_nothing(good: Options) -> None:
 @pytest.mark.parametrize(
     ("change", "place"),
     [
-        ({"vcpus": 0}, "--vcpus"),
-        ({"vcpus": 256}, "--vcpus"),
-        ({"memory": "x"}, "--memory"),
-        ({"timeout": 0.0}, "--timeout"),
-        ({"timeout": float("nan")}, "--timeout"),
-        ({"timeout": float("inf")}, "--timeout"),
-        ({"qemu": "/nowhere/qemu"}, "--qemu"),
-        ({"kernel": Path("/nowhere/kernel")}, "--kernel"),
-        ({"kernel": Path("/")}, "--kernel"),
-        ({"initrd": Path("/nowhere/initrd")}, "--initrd"),
-        ({"kernel": None, "initrd": Path("/dev/null")}, "--initrd"),
-        ({"kernel": None, "append": "quiet"}, "--append"),
-        ({"firmware": "/nowhere/firmware"}, "--firmware"),
-        ({"firmware": "coreboot"}, "--firmware"),
-        ({"output": Path("/nowhere/t.trace")}, "--output"),
-        ({"output": Path("/")}, "--output"),
-        ({"console": Path("/nowhere/console")}, "--console"),
-        ({"output": Path("/dev/null")}, "--output"),
-        ({"output": Path("x" * 300)}, "--output"),
-        ({"output": Path("/dev/null/t.trace")}, "--output"),
-        ({"console": Path("x" * 300)}, "--console"),
-        ({"firmware": "x" * 300}, "--firmware"),
-        ({"firmware": "/dev/zero"}, "--firmware"),
-        ({"kernel": Path("/dev/zero")}, "--kernel"),
-        ({"extra": ("-daemonize",)}, "--"),
-        ({"extra": ("-m", "2G", "-d", "int")}, "--"),
-        ({"extra": ("-D", "log")}, "--"),
-        ({"extra": ("-dfilter", "0..1")}, "--"),
-        ({"extra": ("-s",)}, "--"),
-        ({"extra": ("-gdb", "tcp::1234")}, "--"),
-        ({"extra": ("--gdb", "none")}, "--"),
-        ({"extra": ("-qmp", "stdio")}, "--"),
-        ({"extra": ("-mon", "chardev=x")}, "--"),
-        ({"extra": ("-monitor", "stdio")}, "--"),
-        ({"extra": ("-accel", "kvm")}, "--"),
-        ({"extra": ("-enable-kvm",)}, "--"),
-        ({"extra": ("-machine", "q35,accel=kvm")}, "--"),
-        ({"extra": ("-action", "panic=none,shutdown=poweroff")}, "--"),
+        ({"vcpus": 0}, "vcpus"),
+        ({"vcpus": 256}, "vcpus"),
+        ({"memory": "x"}, "memory"),
+        ({"timeout": 0.0}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": float("inf")}, "timeout"),
+        ({"qemu": "/nowhere/qemu"}, "qemu"),
+        ({"kernel": Path("/nowhere/kernel")}, "kernel"),
+        ({"kernel": Path("/")}, "kernel"),
+        ({"initrd": Path("/nowhere/initrd")}, "initrd"),
+        ({"kernel": None, "initrd": Path("/dev/null")}, "initrd"),
+        ({"kernel": None, "append": "quiet"}, "append"),
+        ({"firmware": "/nowhere/firmware"}, "firmware"),
+        ({"firmware": "coreboot"}, "firmware"),
+        ({"output": Path("/nowhere/t.trace")}, "output"),
+        ({"output": Path("/")}, "output"),
+        ({"console": Path("/nowhere/console")}, "console"),
+        ({"output": Path("/dev/null")}, "output"),
+        ({"output": Path("x" * 300)}, "output"),
+        ({"output": Path("/dev/null/t.trace")}, "output"),
+        ({"console": Path("x" * 300)}, "console"),
+        ({"firmware": "x" * 300}, "firmware"),
+        ({"firmware": "/dev/zero"}, "firmware"),
+        ({"kernel": Path("/dev/zero")}, "kernel"),
+        ({"extra": ("-daemonize",)}, "extra"),
+        ({"extra": ("-m", "2G", "-d", "int")}, "extra"),
+        ({"extra": ("-D", "log")}, "extra"),
+        ({"extra": ("-dfilter", "0..1")}, "extra"),
+        ({"extra": ("-s",)}, "extra"),
+        ({"extra": ("-gdb", "tcp::1234")}, "extra"),
+        ({"extra": ("--gdb", "none")}, "extra"),
+        ({"extra": ("-qmp", "stdio")}, "extra"),
+        ({"extra": ("-mon", "chardev=x")}, "extra"),
+        ({"extra": ("-monitor", "stdio")}, "extra"),
+        ({"extra": ("-accel", "kvm")}, "extra"),
+        ({"extra": ("-enable-kvm",)}, "extra"),
+        ({"extra": ("-machine", "q35,accel=kvm")}, "extra"),
+        ({"extra": ("-action", "panic=none,shutdown=poweroff")}, "extra"),
         ({"extra": ("disk.img",)}, "record"),
     ],
 )
@@ -120,7 +120,7 @@ def test_no_overwriting(good: Options) -> None:
         check(good)
     check(replace(good, force=True))
     assert good.output.read_text(encoding="utf-8") == "precious"
-    with pytest.raises(UserError, match=r"--console: .*also the file of --output"):
+    with pytest.raises(UserError, match=r"console: .*also the file of output"):
         check(replace(good, force=True, console=good.output))
 
 
@@ -160,9 +160,9 @@ def test_no_input_is_overwritten(good: Options, tmp_path: Path, option: str) -> 
     check(options)
     names = ("kernel", "soft", "hard", "d/../kernel", "initrd", "firmware", "qemu", "disk")
     for name in names:
-        with pytest.raises(UserError, match=rf"^--{option}: .* also ") as caught:
+        with pytest.raises(UserError, match=rf"^{option}: .* also ") as caught:
             check(replace(options, **{option: tmp_path / name}))  # type: ignore[arg-type]
-        assert "--force" not in str(caught.value)
+        assert "force" not in str(caught.value)
     assert (tmp_path / "kernel").read_bytes() == b"x"
 
 
@@ -170,7 +170,7 @@ def test_no_input_is_overwritten(good: Options, tmp_path: Path, option: str) -> 
 def test_trace_and_console_are_two_files(good: Options, tmp_path: Path, name: str) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "soft").symlink_to("t.trace")
-    with pytest.raises(UserError, match=r"^--console: .* --output"):
+    with pytest.raises(UserError, match=r"^console: .* output"):
         check(replace(good, console=tmp_path / name))
 
 

@@ -1,14 +1,14 @@
-"""What the user asks for, checked before anything is started or written."""
+"""The settings of a recording, checked before anything is started or written."""
 
 import os
 import re
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mtrrzap.errors import UserError
 from mtrrzap.guest.files import distinct, readable, same_file, writable
-from mtrrzap.guest.record.extra import check_extra, files_in
 
 OVMF_IMAGES = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share/qemu/OVMF.fd")
 """Where distributions put the image with code and variables in one file."""
@@ -49,14 +49,14 @@ class Options:
 
 
 def memory_bytes(text: str) -> int:
-    """Return a memory size in bytes, whole MiB. Raises ``UserError`` if it is none."""
+    """Return a memory size in bytes. Raises ``UserError`` unless it is whole MiB."""
     match = re.fullmatch(r"([0-9]{1,15})([KMGT]?)B?", text.strip(), re.IGNORECASE)
     size = int(match[1]) << _UNITS[match[2].upper()] if match else 0
     if not _MIB <= size < 1 << 52 or size % _MIB:
         raise UserError(
-            f"not a memory size of whole MiB: {text!r}",
-            place="--memory",
-            mend="write a number of MiB, or one with a unit: 512M, 16G",
+            f"invalid size {text!r}",
+            place="memory",
+            mend="write whole MiB, for example 512M or 16G",
         )
     return size
 
@@ -66,39 +66,38 @@ def check(options: Options) -> None:
     memory_bytes(options.memory)
     if not 1 <= options.vcpus <= 255:
         raise UserError(
-            f"{options.vcpus} vCPUs", place="--vcpus", mend="QEMU's TCG takes from 1 to 255"
+            f"invalid number {options.vcpus}", place="vcpus", mend="give 1 to 255 (TCG)"
         )
     if not 0 < options.timeout < float("inf"):
-        raise UserError("not a time limit", place="--timeout", mend="give seconds, above 0")
+        raise UserError("invalid time limit", place="timeout", mend="give seconds, above 0")
     if shutil.which(options.qemu) is None:
         raise UserError(
-            f"there is no program {options.qemu}",
-            place="--qemu",
-            mend="install it (Debian: apt install qemu-system-x86) or name it with --qemu PATH",
+            f"no program {options.qemu}",
+            place="qemu",
+            mend="install it (Debian: apt install qemu-system-x86) or name its path",
         )
     if options.kernel is not None:
-        readable(options.kernel, "--kernel", "give a bzImage that you may read")
+        readable(options.kernel, "kernel", "give a bzImage that you may read")
     elif options.initrd is not None or options.append is not None:
-        what = "--initrd" if options.initrd is not None else "--append"
-        raise UserError("needs a kernel", place=what, mend="add --kernel FILE")
+        what = "initrd" if options.initrd is not None else "append"
+        raise UserError("needs a kernel", place=what, mend="name a kernel too")
     if options.initrd is not None:
-        readable(options.initrd, "--initrd", "make one with 'mtrrzap initrd -o initrd.gz'")
+        readable(options.initrd, "initrd", "make one with 'mtrrzap initrd -o initrd.gz'")
     firmware_image(options.firmware)
     check_extra(options.extra)
     _check_outputs(options)
 
 
 def _check_outputs(options: Options) -> None:
-    """Raise ``UserError`` if an output cannot be written, or would damage another file."""
-    outputs = {"--output": options.output}
+    outputs = {"output": options.output}
     if options.console is not None:
-        outputs["--console"] = options.console
+        outputs["console"] = options.console
     distinct(outputs, _inputs(options))
     for option, path in outputs.items():
         for name in files_in(options.extra):
             if os.path.lexists(name) and same_file(path, name):
                 raise UserError(
-                    f"{path} is also a file of QEMU's, after --",
+                    f"{path} is also a file in QEMU's extra arguments",
                     place=option,
                     mend="name another file",
                 )
@@ -108,10 +107,10 @@ def _check_outputs(options: Options) -> None:
 def _inputs(options: Options) -> dict[str, Path]:
     """Return the files that QEMU gets, by their options, and QEMU itself."""
     files = {
-        "--kernel": options.kernel,
-        "--initrd": options.initrd,
-        "--firmware": firmware_image(options.firmware),
-        "--qemu": shutil.which(options.qemu),
+        "kernel": options.kernel,
+        "initrd": options.initrd,
+        "firmware": firmware_image(options.firmware),
+        "qemu": shutil.which(options.qemu),
     }
     return {option: Path(path) for option, path in files.items() if path}
 
@@ -129,24 +128,27 @@ def firmware_image(firmware: str) -> str | None:
                 return path
         raise UserError(
             f"no OVMF image in {' or '.join(OVMF_IMAGES)}",
-            place="--firmware",
-            mend="install it (Debian: apt install ovmf) or name it with --firmware PATH",
+            place="firmware",
+            mend="install it (Debian: apt install ovmf) or name its path",
         )
     mend = "give seabios, ovmf, or the path of a firmware image"
-    readable(Path(firmware), "--firmware", mend)
+    readable(Path(firmware), "firmware", mend)
     return firmware
 
 
 def kernel_command_line(append: str | None) -> tuple[str, str | None]:
-    """Return what the guest's kernel gets, and a note if ``nokaslr`` had to be added.
+    """Return the guest kernel's command line, and a note if ``nokaslr`` was added.
 
-    With a randomised kernel no pass would find the addresses of the one before.
+    A pass finds the addresses of the one before only if the kernel is not randomised.
     """
     if append is None:
         return f"{_CONSOLE} {_NOKASLR}", None
     if _NOKASLR in append.split():
         return append, None
-    return f"{append} {_NOKASLR}".strip(), f"{_NOKASLR} added to --append: addresses must agree"
+    return (
+        f"{append} {_NOKASLR}".strip(),
+        f"added {_NOKASLR} to the kernel's command line: addresses must agree",
+    )
 
 
 def qemu_command(options: Options) -> list[str]:
@@ -165,3 +167,64 @@ def qemu_command(options: Options) -> list[str]:
     if options.initrd is not None:
         command += ["-initrd", str(options.initrd)]
     return [*command, *options.extra]
+
+
+_LOG = "the recorder reads QEMU's log itself"
+_GDB = "the recorder is the debugger"
+_QMP = "the recorder steers QEMU itself"
+_TCG = "the recorder needs TCG with one thread per vCPU"
+_USED = {
+    "d": _LOG,
+    "D": _LOG,
+    "dfilter": _LOG,
+    "gdb": _GDB,
+    "s": _GDB,
+    "qmp": _QMP,
+    "qmp-pretty": _QMP,
+    "mon": _QMP,
+    "monitor": _QMP,
+    "daemonize": "the recorder must see QEMU end",
+    "accel": _TCG,
+    "enable-kvm": _TCG,
+}
+_HARMLESS = {("monitor", "none"), ("qmp", "none"), ("qmp-pretty", "none")}
+
+
+def check_extra(extra: Sequence[str]) -> None:
+    """Raise ``UserError`` for the first argument that the recorder cannot work with.
+
+    QEMU would take some of them silently, and the recording would hang or be empty.
+    """
+    # Words before -- come first. An option there is refused earlier, except for a mere dash.
+    if extra and (not extra[0].startswith("-") or extra[0] == "-"):
+        raise UserError(
+            f"unexpected argument {extra[0]!r}",
+            place="record",
+            mend="give only options of QEMU, behind two dashes; name a disk with -drive",
+        )
+    for index, word in enumerate(extra):
+        value = extra[index + 1] if index + 1 < len(extra) else ""
+        if (why := _conflict(word, value)) is not None:
+            raise UserError(f"{word} cannot be used: {why}", place="extra", mend="leave it out")
+
+
+def _conflict(word: str, value: str) -> str | None:
+    if not word.startswith("-"):
+        return None
+    # QEMU takes one dash or two.
+    name = word[2:] if word.startswith("--") else word[1:]
+    settings = value.split(",")
+    if name in ("machine", "M") and any(text.startswith("accel=") for text in settings):
+        return _TCG
+    if name == "action" and any(text.startswith("shutdown=") for text in settings):
+        return "the recorder reads QEMU's state after the shutdown"
+    return None if (name, value) in _HARMLESS else _USED.get(name)
+
+
+def files_in(extra: Sequence[str]) -> Iterator[Path]:
+    """Yield what may be a file's name in QEMU's arguments, such as FILE in -drive file=FILE."""
+    for word in extra:
+        for part in (word, *word.split(",")):
+            text = part.partition("=")[2] or part
+            if not text.startswith("-"):
+                yield Path(text)

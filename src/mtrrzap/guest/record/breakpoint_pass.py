@@ -1,15 +1,13 @@
-"""A later pass: run the guest with a breakpoint on each instruction found, and take down events."""
+"""A later pass: run the guest with a breakpoint on each instruction found, and record events."""
 
 from collections.abc import Set as AbstractSet
 from time import monotonic
 
-from mtrrzap.guest.record.gdb import Gdb
-from mtrrzap.guest.record.insn import MAX_LENGTH, Insn, Op, decode
+from mtrrzap.guest.record.gdb import CR0, RIP, CodeSegment, Gdb, GdbRegisters, parse_cs
+from mtrrzap.guest.record.insn import MAX_LENGTH, Insn, Mnemonic, decode
 from mtrrzap.guest.record.progress import Progress
-from mtrrzap.guest.record.qemu import Machine
+from mtrrzap.guest.record.qemu import Qemu
 from mtrrzap.guest.record.qmp import Qmp
-from mtrrzap.guest.record.rsp import CR0, RIP, Registers
-from mtrrzap.guest.record.segment import Segment, parse_cs
 from mtrrzap.guest.record.tracker import Tracker, split_resets
 
 _RCX, _RAX, _RDX = 1, 0, 2
@@ -25,12 +23,12 @@ class NewAddressesError(Exception):
     """The guest ran instructions that no breakpoint caught: the pass must be repeated."""
 
 
-class Capture:
+class BreakpointPass:
     """One pass with breakpoints."""
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Qemu,
         qmp: Qmp,
         tracker: Tracker,
         progress: Progress,
@@ -98,7 +96,6 @@ class Capture:
         self._progress.sites = len(self._sites)
 
     def _check_sites(self) -> None:
-        """Compare what was translated with the breakpoints."""
         fresh = [a for a in self._machine.log.take_addresses() if a not in self._sites]
         if not fresh:
             return
@@ -137,10 +134,10 @@ class Capture:
 
     # ---- stops
 
-    def _segment(self, vcpu: int, regs: Registers) -> Segment:
+    def _segment(self, vcpu: int, regs: GdbRegisters) -> CodeSegment:
         """Return base and mode of the code segment, which GDB's registers do not tell."""
         if regs.efer & _LMA and regs.rip >= _FLAT:
-            return Segment(0, long_mode=True, cpl=0)
+            return CodeSegment(0, long_mode=True, cpl=0)
         return parse_cs(self._qmp.monitor("info registers", vcpu))
 
     def _at_stop(self, vcpu: int) -> None:
@@ -162,13 +159,13 @@ class Capture:
         if insn is not None:
             self._executed(vcpu, insn, regs, mask)
 
-    def _skip(self, vcpu: int, insn: Insn, regs: Registers, segment: Segment) -> bool:
+    def _skip(self, vcpu: int, insn: Insn, regs: GdbRegisters, segment: CodeSegment) -> bool:
         """Do a MOV to CR0 for the guest if it can change neither CD and NW nor the mode.
 
         OVMF toggles CR0.WP a thousand times. Each stop makes QEMU drop all translated code, and a
         step is one more stop.
         """
-        if insn.op is not Op.MOV_CR0 or not segment.long_mode or segment.cpl:
+        if insn.op is not Mnemonic.MOV_CR0 or not segment.long_mode or segment.cpl:
             return False
         value = regs.gprs[insn.source]
         if (value ^ regs.cr0) & ~_HARMLESS:
@@ -185,13 +182,12 @@ class Capture:
             code += self._gdb.memory(vcpu, linear + to_page_end, MAX_LENGTH - to_page_end)
         return code
 
-    def _executed(self, vcpu: int, insn: Insn, before: Registers, mask: int) -> None:
-        """After the step: record the instruction if it did run."""
+    def _executed(self, vcpu: int, insn: Insn, before: GdbRegisters, mask: int) -> None:
         after = self._gdb.registers(vcpu)
         ran = (after.rip - before.rip) & 0xFFFF == insn.length
         if after.rip == before.rip or self._was_reset(vcpu):
             return
-        if insn.op is Op.WRMSR:
+        if insn.op is Mnemonic.WRMSR:
             value = (before.gprs[_RDX] & _LOW32) << 32 | before.gprs[_RAX] & _LOW32
             msr = before.gprs[_RCX] & _LOW32
             self._tracker.wrmsr(vcpu, msr, value, refused=not ran)

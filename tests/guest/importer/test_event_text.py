@@ -2,12 +2,12 @@
 
 import pytest
 
-from mtrrzap.guest.importer.line import Line, parse, vcpu_of_body, vcpu_of_name
+from mtrrzap.guest.importer.event_text import EventLine, parse, vcpu_of_body, vcpu_of_name
 
 BODY = "cr_write 0 = 0x11"
 
 
-def line(text: str) -> Line | None:
+def line(text: str) -> EventLine | None:
     data = text.encode()
     return parse(data, 0, len(data))
 
@@ -45,7 +45,7 @@ def line(text: str) -> Line | None:
 def test_forms(
     text: str, name: str | None, tid: int, tgid: int | None, time_ns: int | None
 ) -> None:
-    assert line(text + BODY) == Line(
+    assert line(text + BODY) == EventLine(
         name.encode() if name else None, tid, tgid, time_ns, b"kvm_cr", BODY.encode()
     )
 

@@ -6,13 +6,13 @@ import math
 import pytest
 
 from helpers.cli import Run
-from mtrrzap.cli.options import size
 from mtrrzap.errors import UserError
 from mtrrzap.guest.open import shipped
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.simulator import Costs, Guest, cost_model, expected, published
-from mtrrzap.study.compare import millions, rows
+from mtrrzap.study.compare import rows
+from mtrrzap.study.units import millions, parse_size
 
 
 def test_explain_says_who_waits_for_whom(run: Run) -> None:
@@ -48,13 +48,13 @@ def test_millions_have_three_digits() -> None:
 
 @pytest.mark.parametrize(("text", "expected"), [("512M", 1 << 29), ("64g", 1 << 36)])
 def test_size(text: str, expected: int) -> None:
-    assert size(text) == expected
+    assert parse_size(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "G", "12", "-1G", "1.5G"])
 def test_no_size(text: str) -> None:
-    with pytest.raises(UserError, match="no size"):
-        size(text)
+    with pytest.raises(UserError, match="invalid size"):
+        parse_size(text)
 
 
 @pytest.mark.parametrize(("vcpus", "error"), [(8, "fitted"), (16, "held out")])

@@ -12,7 +12,7 @@ import pytest
 
 from helpers.cli import Run
 from helpers.live_host import LIMIT, need_kvm
-from mtrrzap.cli.live_progress import line
+from mtrrzap.cli.progress import run_line
 from mtrrzap.live import measure
 
 SMALL = ("--engine", "threads", "-r", "1", "--touch", "4", "--memory", "4M")
@@ -42,13 +42,13 @@ def test_threads_print_a_table(run: Run) -> None:
             "--memory 0M",
             "--memory: 0 MiB hold no page to touch beside stacks and tables of 8",
         ),
-        ("--memory lots", "--memory: no size: 'lots'"),
+        ("--memory lots", "--memory: invalid size 'lots'"),
         ("--memory 65G", "--memory: more than the test guest can map; 64G at most"),
-        ("--page-size 1G", "--page-size: no test guest is backed by 1G pages; use 2M"),
+        ("--page-size 1G", "--page-size: a test guest cannot be backed by 1G pages; use 2M"),
         ("--vcpus 1", "--vcpus: what vCPU 0 does without others is not in the trace"),
-        ("--timeout nan", "--timeout: nan s is no limit; give 1 to 86400"),
-        ("--timeout inf", "--timeout: inf s is no limit; give 1 to 86400"),
-        ("--timeout 0", "--timeout: 0 s is no limit; give 1 to 86400"),
+        ("--timeout nan", "--timeout: invalid timeout of nan s; give 1 to 86400"),
+        ("--timeout inf", "--timeout: invalid timeout of inf s; give 1 to 86400"),
+        ("--timeout 0", "--timeout: invalid timeout of 0 s; give 1 to 86400"),
         ("--timeout 0.001", "--timeout: not done after 0.001 s; events done: vCPU 0 "),
     ],
 )
@@ -148,7 +148,7 @@ def test_a_protocol_of_ones_own(
 
 
 def test_progress() -> None:
-    shown = line("review", 0, 3, [0, 5, 10, 0], [10, 10, 10, 0])
+    shown = run_line("review", 0, 3, [0, 5, 10, 0], [10, 10, 10, 0])
     assert shown == "review  run 1 of 3  ▁▄██  15 of 30 events"
 
 

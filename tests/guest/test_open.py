@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from helpers.traces import HEADER, events
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.open import load, load_all, scenarios, shipped
+from mtrrzap.guest.open import is_trace, load, load_all, scenarios, shipped
 from mtrrzap.guest.tabular import csv_lines, parquet_bytes, read_parquet
 from mtrrzap.guest.trace import Trace, dumps
 
@@ -80,3 +80,19 @@ def test_parquet_round_trip(body: list[Event], incomplete: str | None) -> None:
     body = [event for event in body if (event.time_ns or 0) < 1 << 64]
     trace = Trace(HEADER, tuple(body), incomplete)
     assert read_parquet(parquet_bytes(trace), "t") == trace
+
+
+def test_a_trace_knows_its_name_and_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("".join(csv_lines(SMALL)))
+    assert load(path).name == str(path)
+    assert repr(load("ovmf-8")) == "<Trace ovmf-8: OVMF, 8 vCPUs, 1348 events>"
+    assert repr(SMALL) == "<Trace: SeaBIOS, 4 vCPUs, 2 events, incomplete>"
+
+
+def test_the_first_bytes_tell_a_trace() -> None:
+    pytest.importorskip("pyarrow")
+    for data in (dumps(SMALL).encode(), "".join(csv_lines(SMALL)).encode(), parquet_bytes(SMALL)):
+        assert is_trace(data[:16])
+    assert not is_trace(b"")
+    assert not is_trace(b"cpu 0: msr 0x2ff")

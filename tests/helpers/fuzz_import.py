@@ -37,8 +37,8 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest import listing, tabular
 from mtrrzap.guest.importer import Known
 from mtrrzap.guest.trace import Trace, dumps, parse
-from mtrrzap.report import memory_map as memtype
 from mtrrzap.report import perfetto
+from mtrrzap.study import both_maps as memtype
 from mtrrzap.study import kernel_map
 from mtrrzap.study.memory_map import of_listing
 

@@ -3,15 +3,15 @@
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.export import write
-from mtrrzap.cli.options import CaptureArgument, ForceOption, memory_size
+from mtrrzap.cli.options import CaptureArgument, ForceOption, memory_size, with_options
+from mtrrzap.cli.output import write
 from mtrrzap.errors import UserError
 from mtrrzap.guest import tabular
 from mtrrzap.guest.event import Kind
@@ -26,6 +26,26 @@ from mtrrzap.x86 import msr as m
 _NUMBERS = frozenset(("VM", "vCPUs", "events", "MTRR writes", "#GP", "CR0 writes", "INITs"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class CapturedGuestOptions:
+    """What a capture cannot tell of its guest."""
+
+    firmware: Annotated[str, typer.Option(help="The guest's firmware: family, version.")] = (
+        "unknown"
+    )
+    guest_kernel: Annotated[str, typer.Option(help="The guest's kernel.")] = "unknown"
+    memory: Annotated[
+        str, typer.Option(help="Guest RAM, for example 16G, or in bytes; 0: unknown.")
+    ] = "0"
+    maxphyaddr: Annotated[
+        int | None, typer.Option(help="The guest's MAXPHYADDR in bits.", min=32, max=52)
+    ] = None
+    vcpus: Annotated[
+        int, typer.Option(help="The guest's vCPUs, if some did nothing.", min=1, max=4096)
+    ] = 1
+
+
+@with_options
 def import_(
     file: CaptureArgument,
     output: Annotated[
@@ -38,28 +58,16 @@ def import_(
     start: Annotated[
         Start, typer.Option(help="Where the capture begins, if the guess is wrong.")
     ] = Start.AUTO,
-    firmware: Annotated[
-        str, typer.Option(help="The guest's firmware: family, version.")
-    ] = "unknown",
-    guest_kernel: Annotated[str, typer.Option(help="The guest's kernel.")] = "unknown",
-    memory: Annotated[
-        str, typer.Option(help="Guest RAM, for example 16G, or in bytes; 0: unknown.")
-    ] = "0",
-    maxphyaddr: Annotated[
-        int | None, typer.Option(help="The guest's MAXPHYADDR in bits.", min=32, max=52)
-    ] = None,
-    vcpus: Annotated[
-        int, typer.Option(help="The guest's vCPUs, if some did nothing.", min=1, max=4096)
-    ] = 1,
+    guest: CapturedGuestOptions,
     force: ForceOption = False,
 ) -> None:
     """Turn a capture of a real KVM (trace-cmd, ftrace, perf; docs/capture.md) into traces."""
     known = Known(
-        firmware=firmware,
-        guest_kernel=guest_kernel,
-        memory=memory_size(memory),
-        maxphyaddr=maxphyaddr,
-        vcpus=vcpus,
+        firmware=guest.firmware,
+        guest_kernel=guest.guest_kernel,
+        memory=memory_size(guest.memory),
+        maxphyaddr=guest.maxphyaddr,
+        vcpus=guest.vcpus,
         command=f"mtrrzap import {file.name}",
         start=start,
     )

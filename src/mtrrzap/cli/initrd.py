@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mtrrzap.cli import output as say
+from mtrrzap.cli.options import with_options
 from mtrrzap.errors import UserError
 from mtrrzap.guest.busybox import build, is_static_elf
 from mtrrzap.guest.files import distinct, readable, writable
@@ -13,6 +14,7 @@ from mtrrzap.guest.files import distinct, readable, writable
 _MEND = "install a static one (Debian: apt install busybox-static) or name it with --busybox"
 
 
+@with_options
 def initrd(
     output: Annotated[Path, typer.Option("--output", "-o", help="The initrd to write.")],
     busybox: Annotated[Path, typer.Option(help="A static busybox.")] = Path("/bin/busybox"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtrrzap.errors import UserError
 from mtrrzap.guest.tabular import CSV_FIRST, PARQUET_FIRST, read_csv, read_parquet
-from mtrrzap.guest.trace import Trace, lines_of, parse
+from mtrrzap.guest.trace import MAGIC, Trace, lines_of, parse
 
 
 def load(source: str | os.PathLike[str]) -> Trace:
@@ -51,6 +51,11 @@ def _load_file(path: Path) -> Trace:
         return read(lines_of(text), str(path))
 
 
+def is_trace(first: bytes) -> bool:
+    """Tell by a file's first 16 bytes whether ``load`` would take it for a trace."""
+    return first.startswith((MAGIC.encode(), CSV_FIRST.encode(), PARQUET_FIRST))
+
+
 def load_all(paths: Iterable[str | os.PathLike[str]]) -> list[tuple[str, Trace]]:
     """Return the traces of these sources by name; all shipped recordings if there are none."""
     return [(os.fspath(path), load(path)) for path in paths] or shipped()
@@ -71,4 +76,5 @@ def _folder(name: str) -> Iterator[tuple[str, Trace]]:
     for item in folder.iterdir() if folder.is_dir() else ():
         if item.name.endswith(".trace"):
             with item.open(encoding="utf-8") as stream:
-                yield item.name.removesuffix(".trace"), parse(lines_of(stream), item.name)
+                name = item.name.removesuffix(".trace")
+                yield name, parse(lines_of(stream), name)

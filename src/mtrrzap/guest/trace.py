@@ -3,6 +3,7 @@
 Nothing here opens a file: the reader takes an iterable of lines, the writer a text stream.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -59,13 +60,21 @@ class Header:
         return self.firmware.split(maxsplit=1)[0] if self.firmware.strip() else "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Trace:
     """A trace in memory. ``incomplete`` says why events are missing at its end, or is None."""
 
     header: Header
     events: tuple[Event, ...]
     incomplete: str | None = None
+    name: str = dataclasses.field(default="", compare=False)
+    """The file or shipped recording that it was read from, empty if none."""
+
+    def __repr__(self) -> str:
+        name = f" {self.name}" if self.name else ""
+        size = f"{self.header.vcpus} vCPUs, {len(self.events)} events"
+        state = "" if self.incomplete is None else ", incomplete"
+        return f"<Trace{name}: {self.header.family}, {size}{state}>"
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)
@@ -352,7 +361,7 @@ def parse(lines: Iterable[str], name: str) -> Trace:
     """Read a whole trace into memory. Raises ``UserError`` at the first line that is wrong."""
     reader = Reader(lines, name)
     events = tuple(reader)
-    return Trace(reader.header, events, reader.incomplete)
+    return Trace(reader.header, events, reader.incomplete, name)
 
 
 def _field(key: str) -> str:

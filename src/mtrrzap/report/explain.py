@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mtrrzap.simulator import Result, Served, Stretch
-from mtrrzap.study.compare import millions
+from mtrrzap.study.units import millions
 
 COLUMNS = (
     *("event", "vcpu", "why", "begin", "end", "walks", "waited for"),

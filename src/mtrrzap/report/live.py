@@ -12,7 +12,7 @@ from mtrrzap.live.result import Run, middle
 from mtrrzap.live.run import Case
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.simulator import Guest, cost_model, expected
-from mtrrzap.study.compare import millions
+from mtrrzap.study.units import millions
 
 
 class Prediction(NamedTuple):

@@ -45,7 +45,7 @@ def with_vcpus(trace: Trace, vcpus: int) -> Trace:
     events = tuple(_copied(trace, copies))
     note = f"rescaled: recorded with {old} vCPUs; vCPUs 1 and up repeat each other"
     header = replace(trace.header, vcpus=vcpus, notes=(*trace.header.notes, note))
-    return Trace(header, events)
+    return replace(trace, header=header, events=events)
 
 
 def _refuse_unlike(trace: Trace) -> None:

@@ -26,7 +26,7 @@ from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.importer import Known, Start, read_capture, records, search
 from mtrrzap.guest.trace import dumps, parse
 from mtrrzap.kvm.vcpu import power_on, step
-from mtrrzap.report.show import summaries
+from mtrrzap.study.trace_summary import summaries
 
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())
 

@@ -4,7 +4,8 @@ The first pass (``survey``) finds the instructions that matter; the later ones (
 stop at each of them. ``session`` runs the passes and writes the trace.
 """
 
+from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.session import Recorded, record
 from mtrrzap.guest.record.settings import Options
 
-__all__ = ["Options", "Recorded", "record"]
+__all__ = ["Options", "Progress", "Recorded", "record"]

@@ -256,14 +256,17 @@ def _open_standard_files() -> None:
     os.close(fd)
 
 
-def record(options: Options) -> Recorded:
+def record(options: Options, progress: Progress | None = None) -> Recorded:
     """Record a guest as ``options`` say. The trace is valid however the recording ends.
+
+    ``progress`` is kept up to date meanwhile, for a display in another thread.
 
     Raises ``UserError`` if it cannot begin, or if the trace cannot be written.
     """
     _open_standard_files()
     check(options)
-    with StopRequest() as stop, Progress(options.vcpus) as progress:
+    progress = progress or Progress()
+    with StopRequest() as stop:
         session = _Session(options, stop, progress)
         try:
             found, reason = session.survey()

@@ -61,7 +61,7 @@ def hardware(qmp: Qmp, survey: Survey) -> None:
 
 
 def watch_console(machine: Qemu, progress: Progress) -> None:
-    """Keep the progress display's last console line up to date."""
+    """Keep the progress's last console line up to date."""
 
     def show(_data: bytes) -> None:
         progress.last_line = last_words(machine.console)

@@ -9,10 +9,9 @@ from string import Template
 from mtrrzap import __version__
 from mtrrzap.report.counterexample import drawn
 from mtrrzap.report.page.figure import badge
-from mtrrzap.report.page.markup import Markup, data_block, el, join
+from mtrrzap.report.page.markup import Markup, data_block, el, join, number, table
 from mtrrzap.report.page.render import parts, rendered, timelines
 from mtrrzap.report.page.section import Section
-from mtrrzap.report.page.tables import number, table
 from mtrrzap.report.page.timeline import Basis, Timeline
 from mtrrzap.study.checked import Checked
 

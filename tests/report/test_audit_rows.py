@@ -15,7 +15,7 @@ from mtrrzap.guest.trace import dumps
 from mtrrzap.kvm.audit import audit
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import Host
-from mtrrzap.report import audit as report
+from mtrrzap.report import audit_rows as report
 from mtrrzap.study.compare import rows
 
 Run = Callable[..., tuple[int, str]]

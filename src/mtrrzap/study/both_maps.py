@@ -1,22 +1,64 @@
-"""Judge memory maps: who decided a type, what overlaps mean, which of the manual's rules break."""
+"""One processor's memory map by the manual and by KVM: who decides, what overlaps mean."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from mtrrzap.kvm import lookup as kvm
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86 import pat, physmap
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
-from mtrrzap.x86.physmap import MapSegment
 
 MAX_ROWS = 200
 """Rows shown of one map; a mask with holes can make millions."""
 _PAGE = 0xFFF
 
 
-class Row(NamedTuple):
+class Bounded(Protocol):
+    """What has an end, in bytes."""
+
+    @property
+    def end(self) -> int: ...  # noqa: D102
+
+
+Left = TypeVar("Left", bound=Bounded)
+Right = TypeVar("Right", bound=Bounded)
+Item = TypeVar("Item")
+
+
+def side_by_side(
+    left: Iterable[Left], right: Iterable[Right]
+) -> Iterator[tuple[int, int, Left, Right]]:
+    """Walk two maps together: yield (start, end, left, right) for every stretch of both.
+
+    Both begin at 0 and have no gaps; the shorter one ends the walk.
+    """
+    lefts, rights = iter(left), iter(right)
+    one, two = next(lefts, None), next(rights, None)
+    start = 0
+    while one is not None and two is not None:
+        end = min(one.end, two.end)
+        yield start, end, one, two
+        start = end
+        one = next(lefts, None) if one.end == end else one
+        two = next(rights, None) if two.end == end else two
+
+
+def joined(rows: Iterable[Item], join: Callable[[Item, Item], Item | None]) -> Iterator[Item]:
+    """Yield the rows, neighbours joined where ``join`` makes one of two."""
+    source = iter(rows)
+    for pending in source:
+        for row in source:
+            if (both := join(pending, row)) is not None:
+                pending = both
+                continue
+            yield pending
+            pending = row
+        yield pending
+
+
+class MapRow(NamedTuple):
     """A stretch of the physical map in bytes, end exclusive, by the manual and by KVM."""
 
     start: int
@@ -30,82 +72,57 @@ class Row(NamedTuple):
     @property
     def verdict(self) -> str:
         """What an overlap or a difference means; empty where there is neither."""
-        return _verdict(self)
-
-
-def _verdict(row: Row) -> str:
-    overlap = any(sum(name.startswith("PHYS") for name in deciders) > 1 for deciders in row[4:])
-    if row.sdm is None:
-        return f"overlap, undefined by the manual; KVM takes {row.kvm}"
-    other = set(row.sdm_deciders) != set(row.kvm_deciders)
-    if row.sdm is not row.kvm:
+        if self.sdm is None:
+            return f"overlap, undefined by the manual; KVM takes {self.kvm}"
+        other = set(self.sdm_deciders) != set(self.kvm_deciders)
+        if self.sdm is not self.kvm:
+            if other:
+                return f"KVM-specific: a base or mask that KVM reads otherwise gives {self.kvm}"
+            return f"overlap, KVM-specific: the order of KVM's list gives {self.kvm}"
+        if not any(sum(name.startswith("PHYS") for name in by) > 1 for by in self[4:]):
+            return ""
         if other:
-            return f"KVM-specific: a base or mask that KVM reads otherwise gives {row.kvm}"
-        return f"overlap, KVM-specific: the order of KVM's list gives {row.kvm}"
-    if not overlap:
-        return ""
-    if other:
-        return "overlap in one reading only; the type is the same"
-    return f"overlap, architectural: {row.sdm} wins"
+            return "overlap in one reading only; the type is the same"
+        return f"overlap, architectural: {self.sdm} wins"
 
 
-def rows(mtrrs: Mtrrs) -> Iterator[Row]:
+def map_rows(mtrrs: Mtrrs) -> Iterator[MapRow]:
     """Yield the map by both lookups, ascending; neighbours differ in something."""
-    left_side, right_side = physmap.physical_map(mtrrs), kvm.physical_map(mtrrs)
-    left: MapSegment | None = next(left_side, None)
-    right: MapSegment | None = next(right_side, None)
-    start = 0
-    while left is not None and right is not None:
-        end = min(left.end, right.end)
+    both = side_by_side(physmap.physical_map(mtrrs), kvm.physical_map(mtrrs))
+    for start, end, left, right in both:
         assert right.type is not None, "KVM always has an answer"
-        yield Row(start, end, left.type, right.type, left.deciders, right.deciders)
-        start = end
-        if left.end == end:
-            left = next(left_side, None)
-        if right.end == end:
-            right = next(right_side, None)
+        yield MapRow(start, end, left.type, right.type, left.deciders, right.deciders)
 
 
-def merged(source: Iterable[Row]) -> Iterator[Row]:
+def _one_fixed(first: MapRow, second: MapRow) -> MapRow | None:
     """Join fixed sub-ranges of the same type: 88 rows of them say nothing."""
-    pending: Row | None = None
-    for row in source:
-        if pending is not None and pending[2:4] == row[2:4] and _fixed(pending) and _fixed(row):
-            pending = pending._replace(
-                end=row.end,
-                sdm_deciders=_joined(pending.sdm_deciders, row.sdm_deciders),
-                kvm_deciders=_joined(pending.kvm_deciders, row.kvm_deciders),
-            )
-            continue
-        if pending is not None:
-            yield pending
-        pending = row
-    if pending is not None:
-        yield pending
+    if first[2:4] != second[2:4] or not (_fixed(first) and _fixed(second)):
+        return None
+    return first._replace(
+        end=second.end,
+        sdm_deciders=(first.sdm_deciders[0], second.sdm_deciders[-1]),
+        kvm_deciders=(first.kvm_deciders[0], second.kvm_deciders[-1]),
+    )
 
 
-def _fixed(row: Row) -> bool:
+def _fixed(row: MapRow) -> bool:
     return all(name.startswith("FIX") for name in row.sdm_deciders)
 
 
-def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a span of deciders as its first and last one."""
-    both = first + second
-    return both[0], both[-1]
-
-
-def table(mtrrs: Mtrrs) -> tuple[list[Row], bool]:
+def table(mtrrs: Mtrrs) -> tuple[list[MapRow], bool]:
     """Return at most ``MAX_ROWS`` merged rows, and whether that is all."""
-    found = list(islice(merged(rows(mtrrs)), MAX_ROWS + 1))
+    found = list(islice(joined(map_rows(mtrrs), _one_fixed), MAX_ROWS + 1))
     return found[:MAX_ROWS], len(found) <= MAX_ROWS
 
 
-def at(mtrrs: Mtrrs, address: int) -> Row:
-    """Return the row of one 4-KiB page, as ``rows`` would have it."""
+def at(mtrrs: Mtrrs, address: int) -> MapRow:
+    """Return the row of one 4-KiB page, as ``map_rows`` would have it."""
     page = address & ~_PAGE
     sdm = physmap.lookup(mtrrs, page)
     by_kvm = kvm.lookup(mtrrs, page)
-    return Row(page, page + _PAGE + 1, sdm.type, by_kvm, sdm.deciders, _kvm_deciders(mtrrs, page))
+    return MapRow(
+        page, page + _PAGE + 1, sdm.type, by_kvm, sdm.deciders, _kvm_deciders(mtrrs, page)
+    )
 
 
 def _kvm_deciders(mtrrs: Mtrrs, page: int) -> tuple[str, ...]:
@@ -140,9 +157,6 @@ def explain(mtrrs: Mtrrs, address: int) -> list[str]:
     return found
 
 
-# ---- rules ------------------------------------------------------------------------------------
-
-
 def broken_rules(mtrrs: Mtrrs) -> list[str]:
     """Return which of the manual's rules for variable ranges the registers break.
 
@@ -171,7 +185,7 @@ def broken_rules(mtrrs: Mtrrs) -> list[str]:
     return found
 
 
-class Difference(NamedTuple):
+class RegisterDifference(NamedTuple):
     """One register with another value; None where it was never written."""
 
     register: str
@@ -179,18 +193,18 @@ class Difference(NamedTuple):
     right: int | None
 
 
-def differences(left: Mtrrs, right: Mtrrs) -> list[Difference]:
+def differences(left: Mtrrs, right: Mtrrs) -> list[RegisterDifference]:
     """Return the registers in which two processors differ, PAT included."""
     pairs = [("DEF_TYPE", left.def_type, right.def_type)]
     pairs += [(fixed.name, left.fixed[n], right.fixed[n]) for n, fixed in enumerate(m.FIXED)]
-    found = [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
+    found = [RegisterDifference(*pair) for pair in pairs if pair[1] != pair[2]]
     for n in range(m.VCNT):
         if left.bases[n] != right.bases[n]:
-            found.append(Difference(f"PHYSBASE{n}", left.bases[n], right.bases[n]))
+            found.append(RegisterDifference(f"PHYSBASE{n}", left.bases[n], right.bases[n]))
         if (left.masks[n] or 0) != (right.masks[n] or 0):
-            found.append(Difference(f"PHYSMASK{n}", left.masks[n], right.masks[n]))
+            found.append(RegisterDifference(f"PHYSMASK{n}", left.masks[n], right.masks[n]))
     if left.pat != right.pat:
-        found.append(Difference("PAT", left.pat, right.pat))
+        found.append(RegisterDifference("PAT", left.pat, right.pat))
     return found
 
 
@@ -205,25 +219,18 @@ class MapDifference(NamedTuple):
 
 def map_differences(left: Mtrrs, right: Mtrrs) -> Iterator[MapDifference]:
     """Yield where two maps differ in a type, up to the lower MAXPHYADDR; neighbours are joined."""
-    sides = rows(left), rows(right)
-    one, two = next(sides[0], None), next(sides[1], None)
-    start = 0
-    pending: MapDifference | None = None
-    while one is not None and two is not None:
-        end = min(one.end, two.end)
-        if one[2:4] != two[2:4]:
-            here = MapDifference(start, end, (one.sdm, one.kvm), (two.sdm, two.kvm))
-            if pending is not None and pending.end == start and pending[2:] == here[2:]:
-                pending = pending._replace(end=end)
-            else:
-                if pending is not None:
-                    yield pending
-                pending = here
-        start = end
-        one = next(sides[0], None) if one.end == end else one
-        two = next(sides[1], None) if two.end == end else two
-    if pending is not None:
-        yield pending
+    different = (
+        MapDifference(start, end, (one.sdm, one.kvm), (two.sdm, two.kvm))
+        for start, end, one, two in side_by_side(map_rows(left), map_rows(right))
+        if one[2:4] != two[2:4]
+    )
+    return joined(different, _one_difference)
+
+
+def _one_difference(first: MapDifference, second: MapDifference) -> MapDifference | None:
+    if (first.end, *first[2:]) != (second.start, *second[2:]):
+        return None
+    return first._replace(end=second.end)
 
 
 def disagreeing(states: Mapping[int, Mtrrs]) -> list[tuple[int, ...]]:

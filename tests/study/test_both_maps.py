@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from helpers.strategies import mtrrs as mtrr_states
-from mtrrzap.report import memory_map as report
+from mtrrzap.study import both_maps as report
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
 
@@ -112,7 +112,7 @@ def test_processors_that_disagree() -> None:
     zero = Mtrrs(36).write(0x201, 0)
     other = Mtrrs(36).write(0x2FF, 0x800)
     assert report.disagreeing({0: zero, 1: Mtrrs(36), 2: other}) == [(0, 1), (2,)]
-    assert report.differences(zero, other) == [report.Difference("DEF_TYPE", 0, 0x800)]
+    assert report.differences(zero, other) == [report.RegisterDifference("DEF_TYPE", 0, 0x800)]
 
 
 def test_explanations_name_every_register_that_could_matter() -> None:

@@ -10,7 +10,7 @@ from mtrrzap.kvm.policy import Policy
 from mtrrzap.x86.ept import EptType
 
 
-class Summary(NamedTuple):
+class AuditRow(NamedTuple):
     """One policy on one trace. Frames are those inside memslots; all figures are counted."""
 
     policy: str
@@ -30,7 +30,7 @@ class Summary(NamedTuple):
     """Of those, frames with an entry whose type may have been stale."""
 
 
-class Stale(NamedTuple):
+class StaleRow(NamedTuple):
     """Findings of one type at the same events, in words; events with their positions."""
 
     gfns: str
@@ -44,9 +44,9 @@ class Stale(NamedTuple):
     until: str
 
 
-def summary(policy: Policy, found: Audit) -> Summary:
+def summary(policy: Policy, found: Audit) -> AuditRow:
     """Return a policy's row."""
-    return Summary(
+    return AuditRow(
         policy=policy.name,
         verdict=str(found.verdict),
         defects=len(found.defects),
@@ -69,7 +69,7 @@ def alike(
     return [(tuple(names), findings) for findings, names in groups.items()]
 
 
-def stale(findings: Iterable[Finding], trace: Trace) -> list[Stale]:
+def stale(findings: Iterable[Finding], trace: Trace) -> list[StaleRow]:
     """Return rows for findings: one for all ranges that share types and events."""
     per_range: dict[tuple[Range, EptType, tuple[EptType, ...]], list[Finding]] = {}
     for finding in findings:
@@ -80,13 +80,13 @@ def stale(findings: Iterable[Finding], trace: Trace) -> list[Stale]:
     return [_row([where for where, _ in row], row[0][1], trace) for row in rows.values()]
 
 
-def _row(where: list[Range], found: list[Finding], trace: Trace) -> Stale:
+def _row(where: list[Range], found: list[Finding], trace: Trace) -> StaleRow:
     first, last = found[0], found[-1]
     quiet = next((f.quiet[0][0] for f in found if f.quiet), None)
     until = "the end"
     if last.end is not None:
         until = f"{event(last.end, trace)} ({'zap' if last.zapped else 'right again'})"
-    return Stale(
+    return StaleRow(
         gfns="\n".join(map(str, where)),
         stale=str(first.type),
         right=" or ".join(map(str, first.now)) or "none",

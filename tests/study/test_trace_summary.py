@@ -4,11 +4,10 @@ from hypothesis import given, settings
 
 from helpers.strategies import mtrrs
 from helpers.traces import FINE, cr0, trace, wrmsr
-from mtrrzap.cli.show import numbers
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.kvm import lookup as memtype
-from mtrrzap.report.show import both_maps, groups, summaries, unmarked_refusals
-from mtrrzap.report.text import cell
+from mtrrzap.report.text import cell, numbers
+from mtrrzap.study.trace_summary import final_map, groups, summaries, unmarked_refusals
 from mtrrzap.x86 import physmap
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
@@ -27,7 +26,7 @@ def test_both_maps_of_an_overlap() -> None:
     ):
         state = state.write(msr, value)
     gib = 1 << 30
-    assert [tuple(row) for row in both_maps(state)] == [
+    assert [tuple(row) for row in final_map(state)] == [
         (0, gib, 6, 6, ("PHYS0",)),
         (gib, 2 * gib, None, 6, ("PHYS0", "PHYS2")),
         (2 * gib, 3 * gib, 6, 6, ("PHYS0",)),
@@ -39,7 +38,7 @@ def test_both_maps_of_an_overlap() -> None:
 @settings(max_examples=50, deadline=None)
 @given(mtrrs())
 def test_both_maps_are_the_two_maps(state: Mtrrs) -> None:
-    rows = list(both_maps(state))
+    rows = list(final_map(state))
     assert [row.start for row in rows] == [0, *(row.end for row in rows)][:-1]
     assert rows[-1].end == 1 << 24
     for row in rows:

@@ -1,27 +1,29 @@
-"""What a worker does: it is given a job once, then numbers of cells, and returns their rows.
+"""A worker gets a job once, then numbers of cells, and returns their rows.
 
 A worker reads no file of the user's and writes none: what a cell needs comes with the job, so a
 cluster needs no file system in common.
 """
 
-from __future__ import annotations
-
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
-from mtrrzap.sweep.cell import Cell, Simulated, cell_of, ident
-from mtrrzap.sweep.columns import FAILED, REFUSED, VIOLATED, Row, one_line
-from mtrrzap.sweep.grid import Grid
-from mtrrzap.sweep.identity import Identity, identity
+from mtrrzap.sweep.columns import FAILED, REFUSED, VIOLATED, Row
+from mtrrzap.sweep.grid import Cell, Grid, Identity, SimulateCell, cell_of, ident, identity
 from mtrrzap.sweep.simulated import Simulator
 from mtrrzap.sweep.swarm import Load, Swarm
 
 TURN = 1.0
 """Seconds after which a worker hands back what it has not begun: so much is lost with it at most,
 and so long takes the end that Ctrl-C asks for, or one cell if that takes longer."""
+
+
+COPIES = "mtrrzap-sweep-"
+"""What the folders are called in which workers keep their copies of users' protocol files."""
+_COPY = re.compile(rf"\S*/{COPIES}[^/\s]+/[0-9a-f]{{12}}-")
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,23 @@ class Ran(NamedTuple):
     seconds: float
 
 
+@dataclass(frozen=True)
+class TaskOutcome:
+    """The end of a task. ``ran`` may be shorter than ``numbers``: the rest was not begun.
+
+    ``ran`` is None if the worker died with it; which of the cells it was at is not known.
+    """
+
+    lane: int
+    numbers: tuple[int, ...]
+    ran: list[Ran] | None
+    worker: str
+
+
 class Bench:
     """A job at work in one process."""
 
     def __init__(self, job: Job) -> None:
-        """Nothing is parsed before a cell needs it."""
         self.job = job
         self._simulator = Simulator(job.texts)
         self._swarm = Swarm(job.texts, job.load)
@@ -58,7 +72,7 @@ class Bench:
     def run(self, numbers: Sequence[int]) -> list[Ran]:
         """Run cells in turn until all are done or the turn is over; at least one.
 
-        A violation ends the turn if it makes others of the task superfluous.
+        A violation ends the turn if the spec has ``stop-at-first``.
         """
         started = time.perf_counter()
         ran: list[Ran] = []
@@ -77,14 +91,16 @@ class Bench:
         row = framed(self.job, number, cell)
         try:
             found = (
-                self._simulator.run(cell) if isinstance(cell, Simulated) else self._swarm.run(cell)
+                self._simulator.run(cell)
+                if isinstance(cell, SimulateCell)
+                else self._swarm.run(cell)
             )
             return {**row, **found}
         except UserError as error:
-            return {**row, **described(cell), "status": REFUSED, "reason": one_line(str(error))}
+            return {**row, **cell.described(), "status": REFUSED, "reason": one_line(str(error))}
         except (Exception, SystemExit) as error:
             why = one_line(f"{type(error).__name__}: {error}")
-            return {**row, **described(cell), "status": FAILED, "reason": why}
+            return {**row, **cell.described(), "status": FAILED, "reason": why}
 
 
 def framed(job: Job, number: int, cell: Cell) -> Row:
@@ -99,26 +115,10 @@ def framed(job: Job, number: int, cell: Cell) -> Row:
     }
 
 
-def described(cell: Cell) -> Row:
-    """Return the columns that say which cell it is, for a row without results."""
-    if isinstance(cell, Simulated):
-        return {
-            "trace": cell.trace,
-            "vcpus": cell.vcpus,
-            "memory_bytes": cell.memory,
-            "page_size": cell.page_size,
-            "seed": cell.seed,
-            "policy": cell.policy,
-        }
-    return {
-        "protocol": cell.protocol,
-        "vcpus": cell.vcpus,
-        "requests": cell.requests,
-        "strategy": cell.strategy,
-        "seed": cell.seed,
-        "max_executions": cell.executions,
-        "max_seconds": cell.seconds,
-    }
+def one_line(text: str, limit: int = 500) -> str:
+    """Return a reason that fits a row, and is the same on every machine: copies have no folder."""
+    line = _COPY.sub("", " ".join(text.split()))
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 _benches: dict[str, Bench] = {}
@@ -130,7 +130,7 @@ def prepare(job: Job) -> None:
     if here != job.made_by:
         raise UserError(
             f"the worker runs {here}, the sweep {job.made_by}",
-            place="--scheduler",
+            place="scheduler",
             mend="install the same mtrrzap on all workers",
         )
     if job.name not in _benches:

@@ -1,24 +1,23 @@
-"""What a trace holds: counts per vCPU, windows in order, final maps, agreement between vCPUs."""
+"""What a trace contains: counts by vCPU, and the memory maps that the vCPUs end with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace
-from mtrrzap.kvm import lookup as memtype
 from mtrrzap.kvm.vcpu import Vcpu, power_on, step
 from mtrrzap.kvm.windows import states
+from mtrrzap.study.both_maps import joined, map_rows
 from mtrrzap.x86 import msr as m
-from mtrrzap.x86 import physmap
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
 
 MAP_ROWS = 200
-"""Segments shown of one map; a mask with holes can make millions."""
+"""Rows shown of one map; a mask with holes can make millions."""
 
 
-class Summary(NamedTuple):
+class VcpuCounts(NamedTuple):
     """Counts of one vCPU's events."""
 
     vcpu: int
@@ -30,13 +29,13 @@ class Summary(NamedTuple):
     """Of both guest and host."""
     cr0_writes: int
     cd_toggles: int
-    """CR0 writes that change CD for real; RESET and INIT are none."""
+    """CR0 writes that change CD; RESET and INIT do not count."""
     resets: int
     inits: int
     refused: int
 
 
-class MapRow(NamedTuple):
+class FinalRow(NamedTuple):
     """A stretch of the physical map, in bytes, with both types; None: the manual defines none."""
 
     start: int
@@ -47,12 +46,12 @@ class MapRow(NamedTuple):
     """Registers, of the manual's lookup."""
 
 
-class Group(NamedTuple):
+class FinalGroup(NamedTuple):
     """vCPUs that end with the same MTRRs, and their common map."""
 
     vcpus: tuple[int, ...]
     mtrrs: Mtrrs
-    map: tuple[MapRow, ...]
+    map: tuple[FinalRow, ...]
     whole: bool
     """False if the map has more than ``MAP_ROWS`` rows."""
 
@@ -65,7 +64,7 @@ def final_states(trace: Trace) -> list[Vcpu]:
     return vcpus
 
 
-def summaries(trace: Trace) -> list[Summary]:
+def summaries(trace: Trace) -> list[VcpuCounts]:
     """Count every vCPU's events."""
     per_vcpu: list[list[Event]] = [[] for _ in range(trace.header.vcpus)]
     for event in trace.events:
@@ -76,11 +75,11 @@ def summaries(trace: Trace) -> list[Summary]:
     return [_summary(n, events, toggles[n]) for n, events in enumerate(per_vcpu)]
 
 
-def _summary(vcpu: int, events: list[Event], toggles: int) -> Summary:
+def _summary(vcpu: int, events: list[Event], toggles: int) -> VcpuCounts:
     def count(*kinds: Kind, msrs: Iterable[int] = (0,)) -> int:
         return sum(event.kind in kinds and event.msr in msrs for event in events)
 
-    return Summary(
+    return VcpuCounts(
         vcpu=vcpu,
         guest_writes=count(Kind.WRMSR, msrs=m.MTRR_MSRS),
         host_writes=count(Kind.HOST_WRMSR, msrs=m.MTRR_MSRS),
@@ -105,8 +104,8 @@ def unmarked_refusals(trace: Trace) -> list[tuple[int, Event, str]]:
     return found
 
 
-def groups(trace: Trace) -> list[Group]:
-    """Group the vCPUs by what their MTRRs read at the end (IA32_PAT is none), each with its map."""
+def groups(trace: Trace) -> list[FinalGroup]:
+    """Group the vCPUs by their final MTRRs (without IA32_PAT), each group with its map."""
     members: dict[tuple[int, ...], list[int]] = {}
     states = final_states(trace)
     for number, vcpu in enumerate(states):
@@ -115,36 +114,22 @@ def groups(trace: Trace) -> list[Group]:
     found = []
     for vcpus in members.values():
         mtrrs = states[vcpus[0]].mtrrs
-        rows = tuple(islice(both_maps(mtrrs), MAP_ROWS + 1))
-        found.append(Group(tuple(vcpus), mtrrs, rows[:MAP_ROWS], len(rows) <= MAP_ROWS))
+        rows = tuple(islice(final_map(mtrrs), MAP_ROWS + 1))
+        found.append(FinalGroup(tuple(vcpus), mtrrs, rows[:MAP_ROWS], len(rows) <= MAP_ROWS))
     return found
 
 
-def both_maps(mtrrs: Mtrrs) -> Iterable[MapRow]:
-    """Yield the manual's and KVM's map side by side, ascending; neighbours of a type are joined."""
-    sdm, kvm = physmap.physical_map(mtrrs), memtype.physical_map(mtrrs)
-    left, right = next(sdm, None), next(kvm, None)
-    start = 0
-    pending: MapRow | None = None
-    while left is not None and right is not None:
-        end = min(left.end, right.end)
-        kind = right.type
-        assert kind is not None, "KVM always has an answer"
-        row = MapRow(start, end, left.type, kind, _registers(left.deciders))
-        if pending is not None and pending[2:4] == row[2:4]:
-            deciders = tuple(dict.fromkeys(pending.deciders + row.deciders))
-            pending = pending._replace(end=end, deciders=deciders)
-        else:
-            if pending is not None:
-                yield pending
-            pending = row
-        start = end
-        if left.end == end:
-            left = next(sdm, None)
-        if right is not None and right.end == end:
-            right = next(kvm, None)
-    if pending is not None:
-        yield pending
+def final_map(mtrrs: Mtrrs) -> Iterator[FinalRow]:
+    """Yield the manual's and KVM's map side by side; neighbours with the same types are joined."""
+    rows = (FinalRow(*row[:4], _registers(row.sdm_deciders)) for row in map_rows(mtrrs))
+    return joined(rows, _one)
+
+
+def _one(first: FinalRow, second: FinalRow) -> FinalRow | None:
+    if first[2:4] != second[2:4]:
+        return None
+    deciders = tuple(dict.fromkeys(first.deciders + second.deciders))
+    return first._replace(end=second.end, deciders=deciders)
 
 
 def _registers(deciders: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mtrrzap.sweep.crossover import crossing_points, pays, spread, vcpus
+from mtrrzap.sweep.curves import crossing_points, pays, spread, vcpus
 
 AT = (8, 16, 32, 64)
 

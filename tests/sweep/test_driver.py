@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,11 @@ from mtrrzap.checker.schedule import replay
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.sweep.cluster import DaskCluster
-from mtrrzap.sweep.executor import Executor, Outcome
-from mtrrzap.sweep.identity import Identity
+from mtrrzap.sweep.driver import Driver, Executor, SweepState
+from mtrrzap.sweep.grid import Identity
 from mtrrzap.sweep.local import LocalPool
-from mtrrzap.sweep.run import Driver, State
 from mtrrzap.sweep.store import Store
-from mtrrzap.sweep.work import prepare
+from mtrrzap.sweep.worker import TaskOutcome, prepare
 
 KINDS = {"simulate": SIMULATE, "check": CHECK}
 
@@ -60,7 +60,7 @@ class Killing:
         return found
 
 
-def through(executor: Executor, text: str, folder: Path) -> tuple[State, bytes]:
+def through(executor: Executor, text: str, folder: Path) -> tuple[SweepState, bytes]:
     spec, job, manifest, _ = job_of(folder, text)
     store = Store(folder / "results", spec.grid.kind, nothing)
     try:
@@ -87,13 +87,21 @@ def test_one_process_and_two_give_the_same(
         assert made == inline[kind]
 
 
-def test_a_killed_process_changes_nothing(tmp_path: Path, inline: dict[str, bytes]) -> None:
+def test_a_killed_process_changes_nothing(
+    tmp_path: Path, inline: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    class Counted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self.pid)
+
+    monkeypatch.setattr("mtrrzap.sweep.local.subprocess.Popen", Counted)
     pool = LocalPool(job_of(tmp_path, SIMULATE)[1], 2)
-    before = pool.pids
-    state, made = through(Killing(pool, before), SIMULATE, tmp_path)
+    state, made = through(Killing(pool, started[:1]), SIMULATE, tmp_path)
     assert (state.counts.failed, made) == (0, inline["simulate"])
-    assert pool.pids[0] != before[0]
-    assert pool.pids[1] == before[1]
+    assert len(started) == 3  # two, and the one in the dead one's place
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +142,7 @@ def test_a_scheduler_that_is_not_there(
 ) -> None:
     monkeypatch.setattr("mtrrzap.sweep.cluster.CONNECT", 0.2)
     job = job_of(tmp_path, SIMULATE)[1]
-    with pytest.raises(UserError, match=r"--scheduler: .* cannot be used: .*; give the address"):
+    with pytest.raises(UserError, match=r"scheduler: .* cannot be used: .*; give the address"):
         DaskCluster(job, address)
 
 
@@ -193,7 +201,7 @@ class Late(Inline):
         self.looked += 1
         return super().free() if self.looked > 5 else []
 
-    def outcomes(self, timeout: float) -> list[Outcome]:
+    def outcomes(self, timeout: float) -> list[TaskOutcome]:
         return super().outcomes(timeout) if self.tasks else []
 
 

@@ -19,7 +19,7 @@ from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp import Memslot, PageTable
 from mtrrzap.kvm.tdp.cost import FIVE_LEVELS_ABOVE
 from mtrrzap.kvm.vcpu import power_on
-from mtrrzap.simulator.costs import Costs
+from mtrrzap.simulator.cost_model import Costs
 
 BLOCK = 0x200
 """Frames of a block, 2 MiB: those under one page-table page of level 1."""

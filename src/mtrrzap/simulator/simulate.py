@@ -1,4 +1,4 @@
-"""Run a trace under a policy: phase after phase, each on the same machine."""
+"""Run a trace under a policy: phase after phase, each on the same boot."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,12 @@ from typing import NamedTuple
 from mtrrzap.kvm.phases import Phase, phases
 from mtrrzap.kvm.policy import Policy, Walk
 from mtrrzap.kvm.replay import Events, Host, Request
-from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.simulator.actor import Actor, Turn
 from mtrrzap.simulator.arrivals import PATTERNS
-from mtrrzap.simulator.costs import Costs
+from mtrrzap.simulator.cost_model import Costs
+from mtrrzap.simulator.figures import Expected, PhaseCost, Result, Spent, total
 from mtrrzap.simulator.footprint import Footprint
-from mtrrzap.simulator.machine import Machine
-from mtrrzap.simulator.result import Expected, PhaseCost, Result, Spent, total
+from mtrrzap.simulator.simulation import Simulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +92,25 @@ def _run(
     waves: bool = True,
 ) -> Result:
     """Run phases in which vCPUs ask one by one (*alone*), or at once (*waves*), or all."""
-    machine = Machine(policy, PROTOCOLS[policy.protocol], guest.costs, guest.footprint)
+    boot = Simulation(policy, guest.costs, guest.footprint)
     done: list[PhaseCost] = []
     for number, phase, turns, exits, rested in plan:
         if not (waves if phase.concurrent else alone):
-            machine.skip(phase, turns)
+            boot.skip(phase, turns)
             continue
         actors = [Actor(vcpu, mine, sleeps=vcpu in phase.sleepers) for vcpu, mine in turns.items()]
         if rested:
-            machine.rest()
-        begin, served, later = machine.now, len(machine.served), machine.later
-        machine.run(number, phase, actors, pattern)
-        machine.now += exits * guest.costs.leave
-        spent = total(s.spent for s in machine.served[served:])
+            boot.rest()
+        begin, served, later = boot.now, len(boot.served), boot.later
+        boot.run(number, phase, actors, pattern, exits)
+        spent = total(s.spent for s in boot.served[served:])
         done.append(
             PhaseCost(
                 *(phase.first, phase.stage, len(phase.events), phase.running),
-                *(begin, machine.now, spent, machine.later - later),
+                *(begin, boot.now, spent, boot.later - later),
             )
         )
-    return Result(tuple(machine.served), tuple(done), _last(guest, policy, plan))
+    return Result(tuple(boot.served), tuple(done), _last(guest, policy, plan))
 
 
 def _last(guest: Guest, policy: Policy, plan: Sequence[_Part]) -> float:

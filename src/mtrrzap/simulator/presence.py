@@ -1,8 +1,9 @@
-"""The vCPUs outside of requests: on their way to the next one, faulting entries in, or spinning.
+"""What is present: the vCPUs in the guest, the entries that they lack, and who faults during a zap.
 
-A vCPU goes on only with its entries in place. After a zap has taken them, and its TLB was flushed,
-it needs some page faults, each of which takes ``retry``; none succeeds while an invalidation is in
-progress (v6.1: whatever the frame). So what it needs is a length of *free time*.
+vCPUs in the guest are on their way to the next request, faulting entries in, or spinning. One goes
+on only with its entries in place. After a zap has taken them, and its TLB was flushed, it needs
+some page faults, each of which takes ``retry`` cycles; none succeeds while an invalidation is in
+progress (v6.1: whatever the frame). So what a vCPU needs is a length of *free time*.
 """
 
 import math
@@ -13,16 +14,17 @@ from random import Random
 from typing import NamedTuple
 
 from mtrrzap.kvm.phases import Phase, Stage
+from mtrrzap.kvm.ranges import Range
 from mtrrzap.simulator.actor import Actor, Where
-from mtrrzap.simulator.clock import FreeTime
-from mtrrzap.simulator.costs import Costs
+from mtrrzap.simulator.cost_model import Costs
+from mtrrzap.simulator.events import GUEST, Loop
 
 UNPAGED_PAGES = 2
-"""Pages that a vCPU spins on without paging: its code, and the word that it looks at."""
+"""Pages that a vCPU spins on without paging: its code, and the word that it polls."""
 STACK = 1
-"""Pages of its own that a woken vCPU needs to its first request, with paging."""
+"""Pages of its own that a woken vCPU needs before its first request, with paging."""
 MORE = 2
-"""Pages of its own that it needs besides to go on: a stack, and data."""
+"""Pages of its own that it needs besides to do more than spin: a stack, and data."""
 ALL = 1 << 30
 """More pages than any vCPU uses."""
 
@@ -32,8 +34,12 @@ def together(vcpus: int) -> float:
     """Return the time of a fault that so many vCPUs need at once, in units of ``retry``.
 
     An entry serves all once one of them has installed it, and who comes later goes on to the next.
-    So the first of them is alone at a page, and others join it as their own attempts end.
     """
+    # The vCPU that installed the page before is the first at the next one; the n - 1 others join it
+    # as their own attempts end, each at rate 1: n - (n - 1) exp(-t) are there after t. The first
+    # attempt of any of them to end installs the entry, so alive, the chance that it is still
+    # lacking, falls at the rate of their number, and the mean time is the integral of alive. It is
+    # summed up in steps in which that number is constant, taken from the middle of the step.
     step, time, total, alive = 0.02, 0.01, 0.0, 1.0
     while alive > 1e-9:
         there = vcpus - (vcpus - 1) * math.exp(-time)
@@ -41,6 +47,43 @@ def together(vcpus: int) -> float:
         total += (alive - left) / there
         alive, time = left, time + step
     return total
+
+
+class FreeTime:
+    """Cycles in which faults could succeed, so far and since each zap."""
+
+    def __init__(self) -> None:
+        self.frozen = False
+        """A zap is in progress."""
+        self._base = 0.0  # free time until `_since`
+        self._since = 0.0
+        self._zapped: dict[Range, float] = {}
+
+    def settle(self) -> None:
+        """Count as if the last zap were long ago."""
+        self._zapped.clear()
+
+    def at(self, now: float) -> float:
+        """Return the free time so far; it stands still while a zap is in progress."""
+        return self._base if self.frozen else self._base + now - self._since
+
+    def zap_begins(self, now: float, r: Range) -> None:
+        """Note a zap of a range."""
+        self._base = self.at(now)
+        self.frozen = True
+        self._zapped[r] = self._base
+
+    def zaps_end(self, now: float) -> None:
+        """Note that none is in progress any more."""
+        self.frozen = False
+        self._since = now
+
+    def touched(self, now: float, r: Range) -> bool:
+        """Tell if faults could install entries in a range since a zap of all of it."""
+        free = self.at(now)
+        return not any(
+            z.start <= r.start and r.end <= z.end and at >= free for z, at in self._zapped.items()
+        )
 
 
 class Event(Enum):
@@ -54,9 +97,6 @@ class Event(Enum):
 _WOKEN, _FAULTED, _ARRIVES = Event
 _ASLEEP, _FAULTING, _ON_ITS_WAY, _INSIDE, _DONE = Where
 
-At = Callable[[float, Actor, Event], None]
-"""Let an event happen after so many cycles."""
-
 
 class Contention(NamedTuple):
     """vCPUs that fault while a walk goes on."""
@@ -66,16 +106,15 @@ class Contention(NamedTuple):
     vcpus: int
 
 
-class Guests:
+class Presence:
     """Where each vCPU outside of requests is, and whether it lacks entries."""
 
-    def __init__(self, costs: Costs, at: At) -> None:
-        """Nobody runs."""
+    def __init__(self, costs: Costs, loop: Loop) -> None:
         self.running = 0
-        self.free = FreeTime()
+        """vCPUs that run."""
         self.stage = Stage.NOT_RUN
-        self._costs = costs
-        self._at = at
+        self._costs, self._loop = costs, loop
+        self._free = FreeTime()
         self._actors = 0
         self._count = [0] * len(Where)  # actors, by where they are
         self._stale = 0  # on their way; have not noticed the last loss
@@ -92,7 +131,7 @@ class Guests:
 
     def settle(self) -> None:
         """Let so much time pass that every vCPU has what it uses."""
-        self.free.settle()
+        self._free.settle()
         self._lost_free = self._cleared_free = -math.inf
         self._start_gone = False
 
@@ -110,34 +149,34 @@ class Guests:
         self._count = [0] * len(Where)
         self._count[_ASLEEP] = self._actors
 
-    def set_off(self, now: float, actor: Actor, delay: float, *, woken: bool) -> None:
+    def set_off(self, actor: Actor, delay: float, *, woken: bool) -> None:
         """Let an actor begin after so many cycles."""
         if woken:
-            self._at(delay, actor, _WOKEN)
+            self._loop.at(delay, GUEST, actor, _WOKEN)
             return
         actor.losses = self._losses
         if self._lost_free > -math.inf:  # it spun, and has to do more now
             self._lacks_all(actor)
-        self._goes(now, actor, delay + actor.turns[0][0])
+        self._goes(actor, delay + actor.turns[0][0])
 
-    def happens(self, now: float, actor: Actor, what: Event) -> bool:
+    def happens(self, actor: Actor, what: Event) -> bool:
         """Have something happen to an actor; tell if it makes its request now."""
         if what is _ARRIVES:
-            return self._arrives(now, actor)
+            return self._arrives(actor)
         if what is _WOKEN:
-            self._woken(now, actor)
+            self._woken(actor)
         else:
-            self._faulted(now, actor)
+            self._faulted(actor)
         return False
 
-    def _woken(self, now: float, actor: Actor) -> None:
+    def _woken(self, actor: Actor) -> None:
         actor.fresh = True
         self._lacks_all(actor)
         if self._ran.get(actor.vcpu) == self._losses:
             actor.own = 0
         actor.starting = True
         way = self._costs.wake if self.stage is Stage.FIRMWARE else 0.0
-        self._goes(now, actor, way + actor.turns[0][0])
+        self._goes(actor, way + actor.turns[0][0])
 
     def _lacks_all(self, actor: Actor) -> None:
         """Have an actor need all that it uses."""
@@ -150,32 +189,32 @@ class Guests:
         else:
             actor.pages, actor.own = UNPAGED_PAGES, MORE
 
-    def _goes(self, now: float, actor: Actor, left: float) -> None:
+    def _goes(self, actor: Actor, left: float) -> None:
         """Let an actor get what it lacks, and then to its request after so many cycles."""
         actor.left = left
         self._move(actor, _FAULTING)
-        self._on(now, actor)
+        self._on(actor)
 
-    def _on(self, now: float, actor: Actor) -> None:
+    def _on(self, actor: Actor) -> None:
         if actor.losses != self._losses:
             self._lacks_all(actor)
         if actor.starting and not self._start_gone:
             actor.starting = False
         if actor.page < actor.pages:
-            there = self._present(now)
+            there = self._present()
             if there > actor.page:
                 actor.page = there
         if not (actor.own or actor.starting or actor.page < actor.pages):
             self._move(actor, _ON_ITS_WAY)
-            self._at(actor.left, actor, _ARRIVES)
-        elif self.free.frozen:
+            self._loop.at(actor.left, GUEST, actor, _ARRIVES)
+        elif self._free.frozen:
             self._parked.append(actor)
         else:
             took = -math.log(1.0 - self._random()) if self._random else 1.0
-            self._at(took * self._costs.retry, actor, _FAULTED)
+            self._loop.at(took * self._costs.retry, GUEST, actor, _FAULTED)
 
-    def _faulted(self, now: float, actor: Actor) -> None:
-        if not self.free.frozen and actor.losses == self._losses:
+    def _faulted(self, actor: Actor) -> None:
+        if not self._free.frozen and actor.losses == self._losses:
             if actor.starting:
                 actor.starting = self._start_gone = False
             elif actor.page < actor.pages:
@@ -184,41 +223,42 @@ class Guests:
                     self._there = actor.page
             else:
                 actor.own -= 1
-        self._on(now, actor)
+        self._on(actor)
 
-    def _present(self, now: float) -> int:
+    def _present(self) -> int:
         """Return how many of the pages that all use are there again."""
         if self._cleared_free == -math.inf:
             return ALL
         spin = self._spin
         if spin <= 0:
             return self._there
+        # Those that spin install one shared page after the other, also while this vCPU does not.
         each = together(spin) * self._costs.retry
-        return max(self._there, int((self.free.at(now) - self._cleared_free) / each))
+        return max(self._there, int((self._free.at(self._loop.now) - self._cleared_free) / each))
 
-    def _arrives(self, now: float, actor: Actor) -> bool:
+    def _arrives(self, actor: Actor) -> bool:
         if actor.losses != self._losses:
             self._stale -= 1
-            ago = now - self._lost
+            ago = self._loop.now - self._lost
             # Whoever is about to exit as entries go is out of the guest already.
-            if not self.free.frozen or ago >= self._costs.leave / 2:
-                late = self.free.at(now) - self._lost_free - self._recovery(more=True)
+            if not self._free.frozen or ago >= self._costs.leave / 2:
+                late = self._free.at(self._loop.now) - self._lost_free - self._recovery(more=True)
                 left = max(0.0, ago - max(0.0, late))
                 if late < 0:
-                    self._goes(now, actor, left)
+                    self._goes(actor, left)
                     return False
                 actor.losses = self._losses
                 if left > 0:
-                    self._at(left, actor, _ARRIVES)
+                    self._loop.at(left, GUEST, actor, _ARRIVES)
                     return False
         self._move(actor, _INSIDE)
         actor.fresh = False
         return True
 
-    def back(self, now: float, actor: Actor) -> None:
+    def back(self, actor: Actor) -> None:
         """Let an actor go on after a request."""
         if actor.turns:
-            self._goes(now, actor, actor.turns[0][0])
+            self._goes(actor, actor.turns[0][0])
             return
         self._move(actor, _DONE)
         self.running -= actor.sleeps
@@ -226,6 +266,8 @@ class Guests:
 
     def _recovery(self, *, more: bool) -> float:
         """Return the mean free time until a vCPU has back what it spins on, or *more*."""
+        # An attempt for the first page; then each further page that all use, shared by those in the
+        # guest; then the pages of its own, one attempt each.
         pages = round(self._costs.pages) if self._paged else UNPAGED_PAGES
         faults = 1 + (pages - 1) * together(max(1, self._in_guest)) + (MORE if more else 0)
         return faults * self._costs.retry
@@ -251,21 +293,36 @@ class Guests:
 
     # -- zaps
 
-    def freeze(self, now: float) -> None:
-        """Note that a zap begins while none is in progress."""
-        self._frozen = now
+    def touched(self, r: Range) -> bool:
+        """Tell if vCPUs run, and could install entries in a range since a zap of all of it."""
+        return self._free.touched(self._loop.now, r) and self.running > 0
+
+    def zap_begins(self, r: Range, *, first: bool) -> None:
+        """Note that a zap begins; ``first``: while none is in progress."""
+        now = self._loop.now
+        if first:
+            self._freeze(now)
+        self._free.zap_begins(now, r)
+
+    def _freeze(self, now: float) -> None:
+        self._frozen, self._passed = now, False
+        # A vCPU that spins lacks a page yet with the chance `lacking`. Once the pages that all use
+        # are there, each still has the rest of its own attempt to go, exponentially distributed
+        # with mean retry. The mean recovery includes one such attempt (its first 1), which is
+        # taken off again: exp(-(over / retry + 1)), and certain before that.
         spins = self._spin
-        # Once the pages that all use are there, each has the rest of an attempt to go.
-        over = self.free.at(now) - self._lost_free - self._recovery(more=False)
+        over = self._free.at(now) - self._lost_free - self._recovery(more=False)
         lacking = math.exp(-max(0.0, over / self._costs.retry + 1))
+        # Independent vCPUs: the chance that any lacks a page, and how many do in the mean.
         self._chance = 1.0 - (1.0 - lacking) ** spins if spins > 0 else 0.0
         self._spinning = spins * lacking
-        self._passed = False
 
-    def contention(self, now: float, walks: int) -> Contention:
+    def contention(self, walks: int) -> Contention:
         """Return who faults now, while zaps are in progress; once somebody does, it is certain."""
         sure = self._count[_FAULTING]
-        if self._stale and self.free.at(now) - self._lost_free < self._recovery(more=True):
+        if self._stale and self._free.at(self._loop.now) - self._lost_free < self._recovery(
+            more=True
+        ):
             sure += self._stale
         if sure or walks > 1:
             self._chance = 1.0
@@ -273,36 +330,37 @@ class Guests:
             return Contention(self._chance, self._in_guest)
         if not self._chance:
             return Contention(0.0, 0)
+        # Of those that spin, the mean number that fault, given that somebody does.
         vcpus = sure + (self._spinning / self._chance if not sure else self._spinning)
         return Contention(self._chance, max(1 if walks < 2 else 0, round(vcpus)))
 
-    def clears(self, now: float) -> bool:
+    def clears(self) -> bool:
         """Note that a walk comes to the entries that vCPUs use; tell if it yields, and so flushes.
 
         Else vCPUs run on what their TLBs hold until the walk ends.
         """
         self._passed = True
-        self._there, self._cleared_free = 0, self.free.at(now)
+        self._there, self._cleared_free = 0, self._free.at(self._loop.now)
         return self._chance > 0.5
 
     def clears_start(self) -> None:
         """Note that a walk has cleared the frame that a SIPI starts at."""
         self._start_gone = True
 
-    def lose(self, now: float) -> bool:
+    def lose(self) -> bool:
         """Take entries that are used from the vCPUs in the guest; tell if they had them."""
         self._passed = True
         if self._lost >= self._frozen:
             return False  # since then no fault could succeed
         self._losses += 1
-        self._lost, self._lost_free = now, self.free.at(now)
+        self._lost, self._lost_free = self._loop.now, self._free.at(self._loop.now)
         self._there, self._cleared_free = 0, self._lost_free
         self._stale = self._count[_ON_ITS_WAY]
         return True
 
-    def thaw(self, now: float) -> None:
+    def thaw(self) -> None:
         """Let faults succeed again."""
-        self.free.zaps_end(now)
+        self._free.zaps_end(self._loop.now)
         parked, self._parked = self._parked, []
         for actor in parked:
-            self._on(now, actor)
+            self._on(actor)

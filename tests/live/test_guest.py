@@ -12,7 +12,7 @@ from helpers.recording import missing
 from mtrrzap.errors import UserError
 from mtrrzap.live import guest
 from mtrrzap.live import memory as m
-from mtrrzap.live.guest import PAGE, Entry, Op
+from mtrrzap.live.guest import PAGE, Op, TableEntry
 
 LISTING = f"""
 .intel_syntax noprefix
@@ -94,7 +94,7 @@ def test_lost_data_is_seen() -> None:
     where = guest.layout(1 << 20, [1, 1], 8)
     view = memoryview(bytearray(where.memory))
     m.fill(view, where)
-    guest.write(view, where, [[Entry(Op.WRMSR, 0x2FF, 0xC06)]] * 2)
+    guest.write(view, where, [[TableEntry(Op.WRMSR, 0x2FF, 0xC06)]] * 2)
     assert list(m.lost(view, where, [0, 0])) == []
     touched = where.pages(1)[3]
     view[touched] = 2

@@ -8,7 +8,7 @@ from mtrrzap.guest.open import scenarios, shipped
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.phases import phases
 from mtrrzap.kvm.vcpu import power_on, step
-from mtrrzap.live.guest import Entry, Op
+from mtrrzap.live.guest import Op, TableEntry
 from mtrrzap.live.plan import CD_NW, plan
 
 TRACES = dict(shipped()) | dict(scenarios())
@@ -63,12 +63,12 @@ def test_entries() -> None:
     )
     assert [item.entry for item in made.items[0]] == [
         *(None, None, None),
-        Entry(Op.WRMSR, 0x2FF, 0x1000),
-        Entry(Op.MOV_CR0, 0, 1 << 40),
+        TableEntry(Op.WRMSR, 0x2FF, 0x1000),
+        TableEntry(Op.MOV_CR0, 0, 1 << 40),
         *(None, None),
-        Entry(Op.SET_CD_NW, 0, 1 << 30),
-        Entry(Op.SET_CD_NW, 0, 1 << 30),
-        Entry(Op.SET_CD_NW, 0, 3 << 29),
+        TableEntry(Op.SET_CD_NW, 0, 1 << 30),
+        TableEntry(Op.SET_CD_NW, 0, 1 << 30),
+        TableEntry(Op.SET_CD_NW, 0, 3 << 29),
     ]
     assert [item.refused for item in made.items[0]] == [
         *(False, False, False, True, True, True),

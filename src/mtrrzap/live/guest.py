@@ -18,7 +18,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
-from mtrrzap.live.ioctl import Regs, Segment, Sregs
+from mtrrzap.live.ioctl import KvmSegment, Regs, Sregs
 from mtrrzap.x86 import cr0
 
 PAGE = 1 << 12
@@ -39,7 +39,7 @@ class Op(IntEnum):
     """Write the value to CR0 as it is, ring ``BELL``: for values that end in #GP."""
 
 
-class Entry(NamedTuple):
+class TableEntry(NamedTuple):
     """One entry. ``msr`` is a number of 32 bits, for WRMSR only; ``value`` has 64."""
 
     op: Op
@@ -150,11 +150,11 @@ def layout(memory: int, tables: Sequence[int], touch: int) -> Layout:
         least = -(-(fixed + sum(sizes) + vcpus * PAGE) // (1 << 20))
         raise UserError(
             f"{memory >> 20} MiB hold no page to touch beside stacks and tables of {vcpus} vCPUs",
-            place="--memory",
+            place="memory",
             mend=f"give {least}M or more",
         )
     if memory > MOST_MEMORY:
-        raise UserError("more than the test guest can map", place="--memory", mend="64G at most")
+        raise UserError("more than the test guest can map", place="memory", mend="64G at most")
     touched = min(touch, data // vcpus)
     step = data // (vcpus * touched) if touched else 1
     begin, private = system + fixed, []
@@ -164,13 +164,13 @@ def layout(memory: int, tables: Sequence[int], touch: int) -> Layout:
     return Layout(memory, system, tuple(private), step * vcpus * PAGE, touched)
 
 
-def write(view: memoryview, where: Layout, tables: Sequence[Sequence[Entry]]) -> None:
+def write(view: memoryview, where: Layout, tables: Sequence[Sequence[TableEntry]]) -> None:
     """Write code, page tables and every vCPU's tables into guest memory."""
     _write_code(view, where.system)
     _write_page_tables(view, where)
     for base, table in zip(where.private, tables, strict=True):
         _write_private(view, where.system, base)
-        entries = (*table, Entry(Op.HALT))
+        entries = (*table, TableEntry(Op.HALT))
         for number, (op, msr, value) in enumerate(entries):
             struct.pack_into("<QQ", view, base + 2 * PAGE + 16 * number, op << 32 | msr, value)
 
@@ -227,11 +227,11 @@ def registers(where: Layout, vcpu: int, cd_nw: int) -> tuple[Regs, Sregs]:
         r10=where.stride,
     )
     flat = {"limit": 0xFFFFFFFF, "present": 1, "s": 1, "g": 1}
-    data = Segment(selector=_USER_DATA | 3, type=3, dpl=3, db=1, **flat)
+    data = KvmSegment(selector=_USER_DATA | 3, type=3, dpl=3, db=1, **flat)
     sregs = Sregs(
-        cs=Segment(selector=_USER_CODE | 3, type=11, dpl=3, l=1, **flat),
-        tr=Segment(base=base + _TSS_AT, limit=_TSS_SIZE - 1, selector=_TSS, type=11, present=1),
-        ldt=Segment(unusable=1, type=2),
+        cs=KvmSegment(selector=_USER_CODE | 3, type=11, dpl=3, l=1, **flat),
+        tr=KvmSegment(base=base + _TSS_AT, limit=_TSS_SIZE - 1, selector=_TSS, type=11, present=1),
+        ldt=KvmSegment(unusable=1, type=2),
         **dict.fromkeys(("ds", "es", "fs", "gs", "ss"), data),
         cr0=_CR0 | cd_nw & (cr0.CD | cr0.NW),
         cr3=where.system + _TABLES_AT,

@@ -8,8 +8,8 @@ from mtrrzap.kvm.replay import Host
 from mtrrzap.live.expected import Modelled
 from mtrrzap.live.on_kvm import OnKvm
 from mtrrzap.live.plan import Plan
-from mtrrzap.live.result import Run
-from mtrrzap.live.run import Case, StuckError, run
+from mtrrzap.live.running import Case, StuckError, run
+from mtrrzap.live.tally import Run
 from mtrrzap.live.target import Target
 
 

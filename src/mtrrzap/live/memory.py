@@ -27,7 +27,7 @@ class Memory:
             self.close()
             if huge and error.errno == EINVAL:
                 raise UserError(
-                    "this host has no transparent huge pages", place="--page-size", mend="use 4K"
+                    "this host has no transparent huge pages", place="page_size", mend="use 4K"
                 ) from error
             raise
         self.view = self._mapping.view()[self._offset : self._offset + size]

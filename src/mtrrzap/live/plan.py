@@ -8,7 +8,7 @@ from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.phases import phases
 from mtrrzap.kvm.vcpu import Vcpu, power_on, step
-from mtrrzap.live.guest import Entry, Op
+from mtrrzap.live.guest import Op, TableEntry
 from mtrrzap.x86 import cr0
 
 CD_NW = cr0.CD | cr0.NW
@@ -26,7 +26,7 @@ class Item(NamedTuple):
     position: int
     phase: int | None
     event: Event
-    entry: Entry | None
+    entry: TableEntry | None
     refused: bool
     """The event ends in #GP."""
 
@@ -43,7 +43,7 @@ class Plan:
     waits_for: tuple[frozenset[int], ...]
     """For each phase the vCPUs that have something to do in it."""
 
-    def tables(self) -> list[list[Entry]]:
+    def tables(self) -> list[list[TableEntry]]:
         """Return what the guest does on each vCPU."""
         return [[i.entry for i in mine if i.entry is not None] for mine in self.items]
 
@@ -88,15 +88,15 @@ def _program(events: list[tuple[int, Event]], maxphyaddr: int) -> tuple[list[Ite
     return items, state.cr0 if start is None else start
 
 
-def _entry(event: Event, after: Vcpu, *, refused: bool) -> Entry | None:
+def _entry(event: Event, after: Vcpu, *, refused: bool) -> TableEntry | None:
     """Return what the guest does: also for INIT and the like, so that its CR0.CD is the trace's."""
     if event.kind is Kind.WRMSR:
-        return Entry(Op.WRMSR, event.msr, event.value)
+        return TableEntry(Op.WRMSR, event.msr, event.value)
     if event.kind not in _OF_CR0:
         return None
     if refused:
-        return Entry(Op.MOV_CR0, 0, event.value) if event.kind is Kind.CR0 else None
-    return Entry(Op.SET_CD_NW, 0, after.cr0 & CD_NW)
+        return TableEntry(Op.MOV_CR0, 0, event.value) if event.kind is Kind.CR0 else None
+    return TableEntry(Op.SET_CD_NW, 0, after.cr0 & CD_NW)
 
 
 def _in_phases(items: list[Item], number_of: dict[int, int]) -> Iterator[Item]:

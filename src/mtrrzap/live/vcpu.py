@@ -23,7 +23,7 @@ class BrokenVcpuError(Exception):
     """The vCPU cannot go on; the message has its registers."""
 
 
-class Vcpu:
+class LiveVcpu:
     """A vCPU of a VM. Its thread calls ``prepare`` and ``run``; any thread may ``kick``."""
 
     def __init__(self, vm: int, number: int, run_size: int) -> None:
@@ -37,7 +37,7 @@ class Vcpu:
         self._fd = host.ioctl(vm, k.CREATE_VCPU, number)
         try:
             self._run = host.Mapping(run_size, fd=self._fd)
-            self.state = k.Run.from_address(self._run.address)
+            self.state = k.KvmRun.from_address(self._run.address)
             self._stats = Statistics(self._fd, VCPU_STATISTICS)
         except BaseException:
             self.close()
@@ -102,14 +102,15 @@ class Vcpu:
         ) from last
 
     def _judged(self, reason: int) -> int:
-        if reason in (k.EXIT_IO, k.EXIT_HLT, k.EXIT_RDMSR, k.EXIT_WRMSR):
+        if reason in (k.Exit.IO, k.Exit.HLT, k.Exit.X86_RDMSR, k.Exit.X86_WRMSR):
             return reason
+        name = k.Exit(reason).name if reason in {*k.Exit} else "unknown"
         detail = ""
-        if reason == k.EXIT_INTERNAL_ERROR:
+        if reason == k.Exit.INTERNAL_ERROR:
             internal = self.state.exit.internal
             words = " ".join(f"{word:#x}" for word in internal.data[: min(internal.ndata, 16)])
             detail = f" (suberror {internal.suberror}: {words})"
-        raise BrokenVcpuError(self.dump(f"exit {reason}, {k.EXITS.get(reason, 'unknown')}{detail}"))
+        raise BrokenVcpuError(self.dump(f"exit {reason}, {name}{detail}"))
 
     def dump(self, what: str) -> str:
         """Return one line: what happened, and the registers."""

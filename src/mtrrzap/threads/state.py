@@ -1,9 +1,9 @@
-"""The shared objects of one VM at work: their values, and who waits for them to change.
+"""The shared objects of one VM in use: their values, and who waits for them to change.
 
-Every object has a tiny lock, which makes one operation indivisible, and a queue. An operation that
-is blocked is queued, and the thread that makes it possible performs it for the waiter, in the order
-of arrival, before it lets go of the tiny lock. So a spinlock is handed on as the kernel's queued
-spinlock is, nobody barges in, and no waiter can miss a value that it waits for.
+Every object has a queue, and a tiny lock that makes one operation indivisible. A blocked operation
+is queued. The thread that makes it possible performs it for the waiter, in the order of arrival,
+before it releases the tiny lock. So a spinlock is handed on like the kernel's queued spinlock,
+nobody overtakes, and a waiter cannot miss a value that it waits for.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import Any
 
 from mtrrzap.protocol import Allocator, Operation, Protocol, SharedObject, Spinlock, Steps
 from mtrrzap.protocol.yielded import judged
-from mtrrzap.threads.errors import ClosedError
 
 Alloc = Callable[[int], bool]
 """Says whether an allocation by a vCPU succeeds."""
+
+
+class ClosedError(Exception):
+    """The engine was closed, or ended by an error (its cause), before the call was done."""
 
 
 class Waiter:
@@ -27,7 +30,6 @@ class Waiter:
     __slots__ = ("error", "operation", "result", "vcpu")
 
     def __init__(self, operation: Operation, vcpu: int) -> None:
-        """Wait for ``operation`` by ``vcpu`` to become possible."""
         self.operation = operation
         self.vcpu = vcpu
         self.result: Any = None
@@ -38,13 +40,12 @@ class Waiter:
         raise NotImplementedError
 
 
-class Cell:
+class SharedValue:
     """The value of one object, its tiny lock, and its queue."""
 
     __slots__ = ("_fair", "_lock", "_state", "_target", "_value", "_waiting")
 
-    def __init__(self, target: SharedObject, state: State) -> None:
-        """Start with the object's initial value."""
+    def __init__(self, target: SharedObject, state: SharedState) -> None:
         self._target = target
         self._state = state
         self._value: Any = target.initial
@@ -104,7 +105,7 @@ class Cell:
             waiter.wake()
 
 
-class State:
+class SharedState:
     """All shared objects of one VM, and the decision whether an allocation fails."""
 
     def __init__(self, protocol: Protocol, alloc: Alloc | None = None) -> None:
@@ -113,16 +114,16 @@ class State:
         self._closed = False
         self._reason: BaseException | None = None
         self._objects = protocol.vm.objects()
-        self._cells = {id(each): Cell(each, self) for each in self._objects}
+        self._values = {id(each): SharedValue(each, self) for each in self._objects}
 
-    def cell(self, operation: Any, steps: Steps) -> Cell:
-        """Return the cell of an operation's object.
+    def of(self, operation: Any, steps: Steps) -> SharedValue:
+        """Return the value of an operation's object.
 
         Raises:
             UserError: with file and line, if what the protocol yielded makes no sense.
         """
         good = judged(operation, steps, self._objects)
-        return self._cells[id(good.target)]
+        return self._values[id(good.target)]
 
     def fails(self, operation: Operation, vcpu: int) -> bool:
         """Say whether this is an allocation that is to fail."""
@@ -144,8 +145,8 @@ class State:
         if not self._closed:
             self._reason = reason
             self._closed = True
-        for cell in self._cells.values():
-            cell.close(self._why)
+        for each in self._values.values():
+            each.close(self._why)
 
     def _why(self) -> ClosedError:
         error = ClosedError("closed" if self._reason is None else f"closed: {self._reason!r}")

@@ -1,4 +1,4 @@
-"""One run: a thread for each vCPU, a protocol among them, and a main thread that ends it all.
+"""One run: a thread for each vCPU, a protocol between them, and a main thread that ends the run.
 
 Before the first event every vCPU touches its pages, all memory is zapped once, and every vCPU
 touches them again (``Probe``): entries exist, and it is known whether zaps zap on this machine.
@@ -16,21 +16,20 @@ from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, Rule, replay
 from mtrrzap.kvm.vcpu import power_on, step
 from mtrrzap.live.plan import Item, Plan
-from mtrrzap.live.result import Probe, Run
-from mtrrzap.live.target import Counters, Target
+from mtrrzap.live.tally import Counters, Probe, Run, Zaps
+from mtrrzap.live.target import Target
 from mtrrzap.live.turns import Meetings, StoppedError, Turns
 from mtrrzap.live.vcpu import BrokenVcpuError
-from mtrrzap.live.zaps import Zaps
 from mtrrzap.protocol import Protocol
 from mtrrzap.threads import Runtime, ZapError
 
 Progress = Callable[[list[int]], None]
-"""Called now and then with how many events each vCPU has behind it."""
+"""Called from time to time with how many events each vCPU has done."""
 
 _TICK = 0.1
-"""Seconds between two looks at the clock, and two calls of ``Progress``."""
+"""Seconds between two looks at the clock, and between two calls of ``Progress``."""
 _PATIENCE = 30.0
-"""Seconds for threads to end once they were told to."""
+"""Seconds in which threads must end after they were told to."""
 _SHOWN = 16
 """vCPUs named in an error."""
 _FIRST, _PROBE, _SECOND, _SNAPSHOT, _START = range(5)
@@ -61,14 +60,14 @@ def run(
     ``meet``: the vCPUs that act in one phase make their first requests at once, then their second
     ones, and so on, as if each ran on a core of its own.
 
-    Raises ``UserError`` after ``timeout`` seconds and when a vCPU fails, and whatever else came up
-    in a thread. ``target`` is the caller's to close, but not after ``StuckError``.
+    Raises ``UserError`` after ``timeout`` seconds and when a vCPU fails, and any other exception of
+    a thread. The caller closes ``target``, but not after ``StuckError``.
     """
     return _Running(case, plan, host, target, meet=meet).run(timeout, progress)
 
 
 class StuckError(UserError):
-    """Threads of the run are still there, and what they use must stay."""
+    """Threads of the run are still alive: what they use must stay."""
 
 
 class _Mine(threading.local):
@@ -315,14 +314,14 @@ def _some(names: list[str]) -> str:
 
 
 def _explained(error: BaseException, timeout: float, where: str) -> BaseException:
-    """Return a thread's error as what a user can act on."""
+    """Return a thread's error as one that a user can act on."""
     match error:
         case BrokenVcpuError():
             return UserError(str(error))
         case ZapError():
             return UserError(f"a zap failed: {error.exceptions[0]}", place="mprotect()")
         case TimeoutError():
-            return UserError(f"not done after {timeout:g} s; {where}", place="--timeout")
+            return UserError(f"not done after {timeout:g} s; {where}", place="timeout")
         case RuntimeError() if "thread" in str(error):
-            return UserError(f"{error}", place="--vcpus", mend="give fewer")
+            return UserError(f"{error}", place="vcpus", mend="give fewer")
     return error

@@ -1,6 +1,6 @@
 """The record of zaps: what counts as zapped for a request."""
 
-from mtrrzap.live.zaps import Zaps
+from mtrrzap.live.tally import Zaps
 
 
 def test_only_zaps_that_began_later_and_ended_count() -> None:

@@ -11,7 +11,7 @@ from helpers.costs import COSTS
 from helpers.naive_mmu_lock import cycles_a_visit
 from mtrrzap.simulator import Costs, cost_model
 from mtrrzap.simulator.events import Loop
-from mtrrzap.simulator.footprint import Work
+from mtrrzap.simulator.footprint import WalkWork
 from mtrrzap.simulator.mmu_lock import Walks, step
 
 
@@ -80,7 +80,7 @@ class Lock:
         return self.walks
 
     def begin(self, now: float, what: object, visits: int) -> None:
-        self.at(now).begin(what, Work(visits, 0, 0, 4))
+        self.at(now).begin(what, WalkWork(visits, 0, 0, 4))
 
     @property
     def due(self) -> float:

@@ -14,7 +14,7 @@ from mtrrzap.simulator import Stage
 from mtrrzap.simulator.actor import Actor
 from mtrrzap.simulator.arrivals import numbers
 from mtrrzap.simulator.events import Loop
-from mtrrzap.simulator.presence import Contention, Event, Presence, together
+from mtrrzap.simulator.presence import Contention, InGuest, Presence, together
 
 ALL = Range(0, 1 << 34)
 
@@ -39,7 +39,7 @@ class Stub:
         for number, actor in enumerate(self.actors):
             self.guests.set_off(actor, 1000.0 * number, woken=woken)
 
-    def happen(self) -> tuple[Event, bool]:
+    def happen(self) -> tuple[InGuest, bool]:
         self.loop.now, _, _, actor, what = heapq.heappop(self.loop.heap)
         return what, self.guests.happens(actor, what)
 
@@ -56,8 +56,8 @@ class Stub:
         return sorted(time for time, *_ in self.loop.heap)
 
 
-WOKEN, FAULTED = (Event.WOKEN, False), (Event.FAULTED, False)
-ASKS, HELD_UP = (Event.ARRIVES, True), (Event.ARRIVES, False)
+WOKEN, FAULTED = (InGuest.WOKEN, False), (InGuest.FAULTED, False)
+ASKS, HELD_UP = (InGuest.ARRIVES, True), (InGuest.ARRIVES, False)
 
 
 def test_a_vcpu_with_its_entries_asks_when_its_way_is_done() -> None:

@@ -15,7 +15,7 @@ from mtrrzap.kvm.replay import Request, Why
 from mtrrzap.simulator import Costs, Stage
 from mtrrzap.simulator.actor import Actor
 from mtrrzap.simulator.arrivals import gaps
-from mtrrzap.simulator.footprint import Footprint, Work
+from mtrrzap.simulator.footprint import Footprint, WalkWork
 from mtrrzap.simulator.presence import STACK
 from mtrrzap.simulator.simulation import Simulation
 
@@ -28,8 +28,8 @@ WAY = 1500.0
 class Walked:
     """Stands for ``Footprint``: every walk makes the same visits."""
 
-    def work(self, *_: Any, **__: Any) -> Work:
-        return Work(VISITS, 0, 0, LEVELS)
+    def work(self, *_: Any, **__: Any) -> WalkWork:
+        return WalkWork(VISITS, 0, 0, LEVELS)
 
     def uses(self, *_: Any) -> int:
         return USES

@@ -57,26 +57,17 @@ class Meetings:
 
     def __init__(self, comers: Iterable[Hashable]) -> None:
         """``comers`` names a meeting once for each vCPU that comes to it."""
-        self._missing = Counter(comers)
-        self._begun = {name: threading.Event() for name, n in self._missing.items() if n > 1}
-        self._lock = threading.Lock()
-        self._stopped = False
+        self._barriers = {name: threading.Barrier(n) for name, n in Counter(comers).items()}
 
     def join(self, name: Hashable) -> None:
         """Return when all have come. Raises ``StoppedError``."""
-        begun = self._begun.get(name)
-        if begun is None:
-            return
-        with self._lock:
-            self._missing[name] -= 1
-            if not self._missing[name]:
-                begun.set()
-        begun.wait()
-        if self._stopped:
-            raise StoppedError
+        if name in self._barriers:
+            try:
+                self._barriers[name].wait()
+            except threading.BrokenBarrierError:
+                raise StoppedError from None
 
     def stop(self) -> None:
         """Make everyone who waits raise ``StoppedError``."""
-        self._stopped = True
-        for begun in self._begun.values():
-            begun.set()
+        for barrier in self._barriers.values():
+            barrier.abort()

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from mtrrzap.simulator.cost_model import Costs
 from mtrrzap.simulator.events import Loop
-from mtrrzap.simulator.footprint import Work
+from mtrrzap.simulator.footprint import WalkWork
 
 
 @lru_cache(maxsize=4096)
@@ -97,7 +97,7 @@ class Walks:
         self._faulting = 0
         self._levels = 4
 
-    def begin(self, what: Any, work: Work) -> None:
+    def begin(self, what: Any, work: WalkWork) -> None:
         """Begin a walk."""
         self._advance()
         self._levels = work.levels

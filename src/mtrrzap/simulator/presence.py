@@ -86,7 +86,7 @@ class FreeTime:
         )
 
 
-class Event(Enum):
+class InGuest(Enum):
     """What happens to an actor in the guest."""
 
     WOKEN = "it has got its SIPI"
@@ -94,7 +94,7 @@ class Event(Enum):
     ARRIVES = "it reaches its next request"
 
 
-_WOKEN, _FAULTED, _ARRIVES = Event
+_WOKEN, _FAULTED, _ARRIVES = InGuest
 _ASLEEP, _FAULTING, _ON_ITS_WAY, _INSIDE, _DONE = Where
 
 
@@ -159,7 +159,7 @@ class Presence:
             self._lacks_all(actor)
         self._goes(actor, delay + actor.turns[0][0])
 
-    def happens(self, actor: Actor, what: Event) -> bool:
+    def happens(self, actor: Actor, what: InGuest) -> bool:
         """Have something happen to an actor; tell if it makes its request now."""
         if what is _ARRIVES:
             return self._arrives(actor)

@@ -101,15 +101,7 @@ def _run(
         actors = [Actor(vcpu, mine, sleeps=vcpu in phase.sleepers) for vcpu, mine in turns.items()]
         if rested:
             boot.rest()
-        begin, served, later = boot.now, len(boot.served), boot.later
-        boot.run(number, phase, actors, pattern, exits)
-        spent = total(s.spent for s in boot.served[served:])
-        done.append(
-            PhaseCost(
-                *(phase.first, phase.stage, len(phase.events), phase.running),
-                *(begin, boot.now, spent, boot.later - later),
-            )
-        )
+        done.append(boot.run(number, phase, actors, pattern, exits))
     return Result(tuple(boot.served), tuple(done), _last(guest, policy, plan))
 
 

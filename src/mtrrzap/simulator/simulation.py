@@ -17,9 +17,9 @@ from mtrrzap.simulator.arrivals import gaps, numbers
 from mtrrzap.simulator.calls import RETURNED, Calls, Next
 from mtrrzap.simulator.cost_model import Costs
 from mtrrzap.simulator.events import Loop
-from mtrrzap.simulator.figures import Served
+from mtrrzap.simulator.figures import PhaseCost, Served, total
 from mtrrzap.simulator.footprint import Footprint
-from mtrrzap.simulator.presence import Event, Presence
+from mtrrzap.simulator.presence import InGuest, Presence
 from mtrrzap.simulator.zaps import Zaps
 
 
@@ -33,22 +33,9 @@ class Simulation:
         self._presence = Presence(costs, self._loop)
         self._calls = Calls(PROTOCOLS[policy.protocol], costs, self._loop)
         self._zaps = Zaps(policy, costs, footprint, self._loop, self._presence)
-        self._phase = 0
-
-    @property
-    def now(self) -> float:
-        """Cycles since the start."""
-        return self._loop.now
-
-    @property
-    def served(self) -> Sequence[Served]:
+        self.served: Sequence[Served] = self._calls.served
         """The requests that have returned, in that order."""
-        return self._calls.served
-
-    @property
-    def later(self) -> float:
-        """Cycles that zaps have cost running vCPUs outside of requests."""
-        return self._zaps.later
+        self._phase = 0
 
     def rest(self) -> None:
         """Let so much time pass that every vCPU has what it uses, whatever happened before."""
@@ -65,26 +52,33 @@ class Simulation:
 
     def run(
         self, number: int, phase: Phase, actors: list[Actor], pattern: int, exits: int = 0
-    ) -> None:
+    ) -> PhaseCost:
         """Run a phase to its end; the actors set off one by one.
 
         ``exits`` are those after the last request, one after the other.
         """
+        loop, presence = self._loop, self._presence
+        begin, served, later = loop.now, len(self.served), self._zaps.later
         self._phase = number
-        self._presence.start(phase, actors, numbers(number, pattern, 1))
+        presence.start(phase, actors, numbers(number, pattern, 1))
         delay = 0.0
         for actor, gap in zip(actors, gaps(self._costs.stagger, number, pattern), strict=False):
-            self._presence.set_off(actor, delay, woken=actor.vcpu in phase.woken)
+            presence.set_off(actor, delay, woken=actor.vcpu in phase.woken)
             delay += gap
-        self._loop.run(self._fire, self._zaps.moved)
-        self._loop.now += exits * self._costs.leave
+        loop.run(self._fire, self._zaps.moved)
+        loop.now += exits * self._costs.leave
+        spent = total(each.spent for each in self.served[served:])
+        return PhaseCost(
+            *(phase.first, phase.stage, len(phase.events), phase.running),
+            *(begin, loop.now, spent, self._zaps.later - later),
+        )
 
     def _fire(self, actor: Actor, what: Any) -> None:
         if type(what) is tuple:  # the result of an operation: by far the most frequent
             reached = self._calls.go(actor, what[0])
             if reached is not None:
                 self._follow(actor, reached)
-        elif type(what) is Event:
+        elif type(what) is InGuest:
             if self._presence.happens(actor, what):
                 self._follow(actor, self._calls.begin(actor))
             self._zaps.contend()

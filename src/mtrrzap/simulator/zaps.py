@@ -13,7 +13,7 @@ from mtrrzap.simulator.actor import Actor
 from mtrrzap.simulator.cost_model import Costs
 from mtrrzap.simulator.events import ZAP, Loop
 from mtrrzap.simulator.figures import Stretch
-from mtrrzap.simulator.footprint import Footprint, Work
+from mtrrzap.simulator.footprint import Footprint, WalkWork
 from mtrrzap.simulator.mmu_lock import Walks
 from mtrrzap.simulator.presence import Presence
 
@@ -32,7 +32,7 @@ class _UnderWay(NamedTuple):
     """A walk with mmu_lock held for write."""
 
     actor: Actor
-    work: Work
+    work: WalkWork
     leaves: float
     """Blocks in use that it clears."""
     uses: bool
@@ -108,7 +108,7 @@ class Zaps:
         else:
             self._walk_ends()
 
-    def _mark(self, actor: Actor, work: Work, *, touched: bool) -> None:
+    def _mark(self, actor: Actor, work: WalkWork, *, touched: bool) -> None:
         """Mark the top-level entries under mmu_lock: too short to yield, and no fault waits.
 
         Holds follow each other: whoever comes during one waits for its end.
@@ -126,7 +126,7 @@ class Zaps:
         )
         self._loop.at(begin + hold - self._loop.now, ZAP, actor, DONE)
 
-    def _shared_walk(self, actor: Actor, work: Work) -> None:
+    def _shared_walk(self, actor: Actor, work: WalkWork) -> None:
         """Walk with mmu_lock held for read, between two short holds for write (patch 12)."""
         costs = self._costs
         # Each cleared entry is flushed on its own; a freed page-table page costs its 512 entries.

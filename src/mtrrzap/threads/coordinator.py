@@ -145,11 +145,7 @@ class ZapCoordinator(Front):
             self._call(ranges, self._zap)
 
     def _call(self, ranges: tuple[Range, ...], zap: Zap) -> None:
-        number = self._numbers.take()
-        try:
-            self._runtime.call(number, ranges, zap=zap)
-        finally:
-            self._numbers.give(number)
+        self._runtime.call(threading.get_ident(), ranges, zap=zap)  # a thread has one call only
 
     def close(self) -> None:
         """End all calls: those that wait raise ClosedError at once, as later ones do."""

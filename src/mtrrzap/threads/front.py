@@ -1,38 +1,14 @@
-"""What the two coordinators share: what they accept, and a number for each call."""
+"""What the two coordinators share: what they accept, and what they refuse."""
 
 from __future__ import annotations
 
-import heapq
 import operator
 import os
-from threading import Lock
 from typing import Any, NoReturn
 
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import PROTOCOLS, Protocol, Range
 from mtrrzap.protocol.shared import is_range
-
-
-class Numbers:
-    """Small numbers for calls in progress: the lowest that is free."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._free: list[int] = []
-        self._next = 0
-
-    def take(self) -> int:
-        """Return the lowest that is free."""
-        with self._lock:
-            if self._free:
-                return heapq.heappop(self._free)
-            self._next += 1
-            return self._next - 1
-
-    def give(self, number: int) -> None:
-        """Make one free again."""
-        with self._lock:
-            heapq.heappush(self._free, number)
 
 
 class Front:
@@ -54,7 +30,6 @@ class Front:
                 )
             protocol = PROTOCOLS[protocol]
         self.protocol = protocol
-        self._numbers = Numbers()
         self._process = os.getpid()
 
     def __reduce__(self) -> NoReturn:

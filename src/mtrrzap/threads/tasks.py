@@ -68,18 +68,16 @@ class AsyncZapCoordinator(Front):
         self._state.close()
 
     async def _call(self, ranges: tuple[Range, ...]) -> None:
-        number = self._numbers.take()
         call = self._ledger.enter(ranges)
         interrupt: BaseException | None = None
         try:
-            interrupt = await self._run(number, ranges)
+            interrupt = await self._run(id(call), ranges)
         except BaseException as error:
             # This vCPU stops in the middle of the protocol: others may wait for it for ever.
             self._state.close(error)
             raise
         finally:
             failed = self._ledger.leave(call)
-            self._numbers.give(number)
         if interrupt is not None:
             raise interrupt
         if failed is not None:

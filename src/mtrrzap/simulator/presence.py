@@ -52,35 +52,33 @@ def together(vcpus: int) -> float:
 class FreeTime:
     """Cycles in which faults could succeed, so far and since each zap."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: Loop) -> None:
         self.frozen = False
         """A zap is in progress."""
-        self._base = 0.0  # free time until `_since`
-        self._since = 0.0
+        self._loop = loop
+        self._base = self._since = 0.0  # the free time at the cycle `_since`
         self._zapped: dict[Range, float] = {}
 
     def settle(self) -> None:
         """Count as if the last zap were long ago."""
         self._zapped.clear()
 
-    def at(self, now: float) -> float:
+    def now(self) -> float:
         """Return the free time so far; it stands still while a zap is in progress."""
-        return self._base if self.frozen else self._base + now - self._since
+        return self._base if self.frozen else self._base + self._loop.now - self._since
 
-    def zap_begins(self, now: float, r: Range) -> None:
+    def zap_begins(self, r: Range) -> None:
         """Note a zap of a range."""
-        self._base = self.at(now)
-        self.frozen = True
+        self._base, self.frozen = self.now(), True
         self._zapped[r] = self._base
 
-    def zaps_end(self, now: float) -> None:
-        """Note that none is in progress any more."""
-        self.frozen = False
-        self._since = now
+    def zaps_end(self) -> None:
+        """Note that no zap is in progress any more."""
+        self._since, self.frozen = self._loop.now, False
 
-    def touched(self, now: float, r: Range) -> bool:
+    def touched(self, r: Range) -> bool:
         """Tell if faults could install entries in a range since a zap of all of it."""
-        free = self.at(now)
+        free = self.now()
         return not any(
             z.start <= r.start and r.end <= z.end and at >= free for z, at in self._zapped.items()
         )
@@ -89,8 +87,8 @@ class FreeTime:
 class InGuest(Enum):
     """What happens to an actor in the guest."""
 
-    WOKEN = "it has got its SIPI"
-    FAULTED = "an attempt at a page fault of it ends"
+    WOKEN = "it gets its SIPI"
+    FAULTED = "one of its attempts at a page fault ends"
     ARRIVES = "it reaches its next request"
 
 
@@ -114,10 +112,10 @@ class Presence:
         """vCPUs that run."""
         self.stage = Stage.NOT_RUN
         self._costs, self._loop = costs, loop
-        self._free = FreeTime()
+        self._free = FreeTime(loop)
         self._actors = 0
         self._count = [0] * len(Where)  # actors, by where they are
-        self._stale = 0  # on their way; have not noticed the last loss
+        self._stale = 0  # actors on their way that have not noticed the last loss
         self._parked: list[Actor] = []
         self._losses = 0
         self._ran: dict[int, int] = {}  # losses when a vCPU last went to sleep
@@ -125,8 +123,8 @@ class Presence:
         self._lost = self._frozen = self._lost_free = self._cleared_free = -math.inf
         self._there = 0  # pages that all use, installed since they were cleared
         self._start_gone = False
-        self._chance = 0.0  # that somebody faulted as the first zap in progress began
-        self._spinning = 0.0  # of those that spin, how many then did
+        self._chance = 0.0  # that somebody faulted when the first zap in progress began
+        self._spinning = 0.0  # the mean number of those that spin that did
         self._passed = False  # the first zap in progress has cleared what vCPUs use
 
     def settle(self) -> None:
@@ -136,13 +134,13 @@ class Presence:
         self._start_gone = False
 
     def miss(self) -> None:
-        """Note that vCPUs that sleep have lost what they use."""
+        """Note that vCPUs that sleep have lost the entries that they use."""
         self._losses += 1
 
     # -- on the way to a request
 
     def start(self, phase: Phase, actors: Collection[Actor], source: Random) -> None:
-        """Begin a phase with those that have requests to make in it."""
+        """Begin a phase with the vCPUs that have requests to make in it."""
         self.stage, self.running = phase.stage, phase.running
         self._random = source.random if phase.concurrent else None
         self._actors = len(actors)
@@ -184,7 +182,7 @@ class Presence:
         actor.page = 0
         if self._paged:
             actor.pages, actor.own = round(self._costs.pages), STACK if actor.fresh else MORE
-        elif actor.fresh:  # what a SIPI starts needs no more than code for its first request
+        elif actor.fresh:  # until its first request, what a SIPI starts needs only code
             actor.pages, actor.own = 1, 0
         else:
             actor.pages, actor.own = UNPAGED_PAGES, MORE
@@ -234,15 +232,17 @@ class Presence:
             return self._there
         # Those that spin install one shared page after the other, also while this vCPU does not.
         each = together(spin) * self._costs.retry
-        return max(self._there, int((self._free.at(self._loop.now) - self._cleared_free) / each))
+        return max(self._there, int((self._free.now() - self._cleared_free) / each))
 
     def _arrives(self, actor: Actor) -> bool:
         if actor.losses != self._losses:
             self._stale -= 1
+            # It lost its entries `ago` cycles ago and notices only now. If it was in the second half
+            # of its exit then, it was out of the guest already. Otherwise it stood still until its
+            # recovery, `late` cycles of free time ago, and has the rest of `ago` still to go.
             ago = self._loop.now - self._lost
-            # Whoever is about to exit as entries go is out of the guest already.
             if not self._free.frozen or ago >= self._costs.leave / 2:
-                late = self._free.at(self._loop.now) - self._lost_free - self._recovery(more=True)
+                late = self._free.now() - self._lost_free - self._recovery(more=True)
                 left = max(0.0, ago - max(0.0, late))
                 if late < 0:
                     self._goes(actor, left)
@@ -256,7 +256,7 @@ class Presence:
         return True
 
     def back(self, actor: Actor) -> None:
-        """Let an actor go on after a request."""
+        """Let an actor go on in the guest after a request."""
         if actor.turns:
             self._goes(actor, actor.turns[0][0])
             return
@@ -295,34 +295,31 @@ class Presence:
 
     def touched(self, r: Range) -> bool:
         """Tell if vCPUs run, and could install entries in a range since a zap of all of it."""
-        return self._free.touched(self._loop.now, r) and self.running > 0
+        return self._free.touched(r) and self.running > 0
 
     def zap_begins(self, r: Range, *, first: bool) -> None:
         """Note that a zap begins; ``first``: while none is in progress."""
-        now = self._loop.now
         if first:
-            self._freeze(now)
-        self._free.zap_begins(now, r)
+            self._freeze()
+        self._free.zap_begins(r)
 
-    def _freeze(self, now: float) -> None:
-        self._frozen, self._passed = now, False
+    def _freeze(self) -> None:
+        self._frozen, self._passed = self._loop.now, False
         # A vCPU that spins lacks a page yet with the chance `lacking`. Once the pages that all use
         # are there, each still has the rest of its own attempt to go, exponentially distributed
         # with mean retry. The mean recovery includes one such attempt (its first 1), which is
         # taken off again: exp(-(over / retry + 1)), and certain before that.
         spins = self._spin
-        over = self._free.at(now) - self._lost_free - self._recovery(more=False)
+        over = self._free.now() - self._lost_free - self._recovery(more=False)
         lacking = math.exp(-max(0.0, over / self._costs.retry + 1))
         # Independent vCPUs: the chance that any lacks a page, and how many do in the mean.
         self._chance = 1.0 - (1.0 - lacking) ** spins if spins > 0 else 0.0
         self._spinning = spins * lacking
 
     def contention(self, walks: int) -> Contention:
-        """Return who faults now, while zaps are in progress; once somebody does, it is certain."""
+        """Return who faults now, while zaps are in progress; once somebody does, it stays so."""
         sure = self._count[_FAULTING]
-        if self._stale and self._free.at(self._loop.now) - self._lost_free < self._recovery(
-            more=True
-        ):
+        if self._stale and self._free.now() - self._lost_free < self._recovery(more=True):
             sure += self._stale
         if sure or walks > 1:
             self._chance = 1.0
@@ -337,10 +334,10 @@ class Presence:
     def clears(self) -> bool:
         """Note that a walk comes to the entries that vCPUs use; tell if it yields, and so flushes.
 
-        Else vCPUs run on what their TLBs hold until the walk ends.
+        Otherwise vCPUs run on with what is in their TLBs until the walk ends.
         """
         self._passed = True
-        self._there, self._cleared_free = 0, self._free.at(self._loop.now)
+        self._there, self._cleared_free = 0, self._free.now()
         return self._chance > 0.5
 
     def clears_start(self) -> None:
@@ -348,19 +345,19 @@ class Presence:
         self._start_gone = True
 
     def lose(self) -> bool:
-        """Take entries that are used from the vCPUs in the guest; tell if they had them."""
+        """Take the entries in use from the vCPUs in the guest; tell if they had them."""
         self._passed = True
         if self._lost >= self._frozen:
             return False  # since then no fault could succeed
         self._losses += 1
-        self._lost, self._lost_free = self._loop.now, self._free.at(self._loop.now)
+        self._lost, self._lost_free = self._loop.now, self._free.now()
         self._there, self._cleared_free = 0, self._lost_free
         self._stale = self._count[_ON_ITS_WAY]
         return True
 
     def thaw(self) -> None:
         """Let faults succeed again."""
-        self._free.zaps_end(self._loop.now)
+        self._free.zaps_end()
         parked, self._parked = self._parked, []
         for actor in parked:
             self._on(actor)

@@ -1,4 +1,4 @@
-"""Run a trace under a policy: phase after phase, each on the same boot."""
+"""Run a trace under a policy, phase after phase."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from mtrrzap.simulator.simulation import Simulation
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What the simulation needs to know of a trace, whatever the policy."""
+    """What a simulation needs of a trace, for any policy."""
 
     phases: tuple[Phase, ...]
     footprint: Footprint
@@ -25,7 +25,7 @@ class Guest:
 
     @classmethod
     def of(cls, trace: Events, host: Host, page_level: int, costs: Costs) -> "Guest":
-        """Look a trace up once; ``page_level``: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
+        """Prepare a trace; ``page_level`` of the host's pages: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
         footprint = Footprint(trace.header, host, page_level, costs)
         return cls(tuple(phases(trace)), footprint, costs)
 
@@ -33,10 +33,10 @@ class Guest:
 def expected(guest: Guest, policy: Policy, requests: Iterable[Request], first: int = 0) -> Expected:
     """Return what a policy's requests cost in the mean of ``PATTERNS`` patterns of arrivals.
 
-    ``first`` is the number of the first one: others show how much hangs on which they are.
+    ``first`` is the number of the first pattern: other ones show how much the choice matters.
     """
     plan = _plan(guest, requests)
-    # Stretches in which vCPUs ask one by one know no pattern: once is enough for them.
+    # Patterns do not matter where vCPUs ask one by one: once is enough.
     alone = _run(guest, policy, plan, 0, waves=False)
     patterns = range(first, first + PATTERNS)
     found = [_run(guest, policy, plan, pattern, alone=False) for pattern in patterns]
@@ -57,7 +57,7 @@ def simulate(guest: Guest, policy: Policy, requests: Iterable[Request], pattern:
 
 
 class _Part(NamedTuple):
-    """A phase in which somebody asks, whatever the pattern."""
+    """A phase in which somebody asks, for any pattern."""
 
     number: int
     phase: Phase
@@ -66,7 +66,7 @@ class _Part(NamedTuple):
     exits: int
     """Exits after the last request."""
     rested: bool
-    """It does not come right after the one before."""
+    """Time passes before it."""
 
 
 def _plan(guest: Guest, requests: Iterable[Request]) -> list[_Part]:
@@ -113,7 +113,7 @@ def _last(guest: Guest, policy: Policy, plan: Sequence[_Part]) -> float:
 
 
 def _follows(before: Phase, phase: Phase) -> bool:
-    """Tell if a phase comes right after another: the guest passes its lock from vCPU to vCPU."""
+    """Tell if a phase follows at once: the guest passes its lock from vCPU to vCPU."""
     if before.concurrent or phase.concurrent:
         return False
     return before.stage is phase.stage and abs(before.running - phase.running) <= 1
@@ -132,7 +132,8 @@ def _turns(
             if request is None:
                 exits += 1
             else:
-                turns.append(((exits + 0.5) * costs.leave, request))  # half: its own way out
+                # A request counts from its exit: its own way out is half of one more exit.
+                turns.append(((exits + 0.5) * costs.leave, request))
                 exits = 0
         if turns:
             found[vcpu] = turns

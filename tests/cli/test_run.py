@@ -40,10 +40,10 @@ def test_threads_print_a_table(run: Run) -> None:
         ("-p no:review", "no protocol is called 'no:review'"),
         (
             "--memory 0M",
-            "--memory: 0 MiB hold no page to touch beside stacks and tables of 8",
+            "--memory: 0 MiB leave no page to touch beside stacks and tables of 8",
         ),
         ("--memory lots", "--memory: invalid size 'lots'"),
-        ("--memory 65G", "--memory: more than the test guest can map; 64G at most"),
+        ("--memory 65G", "--memory: more than the test guest can map; give at most 64G"),
         ("--page-size 1G", "--page-size: a test guest cannot be backed by 1G pages; use 2M"),
         ("--vcpus 1", "--vcpus: the trace does not show what vCPU 0 does without others"),
         ("--timeout nan", "--timeout: invalid timeout of nan s; give 1 to 86400"),

@@ -112,5 +112,5 @@ def test_lost_data_is_seen() -> None:
 
 
 def test_more_than_the_guest_maps_is_refused() -> None:
-    with pytest.raises(UserError, match="64G at most"):
+    with pytest.raises(UserError, match="give at most 64G"):
         guest.layout(guest.MOST_MEMORY + (1 << 20), [1], 1)

@@ -5,7 +5,7 @@ User mode adds one to a counter in each of its vCPU's pages and executes INT3; t
 pages, because a hypervisor may emulate ring 0 without making second-stage entries (a
 software-nested KVM does). Ring 0 keeps to instructions that KVM's emulator knows.
 
-All is in one memslot that begins at 0, mapped one to one by guest pages of 2 MiB::
+One memslot from 0 on contains all of it, mapped one to one by guest pages of 2 MiB::
 
     [0, system)         data pages: what the vCPUs touch
     [system, memory)    code, page tables; for each vCPU a GDT, TSS and IDT, a stack, its table
@@ -25,7 +25,7 @@ PAGE = 1 << 12
 _LARGE = 1 << 21
 _GIB = 1 << 30
 MOST_MEMORY = 1 << 36
-"""Bytes: KVM takes MAXPHYADDR for 36 of a vCPU that was given no CPUID, as these are not."""
+"""Bytes: KVM assumes a MAXPHYADDR of 36 for a vCPU without CPUID, like these."""
 
 
 class Op(IntEnum):
@@ -112,7 +112,7 @@ _CR0 = cr0.PG | cr0.PE | cr0.ET | 1 << 5 | 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where all is in guest memory; addresses and sizes in bytes."""
+    """Where everything is in guest memory; addresses and sizes in bytes."""
 
     memory: int
     system: int
@@ -136,10 +136,10 @@ class Layout:
 
 
 def layout(memory: int, tables: Sequence[int], touch: int) -> Layout:
-    """Lay a guest out; ``tables`` are the numbers of entries of each vCPU's table.
+    """Lay out a guest; ``tables`` are the numbers of entries of each vCPU's table.
 
     ``touch`` is how many pages each vCPU shall touch, if there are so many. Raises ``UserError``
-    if the memory cannot even hold one data page for each.
+    if the memory is too small for one data page each.
     """
     directories = -(-memory // _GIB)
     sizes = [2 * PAGE + -(-(entries + 1) * 16 // PAGE) * PAGE for entries in tables]
@@ -149,12 +149,12 @@ def layout(memory: int, tables: Sequence[int], touch: int) -> Layout:
     if data < vcpus:
         least = -(-(fixed + sum(sizes) + vcpus * PAGE) // (1 << 20))
         raise UserError(
-            f"{memory >> 20} MiB hold no page to touch beside stacks and tables of {vcpus} vCPUs",
+            f"{memory >> 20} MiB leave no page to touch beside stacks and tables of {vcpus} vCPUs",
             place="memory",
             mend=f"give {least}M or more",
         )
     if memory > MOST_MEMORY:
-        raise UserError("more than the test guest can map", place="memory", mend="64G at most")
+        raise UserError("more than the test guest can map", place="memory", mend="give at most 64G")
     touched = min(touch, data // vcpus)
     step = data // (vcpus * touched) if touched else 1
     begin, private = system + fixed, []

@@ -29,7 +29,7 @@ _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 KICK = signal.SIGUSR1
 """Blocked in threads that run a vCPU, and unblocked inside KVM_RUN only: see ``Vcpu.kick``."""
 OF_MAIN_THREAD = (signal.SIGINT, signal.SIGTERM)
-"""Signals that vCPU threads leave to the main thread."""
+"""Signals that only the main thread gets."""
 
 
 def _checked(result: int) -> int:
@@ -82,7 +82,7 @@ _TDP = {"kvm_intel": ("ept", "EPT"), "kvm_amd": ("npt", "NPT")}
 
 
 def available_memory() -> int | None:
-    """Return the bytes that the host can give without swapping (MemAvailable), if it says so."""
+    """Return the bytes that the host has without swapping (MemAvailable), if known."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
@@ -94,7 +94,7 @@ def available_memory() -> int | None:
 
 
 class Environment(NamedTuple):
-    """Of the process that runs the vCPUs."""
+    """The host of the process that runs the vCPUs."""
 
     cores: int
     kernel: str

@@ -1,4 +1,4 @@
-"""The machine on /dev/kvm as a run's target: each event's exit is the one that must come."""
+"""A plan's test guest on /dev/kvm: it checks that each event causes the right exit."""
 
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.live import guest
@@ -15,7 +15,7 @@ _PORTS = {guest.BELL: "a write of CR0", guest.PROTECTION: "#GP"}
 
 
 class OnKvm(LiveVm):
-    """A plan's test guest in a real VM."""
+    """The test guest in a real VM."""
 
     def __init__(self, plan: Plan, memory: int, touch: int, *, huge: bool = False) -> None:
         """Build it with so many bytes. Raises ``UserError``."""
@@ -33,7 +33,7 @@ class OnKvm(LiveVm):
         self._bell(vcpu, self._cd_nw[vcpu])
 
     def perform(self, vcpu: int, item: Item, state: Vcpu) -> None:  # noqa: ARG002
-        """Run to the exit of an event. Raises ``BrokenVcpuError`` if another one comes."""
+        """Run to the exit of an event. Raises ``BrokenVcpuError`` if another exit comes."""
         if item.entry is None:
             return
         op, msr, value = item.entry
@@ -89,5 +89,5 @@ class OnKvm(LiveVm):
         return BrokenVcpuError(mine.dump(f"{seen} instead of {wanted}"))
 
     def lost(self) -> list[str]:
-        """Compare every data page with what it must hold."""
+        """Compare every data page with what it must contain."""
         return list(m.lost(self.memory.view, self.where, self._rounds))

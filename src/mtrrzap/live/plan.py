@@ -1,4 +1,4 @@
-"""What each vCPU is to do, in order, and after whom: a trace as programs for the test guest."""
+"""What each vCPU does, in order, and whom it waits for: a trace as programs for the test guest."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,16 +17,15 @@ _OF_CR0 = (Kind.CR0, Kind.RESET, Kind.INIT, Kind.HELD_CR0)
 
 
 class Item(NamedTuple):
-    """One event, and what the guest does for it; ``entry`` is None for what user space does.
-
-    ``position`` is the event's position in the trace. ``phase`` is the number of the phase that
-    must have begun; None: there is nothing to wait for.
-    """
+    """One event, and what the guest does for it."""
 
     position: int
+    """In the trace."""
     phase: int | None
+    """The number of the phase that must have begun; None: there is nothing to wait for."""
     event: Event
     entry: TableEntry | None
+    """None for what user space does."""
     refused: bool
     """The event ends in #GP."""
 
@@ -49,10 +48,10 @@ class Plan:
 
 
 def plan(trace: Trace) -> Plan:
-    """Divide a trace.
+    """Divide a trace among its vCPUs.
 
-    Events inside of phases keep their phases' order (``kvm.phases``). Others ask for
-    nothing (they are refused, or no write): they wait for the phase of their vCPU's next event.
+    Events inside phases keep the order of the phases (``kvm.phases``). Others ask for nothing
+    (they are refused, or not a write), and wait for the phase of their vCPU's next event.
     """
     number_of = {
         position: number
@@ -89,7 +88,7 @@ def _program(events: list[tuple[int, Event]], maxphyaddr: int) -> tuple[list[Ite
 
 
 def _entry(event: Event, after: Vcpu, *, refused: bool) -> TableEntry | None:
-    """Return what the guest does: also for INIT and the like, so that its CR0.CD is the trace's."""
+    """Return what the guest does, also for INIT and the like, so that it has the trace's CR0.CD."""
     if event.kind is Kind.WRMSR:
         return TableEntry(Op.WRMSR, event.msr, event.value)
     if event.kind not in _OF_CR0:

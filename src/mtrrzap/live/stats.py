@@ -10,7 +10,7 @@ from mtrrzap.live.ioctl import GET_STATS_FD, StatsDescriptor, StatsHeader
 
 
 class Statistics:
-    """The counters of one VM or vCPU that are asked for. Owns a descriptor until ``close``."""
+    """Some counters of one VM or vCPU. Owns a descriptor until ``close``."""
 
     def __init__(self, owner: int, names: Iterable[str]) -> None:
         """``owner`` is the descriptor of the VM or vCPU; names that it lacks stay 0.

@@ -51,7 +51,7 @@ class Zaps:
             self._ended.append((began, (start, end)))
 
     def missing(self, since: Since, ranges: Iterable[Range]) -> tuple[Range, ...]:
-        """Return the frames that no zap covers which began after a request and has ended."""
+        """Return the frames that no zap covers that began after a request and has ended."""
         with self._lock:
             later = self._ended[since.ended :]
         zapped = [each for began, each in later if began > since.tick]
@@ -59,14 +59,14 @@ class Zaps:
 
 
 class Counters(NamedTuple):
-    """Counted since the machine was made, but entries are those that there are now."""
+    """Counts since the machine was made; entries are those that exist now."""
 
     faults: int
     """Page faults that made an entry."""
     entries: int
     """Leaves of the second-stage page table."""
     large: int
-    """Of them, those of 2 MiB."""
+    """Those of 2 MiB among them."""
     flushes: int
     """Requests for a remote TLB flush."""
 
@@ -77,7 +77,7 @@ class Probe(NamedTuple):
     before: int
     """Entries that were there."""
     large: int
-    """Of them, those of 2 MiB."""
+    """Those of 2 MiB among them."""
     after: int
     """Entries right after it."""
     refaults: int
@@ -85,7 +85,7 @@ class Probe(NamedTuple):
 
     @property
     def works(self) -> bool:
-        """Tell if zaps zap here, as far as the counters show."""
+        """Tell if zaps work here, as far as the counters show."""
         return self.after < self.before and self.refaults > 0
 
 
@@ -99,7 +99,7 @@ class Run:
     zaps: int
     """Zaps that the protocol made, one for each range that it handed to the MMU."""
     outside: int
-    """Of them, those that hold no frame of the test guest."""
+    """Of them, those that contain no frame of the test guest."""
     frames: int
     """Frames of the test guest in the zaps; one zapped twice counts twice."""
     unzapped: int
@@ -111,12 +111,12 @@ class Run:
     wall: float
     """From the first event to the halt of the last vCPU."""
     waited: float
-    """In requests, all vCPUs together: what is left without the walks of the vCPU's own zaps."""
+    """In requests, all vCPUs together, without the walks of the vCPU's own zaps."""
     longest_wait: float
     """The longest such part of one request."""
     probe: Probe
     lost: tuple[str, ...] = field(default=())
-    """What guest memory did not hold at the end: nothing, or the run is worthless."""
+    """What was wrong with guest memory at the end; the run is worthless if anything was."""
 
 
 def middle(runs: Sequence[Run], name: str) -> Any:

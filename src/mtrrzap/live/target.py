@@ -1,4 +1,4 @@
-"""What a run needs of the machine that it runs on, real or modelled."""
+"""What a run needs from the machine that it runs on, real or modelled."""
 
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.live.plan import Item

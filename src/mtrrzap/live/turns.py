@@ -1,4 +1,4 @@
-"""Whose turn it is, and who arrives together."""
+"""Which phase has begun, and which vCPUs wait for each other."""
 
 import threading
 from collections import Counter
@@ -12,7 +12,7 @@ class StoppedError(Exception):
 class Turns:
     """The phases of one run: one begins when all vCPUs have ended their part of the one before.
 
-    vCPUs outside of theirs wait here, not in the guest.
+    A vCPU whose phase has not begun waits here, not in the guest.
     """
 
     def __init__(self, waits_for: Sequence[frozenset[int]]) -> None:

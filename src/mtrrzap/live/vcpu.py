@@ -1,4 +1,4 @@
-"""One vCPU: its registers, its KVM_RUN, and how another thread gets it out of there."""
+"""One vCPU: its registers, its KVM_RUN, and how another thread ends that."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from mtrrzap.live.stats import Statistics
 
 VCPU_STATISTICS = ("pf_fixed", "exits")
 _RETRIES = 1000
-"""Of KVM_RUN in a row without an exit, before it counts as stuck."""
+"""Calls of KVM_RUN in a row without an exit, after which the vCPU counts as stuck."""
 
 
 class KickedError(Exception):
@@ -44,7 +44,7 @@ class LiveVcpu:
             raise
 
     def set_registers(self, regs: k.Regs, sregs: k.Sregs) -> None:
-        """Set the registers; what a vCPU starts with otherwise (APIC base) is kept."""
+        """Set the registers, but keep the APIC base that the vCPU starts with."""
         old = k.Sregs()
         host.ioctl(self._fd, k.GET_SREGS, old)
         sregs.apic_base = old.apic_base
@@ -52,7 +52,7 @@ class LiveVcpu:
         host.ioctl(self._fd, k.SET_REGS, regs)
 
     def prepare(self) -> None:
-        """Make this thread the vCPU's: what kicks it is blocked but inside KVM_RUN."""
+        """Make this thread the vCPU's; the signal that kicks it is blocked outside of KVM_RUN."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {host.KICK, *host.OF_MAIN_THREAD})
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         mask = k.SignalMask(8, sum(1 << number - 1 for number in blocked - {host.KICK}))
@@ -62,7 +62,7 @@ class LiveVcpu:
             self._thread = threading.get_ident()
 
     def release(self) -> None:
-        """End the thread's part: no kick goes to it any more."""
+        """End the thread's part: no kick reaches it any more."""
         with self._lock:
             self._thread = None
 
@@ -82,7 +82,7 @@ class LiveVcpu:
     def run(self) -> int:
         """Run the guest to its next exit and return the reason.
 
-        Raises ``KickedError``, and ``BrokenVcpuError`` for what no guest comes back from.
+        Raises ``KickedError``, and ``BrokenVcpuError`` for an exit that ends any guest.
         """
         for attempt in range(_RETRIES):
             if self._kicked:

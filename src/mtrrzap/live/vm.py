@@ -1,4 +1,4 @@
-"""The virtual machine on /dev/kvm: one memslot, vCPUs without an in-kernel irqchip, MSRs here."""
+"""The virtual machine on /dev/kvm: one memslot, no in-kernel irqchip, MSRs handled here."""
 
 import ctypes
 import errno
@@ -24,7 +24,7 @@ _NEEDS = {
 }
 _VM_STATISTICS = ("pages_4k", "pages_2m", "remote_tlb_flush_requests")
 _TSS_ADDRESS = 0xFFFBD000
-"""Below 4 GiB, for VMX hosts that cannot run real mode by themselves; not set under memory."""
+"""Below 4 GiB, for VMX hosts that cannot run real mode themselves; not set where memory is."""
 
 
 class LiveVm(Target):
@@ -97,7 +97,7 @@ class LiveVm(Target):
         available = host.available_memory()
         if available is not None and self.where.memory > available:
             raise UserError(
-                f"the host has {available >> 20} MiB to give, and all of the guest's is filled",
+                f"the host has {available >> 20} MiB available, and the guest touches all its memory",
                 place="memory",
                 mend="give less",
             )
@@ -105,10 +105,10 @@ class LiveVm(Target):
     def _refuse_more_vcpus(self, vm: int) -> None:
         most = host.ioctl(vm, k.CHECK_EXTENSION, k.CAP_MAX_VCPUS)
         if self.where.vcpus > most:
-            raise UserError(f"this KVM has {most} vCPUs at most", place="vcpus")
+            raise UserError(f"this KVM runs at most {most} vCPUs", place="vcpus")
 
     def _connect(self, vm: int) -> None:
-        """Give the VM its memory, and have all accesses to MSRs come to user space."""
+        """Give the VM its memory, and make all accesses to MSRs exit to user space."""
         if self.where.memory < _TSS_ADDRESS:
             host.ioctl(vm, k.SET_TSS_ADDR, _TSS_ADDRESS)
             below = ctypes.c_uint64(_TSS_ADDRESS - guest.PAGE)
@@ -168,7 +168,6 @@ _INSTEAD = "use the threads engine"
 
 
 def _explained(error: OSError) -> UserError:
-    """Say which of the host's limits an error is."""
     match error.errno:
         case errno.ENOENT | errno.ENXIO | errno.ENODEV:
             return UserError(
@@ -180,10 +179,10 @@ def _explained(error: OSError) -> UserError:
             )
         case errno.EMFILE | errno.ENFILE:
             return UserError(
-                "too many open files: the monitor needs 2 for each vCPU and 3 more",
+                "too many open files: the monitor needs 3, and 2 for each vCPU",
                 place="ulimit -n",
                 mend="raise it, or give fewer vCPUs",
             )
         case errno.ENOMEM:
-            return UserError("the host has no memory for that", place="memory", mend="give less")
+            return UserError("the host lacks the memory for that", place="memory", mend="give less")
     return UserError(f"{error.strerror}", place=str(DEVICE), mend=_INSTEAD)

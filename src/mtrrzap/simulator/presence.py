@@ -237,9 +237,9 @@ class Presence:
     def _arrives(self, actor: Actor) -> bool:
         if actor.losses != self._losses:
             self._stale -= 1
-            # It lost its entries `ago` cycles ago and notices only now. If it was in the second half
-            # of its exit then, it was out of the guest already. Otherwise it stood still until its
-            # recovery, `late` cycles of free time ago, and has the rest of `ago` still to go.
+            # It lost its entries `ago` cycles ago and notices only now. In the second half of its
+            # exit it was out of the guest already. Otherwise it stood still until its recovery,
+            # `late` cycles of free time ago, and has the rest of `ago` still to go.
             ago = self._loop.now - self._lost
             if not self._free.frozen or ago >= self._costs.leave / 2:
                 late = self._free.now() - self._lost_free - self._recovery(more=True)

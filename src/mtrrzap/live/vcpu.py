@@ -1,14 +1,16 @@
-"""One vCPU: its registers, its KVM_RUN, and how another thread ends that."""
+"""One vCPU: its registers, its KVM_RUN, how another thread ends that, and KVM's counters."""
 
+import ctypes
 import errno
 import os
 import signal
+import struct
 import threading
+from collections.abc import Iterable
 from time import sleep
 
 from mtrrzap.live import host
 from mtrrzap.live import ioctl as k
-from mtrrzap.live.stats import Statistics
 
 VCPU_STATISTICS = ("pf_fixed", "exits")
 _RETRIES = 1000
@@ -21,6 +23,48 @@ class KickedError(Exception):
 
 class BrokenVcpuError(Exception):
     """The vCPU cannot go on; the message has its registers."""
+
+
+class Statistics:
+    """Some of KVM's binary statistics of a VM or vCPU. Owns a descriptor until ``close``."""
+
+    def __init__(self, owner: int, names: Iterable[str]) -> None:
+        """``owner`` is the descriptor of the VM or vCPU; names that it lacks are left out.
+
+        Raises ``OSError``, also for a KVM without them (before v5.14).
+        """
+        self._fd = host.ioctl(owner, k.GET_STATS_FD)
+        wanted = frozenset(names)
+        self._offsets: dict[str, int] = {}
+        try:
+            header = k.StatsHeader.from_buffer_copy(self._read(0, ctypes.sizeof(k.StatsHeader)))
+            size = ctypes.sizeof(k.StatsDescriptor) + header.name_size
+            block = self._read(header.desc_offset, size * header.num_desc)
+            for at in range(0, len(block), size):
+                about = k.StatsDescriptor.from_buffer_copy(block, at)
+                raw = block[at + ctypes.sizeof(k.StatsDescriptor) : at + size]
+                name = raw.split(b"\0", 1)[0].decode("ascii", "replace")
+                if name in wanted:
+                    self._offsets[name] = header.data_offset + about.offset
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, offset: int, size: int) -> bytes:
+        return os.pread(self._fd, size, offset)
+
+    def read(self) -> dict[str, int]:
+        """Return the counters as they are now."""
+        return {
+            name: int(struct.unpack("<Q", self._read(offset, 8))[0])
+            for name, offset in self._offsets.items()
+        }
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 class LiveVcpu:

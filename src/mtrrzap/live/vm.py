@@ -10,10 +10,9 @@ from mtrrzap.errors import UserError
 from mtrrzap.live import guest, host
 from mtrrzap.live import ioctl as k
 from mtrrzap.live import memory as m
-from mtrrzap.live.stats import Statistics
 from mtrrzap.live.tally import Counters
 from mtrrzap.live.target import Target
-from mtrrzap.live.vcpu import LiveVcpu
+from mtrrzap.live.vcpu import LiveVcpu, Statistics
 
 DEVICE = Path("/dev/kvm")
 _NEEDS = {
@@ -97,7 +96,7 @@ class LiveVm(Target):
         available = host.available_memory()
         if available is not None and self.where.memory > available:
             raise UserError(
-                f"the host has {available >> 20} MiB available, and the guest touches all its memory",
+                f"the host has {available >> 20} MiB available, and the guest uses all of its own",
                 place="memory",
                 mend="give less",
             )

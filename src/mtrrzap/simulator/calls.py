@@ -8,8 +8,7 @@ Nothing here knows of page tables: a call that comes to a zap is handed to the c
 """
 
 from collections import deque
-from enum import Enum
-from typing import Any, Literal
+from typing import Any
 
 from mtrrzap.kvm.ranges import Range
 from mtrrzap.protocol import Operation, Protocol
@@ -30,13 +29,9 @@ class _Shared:
         self.blocked: deque[tuple[Actor, Operation]] = deque()
 
 
-class _Returned(Enum):
-    RETURNED = "the call has returned"
-
-
-RETURNED = _Returned.RETURNED
-Next = Range | Literal[_Returned.RETURNED] | None
-"""Where a call stopped: at a zap of a range, at its end, or (None) until an event of the loop."""
+RETURNED = Range(0, 0)
+Next = Range | None
+"""Where a call stopped: at a zap, at its end (``RETURNED``), or until an event of the loop."""
 
 
 class Calls:

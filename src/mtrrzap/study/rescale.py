@@ -45,11 +45,11 @@ def with_vcpus(trace: Trace, vcpus: int) -> Trace:
 
 
 def _refuse_unlike(trace: Trace) -> None:
-    does: dict[int, list[tuple[object, ...]]] = {v: [] for v in range(trace.header.vcpus)}
+    does: list[list[Event]] = [[] for _ in range(trace.header.vcpus)]
     for event in trace.events:
-        does[event.vcpu].append((event.kind, event.msr, event.value, event.refused))
-    for vcpu in range(2, trace.header.vcpus):
-        if does[vcpu] != does[1]:
+        does[event.vcpu].append(event._replace(vcpu=0, time_ns=None))
+    for vcpu, mine in enumerate(does[2:], start=2):
+        if mine != does[1]:
             raise UserError(
                 f"vCPUs 1 and {vcpu} differ, so what another one would do is unknown", place=VCPUS
             )
@@ -63,11 +63,8 @@ def _copied(trace: Trace, copies: dict[int, list[int]]) -> Iterator[Event]:
         last = alone.get(position, position)
         block = trace.events[position : last + 1]
         for vcpu in copies[block[0].vcpu]:
-            yield from (
-                event._replace(vcpu=vcpu, time_ns=None)
-                for event in block
-                if event.vcpu == block[0].vcpu
-            )
+            mine = (event for event in block if event.vcpu == block[0].vcpu)
+            yield from (event._replace(vcpu=vcpu, time_ns=None) for event in mine)
         position = last + 1
 
 
@@ -120,12 +117,8 @@ def _widened(trace: Trace) -> Trace:
 
 def _refuse_overlap(trace: Trace, memory: int, end: int) -> None:
     begin = max(memory, FOUR_GIB)
-    seen = set()
-    for _, _, _, after in states(trace):
-        if after.mtrrs in seen:
-            continue
-        seen.add(after.mtrrs)
-        for r in variable_ranges(after.mtrrs):
+    for mtrrs in dict.fromkeys(after.mtrrs for _, _, _, after in states(trace)):
+        for r in variable_ranges(mtrrs):
             if r.start < end << PAGE_SHIFT and r.end > begin:
                 raise UserError(
                     f"a variable MTRR of the trace covers [{r.start:#x}, {r.end:#x}), where the "

@@ -132,7 +132,7 @@ class ZapCoordinator(Front):
 
         Raises:
             ZapError: if zaps raised, and leave frames of the range unzapped.
-            ClosedError: if the coordinator is closed, or is meanwhile.
+            ClosedError: if the coordinator is closed, before or meanwhile.
             UserError: if the range is invalid, or a zap function or signal handler calls this.
             BaseException: if it was raised in this thread and is not an Exception, as on Ctrl-C.
         """
@@ -148,7 +148,7 @@ class ZapCoordinator(Front):
         self._runtime.call(threading.get_ident(), ranges, zap=zap)  # a thread has one call only
 
     def close(self) -> None:
-        """End all calls: those that wait raise ClosedError at once, as later ones do."""
+        """End all calls: those that wait and later ones raise ClosedError at once."""
         self._runtime.close()
 
     def __enter__(self) -> Self:

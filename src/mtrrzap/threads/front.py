@@ -15,11 +15,6 @@ class Front:
     """What a coordinator offers, without the engine behind it."""
 
     def __init__(self, zap: object, protocol: str | Protocol) -> None:
-        """Take a protocol, or the name of one.
-
-        Raises:
-            UserError: if there is no such protocol, or ``zap`` cannot be called.
-        """
         if not callable(zap):
             raise UserError(f"zap is {zap!r}", mend="give a function of (start, end)")
         if not isinstance(protocol, Protocol):

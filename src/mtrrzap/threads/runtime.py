@@ -20,14 +20,14 @@ Hook = Callable[[int, Operation], None]
 
 
 class Runtime:
-    """The shared state of one VM, and threads that perform a protocol's operations on it."""
+    """The shared objects of one VM, on which threads perform a protocol's operations."""
 
     def __init__(
         self, protocol: Protocol, zap: Zap, *, hook: Hook | None = None, alloc: Alloc | None = None
     ) -> None:
         """``zap`` is called with no lock of the engine held, by the thread that zaps.
 
-        ``alloc(vcpu)`` says whether an allocation succeeds; by default each does.
+        ``alloc(vcpu)`` tells if an allocation succeeds; by default all do.
         """
         self.protocol = protocol
         self._zap = zap
@@ -45,7 +45,7 @@ class Runtime:
 
         Raises:
             ZapError: if zaps that raised leave frames of ``ranges`` unzapped.
-            ClosedError: if the runtime is, or is closed meanwhile.
+            ClosedError: if the runtime is closed, before or meanwhile.
             BaseException: if a zap on this thread raised it and it is not an Exception; the
                 protocol has run to its end before.
         """
@@ -53,7 +53,7 @@ class Runtime:
         try:
             interrupt = self._run(vcpu, ranges, zap or self._zap)
         except BaseException as error:
-            # This vCPU stops in the middle of the protocol: others may wait for it for ever.
+            # This vCPU stops in the middle of the protocol: others may wait for it forever.
             self._ledger.leave(call)
             self.abort(error)
             raise
@@ -100,7 +100,7 @@ class Runtime:
         self._state.close()
 
     def abort(self, error: BaseException) -> None:
-        """Do the same because of ``error``, which will be the cause of what they raise."""
+        """Do the same because of ``error``, which becomes the cause of what they raise."""
         self._state.close(error)
 
 

@@ -17,7 +17,7 @@ from mtrrzap.protocol import Allocator, Operation, Protocol, SharedObject, Spinl
 from mtrrzap.protocol.yielded import judged
 
 Alloc = Callable[[int], bool]
-"""Says whether an allocation by a vCPU succeeds."""
+"""Tells if an allocation by a vCPU succeeds."""
 
 
 class ClosedError(Exception):
@@ -25,7 +25,7 @@ class ClosedError(Exception):
 
 
 class Waiter:
-    """One blocked operation. An engine says how to wait and how to ``wake``."""
+    """One blocked operation. Subclasses say how to wait and how to ``wake``."""
 
     __slots__ = ("error", "operation", "result", "vcpu")
 
@@ -58,8 +58,7 @@ class SharedValue:
     ) -> Any:
         """Perform an operation and return its result; if it is blocked, return a new waiter.
 
-        Raises:
-            ClosedError: if the state is.
+        Raises ``ClosedError``.
         """
         failing = self._state.fails(operation, vcpu)
         with self._lock:
@@ -77,13 +76,13 @@ class SharedValue:
         return queued
 
     def _hand_over(self) -> None:
-        """Perform what the new value allows those who wait, in their order."""
+        """Perform what the new value allows, for those who wait, in their order."""
         if self._fair:
             while self._waiting and self._serve(self._waiting[0]):
                 self._waiting.popleft()
             return
         changed = True
-        while changed:  # what one of them does may allow what another before it waits for
+        while changed:  # what one of them does may allow what an earlier one waits for
             before = self._value
             self._waiting = deque(each for each in self._waiting if not self._serve(each))
             changed = bool(self._waiting) and before != self._value
@@ -117,31 +116,23 @@ class SharedState:
         self._values = {id(each): SharedValue(each, self) for each in self._objects}
 
     def of(self, operation: Any, steps: Steps) -> SharedValue:
-        """Return the value of an operation's object.
-
-        Raises:
-            UserError: with file and line, if what the protocol yielded makes no sense.
-        """
+        """Return the value of an operation's object. Raises ``UserError`` if it is not one."""
         good = judged(operation, steps, self._objects)
         return self._values[id(good.target)]
 
     def fails(self, operation: Operation, vcpu: int) -> bool:
-        """Say whether this is an allocation that is to fail."""
+        """Tell if this is an allocation that is to fail."""
         if self._alloc is None or not isinstance(operation.target, Allocator):
             return False
         return not self._alloc(vcpu)
 
     def check(self) -> None:
-        """Go on unless closed.
-
-        Raises:
-            ClosedError: if it is.
-        """
+        """Raise ``ClosedError`` if closed."""
         if self._closed:
             raise self._why()
 
     def close(self, reason: BaseException | None = None) -> None:
-        """Let every operation fail from now on, those that wait included. Twice is once."""
+        """Make every operation fail from now on, also those that wait. Twice does no harm."""
         if not self._closed:
             self._reason = reason
             self._closed = True

@@ -45,7 +45,7 @@ class AsyncZapCoordinator(Front):
 
         Raises:
             ZapError: if zaps raised, and leave frames of the range unzapped.
-            ClosedError: if the coordinator is closed, or is meanwhile.
+            ClosedError: if the coordinator is closed, before or meanwhile.
             UserError: if the range is invalid, or a zap calls this, or a second event loop does.
         """
         ranges = self._asked(start, end)
@@ -61,7 +61,7 @@ class AsyncZapCoordinator(Front):
         await asyncio.shield(task)
 
     def close(self) -> None:
-        """End all calls: those that wait raise ClosedError at once, as later ones do.
+        """End all calls: those that wait and later ones raise ClosedError at once.
 
         Call it in the thread of the event loop.
         """
@@ -73,7 +73,7 @@ class AsyncZapCoordinator(Front):
         try:
             interrupt = await self._run(id(call), ranges)
         except BaseException as error:
-            # This vCPU stops in the middle of the protocol: others may wait for it for ever.
+            # This vCPU stops in the middle of the protocol: others may wait for it forever.
             self._state.close(error)
             raise
         finally:
@@ -105,8 +105,7 @@ class AsyncZapCoordinator(Front):
     async def _zapped(self, start: int, end: int) -> BaseException | None:
         """Zap; return what the user's function raised.
 
-        Raises:
-            asyncio.CancelledError: if the loop cancels all tasks, as it does when it ends.
+        Raises ``CancelledError`` if the loop cancels all tasks, as it does when it ends.
         """
         began = self._ledger.zap_begins()
         error: BaseException | None = None

@@ -17,7 +17,7 @@ from mtrrzap.guest import open as traces
 from mtrrzap.kvm.replay import Host
 from mtrrzap.live import guest, host
 from mtrrzap.live import ioctl as k
-from mtrrzap.live.guest import Op, TableEntry
+from mtrrzap.live.guest import GuestOp, TableEntry
 from mtrrzap.live.host import environment
 from mtrrzap.live.measure import Engine, Settings, measure
 from mtrrzap.live.plan import plan
@@ -35,7 +35,7 @@ TIMES = 50
 
 def machine(touch: int, entries: int, *, huge: bool) -> LiveVm:
     """One vCPU of this thread, which touches so many pages before each of so many WRMSRs."""
-    table = [TableEntry(Op.WRMSR, 0x2FF, 0xC06)] * entries
+    table = [TableEntry(GuestOp.WRMSR, 0x2FF, 0xC06)] * entries
     where = guest.layout(MIB << 20, [entries], touch)
     made = LiveVm(where, [table], [0], huge=huge)
     made.enter(0)

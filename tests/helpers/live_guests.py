@@ -14,7 +14,7 @@ from mtrrzap.cli.run import case_of
 from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
 from mtrrzap.kvm.replay import Host
-from mtrrzap.live.guest import Op
+from mtrrzap.live.guest import GuestOp
 from mtrrzap.live.measure import Engine, Settings, once
 from mtrrzap.live.on_kvm import OnKvm
 from mtrrzap.live.plan import Plan, plan
@@ -57,7 +57,7 @@ def broken(how: str, *, timeout: float = 60) -> Run:
 
 
 def _first_wrmsr(vcpu: int) -> int:
-    return [e.op for e in planned("ovmf-8", 4).tables()[vcpu]].index(Op.WRMSR)
+    return [e.op for e in planned("ovmf-8", 4).tables()[vcpu]].index(GuestOp.WRMSR)
 
 
 def interrupted() -> None:

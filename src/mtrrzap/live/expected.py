@@ -17,7 +17,7 @@ from mtrrzap.live import guest
 from mtrrzap.live.plan import Item, Plan
 from mtrrzap.live.tally import Counters
 from mtrrzap.live.target import Target
-from mtrrzap.live.turns import StoppedError
+from mtrrzap.live.turns import RunStoppedError
 
 _VISIT = 1e-7
 """Seconds in which a walk looks at one entry: about what a real zap takes (docs/live.md)."""
@@ -46,17 +46,17 @@ class Modelled(Target):
         self._last = [self._start] * self._where.vcpus
 
     def warm(self, vcpu: int) -> None:
-        """Touch the vCPU's pages in its state after RESET. Raises ``StoppedError``."""
+        """Touch the vCPU's pages in its state after RESET. Raises ``RunStoppedError``."""
         self._touch(vcpu, self._start)
 
     def perform(self, vcpu: int, item: Item, state: Vcpu) -> None:
-        """Touch the vCPU's pages, if it runs for the event. Raises ``StoppedError``."""
+        """Touch the vCPU's pages, if it runs for the event. Raises ``RunStoppedError``."""
         if item.entry is not None:
             self._touch(vcpu, state)
         self._last[vcpu] = state
 
     def finish(self, vcpu: int) -> None:
-        """Touch the vCPU's pages a last time. Raises ``StoppedError``."""
+        """Touch the vCPU's pages a last time. Raises ``RunStoppedError``."""
         self._touch(vcpu, self._last[vcpu])
 
     def _touch(self, vcpu: int, state: Vcpu) -> None:
@@ -68,7 +68,7 @@ class Modelled(Target):
         for first in range(0, len(pages), _AT_A_TIME):
             with self._lock:
                 if self._stopped:
-                    raise StoppedError
+                    raise RunStoppedError
                 for address in pages[first : first + _AT_A_TIME]:
                     leaf = self._table.fault(address // guest.PAGE, state, self._mask)
                     self._faults += leaf is not None

@@ -28,7 +28,7 @@ MOST_MEMORY = 1 << 36
 """Bytes: KVM assumes a MAXPHYADDR of 36 for a vCPU without CPUID, like these."""
 
 
-class Op(IntEnum):
+class GuestOp(IntEnum):
     """What ring 0 does with an entry of the table."""
 
     WRMSR = 0
@@ -42,7 +42,7 @@ class Op(IntEnum):
 class TableEntry(NamedTuple):
     """One entry. ``msr`` is a number of 32 bits, for WRMSR only; ``value`` has 64."""
 
-    op: Op
+    op: GuestOp
     msr: int = 0
     value: int = 0
 
@@ -170,7 +170,7 @@ def write(view: memoryview, where: Layout, tables: Sequence[Sequence[TableEntry]
     _write_page_tables(view, where)
     for base, table in zip(where.private, tables, strict=True):
         _write_private(view, where.system, base)
-        entries = (*table, TableEntry(Op.HALT))
+        entries = (*table, TableEntry(GuestOp.HALT))
         for number, (op, msr, value) in enumerate(entries):
             struct.pack_into("<QQ", view, base + 2 * PAGE + 16 * number, op << 32 | msr, value)
 

@@ -12,7 +12,7 @@ _LARGE = 1 << 21
 _RW = host.PROT_READ | host.PROT_WRITE
 
 
-class Memory:
+class GuestMemory:
     """Bytes from guest address 0 on, backed by pages of 4 KiB or, if the host gives them, 2 MiB."""
 
     def __init__(self, size: int, *, huge: bool = False) -> None:

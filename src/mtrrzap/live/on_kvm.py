@@ -4,10 +4,10 @@ from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.live import guest
 from mtrrzap.live import ioctl as k
 from mtrrzap.live import memory as m
-from mtrrzap.live.guest import Op, TableEntry
+from mtrrzap.live.guest import GuestOp, TableEntry
 from mtrrzap.live.plan import CD_NW, Item, Plan
 from mtrrzap.live.target import WARM_UPS
-from mtrrzap.live.turns import StoppedError
+from mtrrzap.live.turns import RunStoppedError
 from mtrrzap.live.vcpu import BrokenVcpuError, KickedError
 from mtrrzap.live.vm import LiveVm
 
@@ -20,7 +20,7 @@ class OnKvm(LiveVm):
     def __init__(self, plan: Plan, memory: int, touch: int, *, huge: bool = False) -> None:
         """Build it with so many bytes. Raises ``UserError``."""
         tables = [
-            [*[TableEntry(Op.SET_CD_NW, 0, bits)] * WARM_UPS, *table]
+            [*[TableEntry(GuestOp.SET_CD_NW, 0, bits)] * WARM_UPS, *table]
             for bits, table in zip(plan.cd_nw, plan.tables(), strict=True)
         ]
         self._cd_nw = plan.cd_nw
@@ -37,9 +37,9 @@ class OnKvm(LiveVm):
         if item.entry is None:
             return
         op, msr, value = item.entry
-        if op is Op.SET_CD_NW:
+        if op is GuestOp.SET_CD_NW:
             self._bell(vcpu, value)
-        elif op is Op.MOV_CR0:
+        elif op is GuestOp.MOV_CR0:
             self._port(vcpu, guest.PROTECTION)
         else:
             self._wrmsr(vcpu, msr, value)
@@ -56,7 +56,7 @@ class OnKvm(LiveVm):
         try:
             return self.vcpus[vcpu].run()
         except KickedError as error:
-            raise StoppedError from error
+            raise RunStoppedError from error
 
     def _wrmsr(self, vcpu: int, msr: int, value: int) -> None:
         reason = self._run(vcpu)

@@ -8,7 +8,7 @@ from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.phases import phases
 from mtrrzap.kvm.vcpu import Vcpu, power_on, step
-from mtrrzap.live.guest import Op, TableEntry
+from mtrrzap.live.guest import GuestOp, TableEntry
 from mtrrzap.x86 import cr0
 
 CD_NW = cr0.CD | cr0.NW
@@ -90,12 +90,12 @@ def _program(events: list[tuple[int, Event]], maxphyaddr: int) -> tuple[list[Ite
 def _entry(event: Event, after: Vcpu, *, refused: bool) -> TableEntry | None:
     """Return what the guest does, also for INIT and the like, so that it has the trace's CR0.CD."""
     if event.kind is Kind.WRMSR:
-        return TableEntry(Op.WRMSR, event.msr, event.value)
+        return TableEntry(GuestOp.WRMSR, event.msr, event.value)
     if event.kind not in _OF_CR0:
         return None
     if refused:
-        return TableEntry(Op.MOV_CR0, 0, event.value) if event.kind is Kind.CR0 else None
-    return TableEntry(Op.SET_CD_NW, 0, after.cr0 & CD_NW)
+        return TableEntry(GuestOp.MOV_CR0, 0, event.value) if event.kind is Kind.CR0 else None
+    return TableEntry(GuestOp.SET_CD_NW, 0, after.cr0 & CD_NW)
 
 
 def _in_phases(items: list[Item], number_of: dict[int, int]) -> Iterator[Item]:

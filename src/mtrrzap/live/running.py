@@ -16,9 +16,9 @@ from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, Rule, replay
 from mtrrzap.kvm.vcpu import power_on, step
 from mtrrzap.live.plan import Item, Plan
-from mtrrzap.live.tally import Counters, Probe, Run, Zaps
+from mtrrzap.live.tally import Counters, Probe, Run, ZapLog
 from mtrrzap.live.target import Target
-from mtrrzap.live.turns import Meetings, StoppedError, Turns
+from mtrrzap.live.turns import Meetings, RunStoppedError, Turns
 from mtrrzap.live.vcpu import BrokenVcpuError
 from mtrrzap.protocol import Protocol
 from mtrrzap.threads import Runtime, ZapError
@@ -103,7 +103,7 @@ class _Running:
         self._failure: BaseException | None = None
         self._ended = threading.Semaphore(0)
         self._requests: list[list[_Request]] = [[] for _ in range(self._vcpus)]
-        self._zaps = Zaps()
+        self._zaps = ZapLog()
         self._last = 0.0
 
     # -- the main thread
@@ -180,7 +180,7 @@ class _Running:
                 self._failure = error
         self._turns.stop()
         self._meetings.stop()
-        self._runtime.abort(StoppedError())
+        self._runtime.abort(RunStoppedError())
         self._target.kick()
 
     def _end(self, threads: list[threading.Thread], error: BaseException | None) -> str:

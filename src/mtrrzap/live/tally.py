@@ -18,7 +18,7 @@ class Since(NamedTuple):
     """Zaps that had ended by then."""
 
 
-class Zaps:
+class ZapLog:
     """Counts zaps, and remembers which began when. Any thread may call."""
 
     def __init__(self) -> None:

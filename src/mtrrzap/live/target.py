@@ -24,18 +24,18 @@ class Target:
         """Let the calling thread go."""
 
     def warm(self, vcpu: int) -> None:
-        """Touch the vCPU's pages. Raises ``StoppedError`` after a ``kick``."""
+        """Touch the vCPU's pages. Raises ``RunStoppedError`` after a ``kick``."""
         raise NotImplementedError
 
     def perform(self, vcpu: int, item: Item, state: Vcpu) -> None:
         """Touch the vCPU's pages, then let the guest do its part of an event, up to the exit.
 
-        ``state`` is that before the event. Raises ``StoppedError`` after a ``kick``.
+        ``state`` is that before the event. Raises ``RunStoppedError`` after a ``kick``.
         """
         raise NotImplementedError
 
     def finish(self, vcpu: int) -> None:
-        """Touch the vCPU's pages a last time and halt. Raises ``StoppedError`` after a ``kick``."""
+        """Touch the pages a last time and halt. Raises ``RunStoppedError`` after a ``kick``."""
         raise NotImplementedError
 
     def zap(self, start: int, end: int) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
 
-class StoppedError(Exception):
+class RunStoppedError(Exception):
     """The run is being ended by another thread."""
 
 
@@ -32,11 +32,11 @@ class Turns:
                 self._begun[self._now].set()
 
     def wait(self, phase: int, timeout: float | None = None) -> None:
-        """Return when a phase has begun. Raises ``StoppedError``, and ``TimeoutError`` in time."""
+        """Return when a phase has begun. Raises ``RunStoppedError`` or ``TimeoutError``."""
         if not self._begun[phase].wait(timeout):
             raise TimeoutError
         if self._stopped:
-            raise StoppedError
+            raise RunStoppedError
 
     def leave(self, phase: int, vcpu: int) -> None:
         """Say that a vCPU has ended its part of a phase."""
@@ -45,7 +45,7 @@ class Turns:
             self._advance()
 
     def stop(self) -> None:
-        """Make everyone who waits raise ``StoppedError``."""
+        """Make everyone who waits raise ``RunStoppedError``."""
         with self._lock:
             self._stopped = True
             for event in self._begun:
@@ -60,14 +60,14 @@ class Meetings:
         self._barriers = {name: threading.Barrier(n) for name, n in Counter(comers).items()}
 
     def join(self, name: Hashable) -> None:
-        """Return when all have come. Raises ``StoppedError``."""
+        """Return when all have come. Raises ``RunStoppedError``."""
         if name in self._barriers:
             try:
                 self._barriers[name].wait()
             except threading.BrokenBarrierError:
-                raise StoppedError from None
+                raise RunStoppedError from None
 
     def stop(self) -> None:
-        """Make everyone who waits raise ``StoppedError``."""
+        """Make everyone who waits raise ``RunStoppedError``."""
         for barrier in self._barriers.values():
             barrier.abort()

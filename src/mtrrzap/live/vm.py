@@ -46,7 +46,7 @@ class LiveVm(Target):
         self.vcpus: list[LiveVcpu] = []
         self._fds: list[int] = []
         self._stats: Statistics | None = None
-        self._memory: m.Memory | None = None
+        self._memory: m.GuestMemory | None = None
         self._refuse_more_memory()
         try:
             self._build(tables, cd_nw, huge=huge)
@@ -64,7 +64,7 @@ class LiveVm(Target):
         vm = host.ioctl(kvm, k.CREATE_VM)
         self._fds.append(vm)
         self._refuse_more_vcpus(vm)
-        self.memory = self._memory = m.Memory(self.where.memory, huge=huge)
+        self.memory = self._memory = m.GuestMemory(self.where.memory, huge=huge)
         m.fill(self.memory.view, self.where)
         guest.write(self.memory.view, self.where, tables)
         self._connect(vm)

@@ -56,7 +56,7 @@ def simulate(guest: Guest, policy: Policy, requests: Iterable[Request], pattern:
     return _run(guest, policy, _plan(guest, requests), pattern)
 
 
-class _Part(NamedTuple):
+class _Asking(NamedTuple):
     """A phase in which somebody asks, for any pattern."""
 
     number: int
@@ -69,15 +69,15 @@ class _Part(NamedTuple):
     """Time passes before it."""
 
 
-def _plan(guest: Guest, requests: Iterable[Request]) -> list[_Part]:
+def _plan(guest: Guest, requests: Iterable[Request]) -> list[_Asking]:
     by_event = {request.event: request for request in requests}
-    found: list[_Part] = []
+    found: list[_Asking] = []
     before: Phase | None = None
     for number, phase in enumerate(guest.phases):
         turns, exits = _turns(phase, by_event, guest.costs)
         if turns:
             rested = before is None or not _follows(before, phase)
-            found.append(_Part(number, phase, turns, exits, rested))
+            found.append(_Asking(number, phase, turns, exits, rested))
         before = phase if turns else None
     return found
 
@@ -85,7 +85,7 @@ def _plan(guest: Guest, requests: Iterable[Request]) -> list[_Part]:
 def _run(
     guest: Guest,
     policy: Policy,
-    plan: Sequence[_Part],
+    plan: Sequence[_Asking],
     pattern: int,
     *,
     alone: bool = True,
@@ -105,7 +105,7 @@ def _run(
     return Result(tuple(boot.served), tuple(done), _last(guest, policy, plan))
 
 
-def _last(guest: Guest, policy: Policy, plan: Sequence[_Part]) -> float:
+def _last(guest: Guest, policy: Policy, plan: Sequence[_Asking]) -> float:
     """Return the cycles of what is touched again only after the trace's end."""
     if policy.walk is not Walk.MARK or not plan:
         return 0.0

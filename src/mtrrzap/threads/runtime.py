@@ -11,7 +11,7 @@ from typing import Any
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import Cpu, Mmu, Operation, Protocol, Range
 from mtrrzap.threads.ledger import Ledger
-from mtrrzap.threads.state import Alloc, SharedState, Waiter
+from mtrrzap.threads.state import Alloc, VmState, Waiter
 
 Zap = Callable[[int, int], object]
 """Zaps every frame of ``[start, end)``; what it returns is ignored."""
@@ -32,7 +32,7 @@ class Runtime:
         self.protocol = protocol
         self._zap = zap
         self._hook = hook
-        self._state = SharedState(protocol, alloc)
+        self._state = VmState(protocol, alloc)
         self._ledger = Ledger()
         self._vm: Any = protocol.vm()
 

@@ -45,7 +45,7 @@ class SharedValue:
 
     __slots__ = ("_fair", "_lock", "_state", "_target", "_value", "_waiting")
 
-    def __init__(self, target: SharedObject, state: SharedState) -> None:
+    def __init__(self, target: SharedObject, state: VmState) -> None:
         self._target = target
         self._state = state
         self._value: Any = target.initial
@@ -104,7 +104,7 @@ class SharedValue:
             waiter.wake()
 
 
-class SharedState:
+class VmState:
     """All shared objects of one VM, and the decision whether an allocation fails."""
 
     def __init__(self, protocol: Protocol, alloc: Alloc | None = None) -> None:

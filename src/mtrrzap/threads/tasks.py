@@ -11,7 +11,7 @@ from mtrrzap.errors import UserError
 from mtrrzap.protocol import Cpu, Mmu, Operation, Protocol, Range
 from mtrrzap.threads.front import Front
 from mtrrzap.threads.ledger import Ledger
-from mtrrzap.threads.state import SharedState, Waiter
+from mtrrzap.threads.state import VmState, Waiter
 
 AsyncZap = Callable[[int, int], Awaitable[object]]
 """Zaps every frame of ``[start, end)``; what it returns is ignored."""
@@ -32,7 +32,7 @@ class AsyncZapCoordinator(Front):
         """
         super().__init__(zap, protocol)
         self._zap = zap
-        self._state = SharedState(self.protocol)
+        self._state = VmState(self.protocol)
         self._ledger = Ledger()
         self._vm: Any = self.protocol.vm()
         self._loop: asyncio.AbstractEventLoop | None = None

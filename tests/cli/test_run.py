@@ -28,7 +28,7 @@ def test_threads_print_a_table(run: Run) -> None:
     ]
     assert [row[4] for row in rows] == ["7,680", "12,288"]
     assert [row[8] for row in rows] == ["18", "12"]
-    assert "In each of 2 runs requests and ranges are those that compare counts." in out
+    assert "All 2 runs have the requests and ranges that compare counts." in out
     assert any(text.startswith("Modelled: the recorded guest") for text in out)
 
 
@@ -40,12 +40,12 @@ def test_threads_print_a_table(run: Run) -> None:
         ("-p no:review", "no protocol is called 'no:review'"),
         (
             "--memory 0M",
-            "--memory: 0 MiB hold no page to touch beside stacks and tables of 8",
+            "--memory: 0 MiB leave no page to touch beside stacks and tables of 8",
         ),
         ("--memory lots", "--memory: invalid size 'lots'"),
-        ("--memory 65G", "--memory: more than the test guest can map; 64G at most"),
+        ("--memory 65G", "--memory: more than the test guest can map; give at most 64G"),
         ("--page-size 1G", "--page-size: a test guest cannot be backed by 1G pages; use 2M"),
-        ("--vcpus 1", "--vcpus: what vCPU 0 does without others is not in the trace"),
+        ("--vcpus 1", "--vcpus: the trace does not show what vCPU 0 does without others"),
         ("--timeout nan", "--timeout: invalid timeout of nan s; give 1 to 86400"),
         ("--timeout inf", "--timeout: invalid timeout of inf s; give 1 to 86400"),
         ("--timeout 0", "--timeout: invalid timeout of 0 s; give 1 to 86400"),
@@ -74,7 +74,7 @@ def test_no_kvm_is_one_line() -> None:
     done = started("-r", "1", wrapper=wrapper)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "mtrrzap: /dev/kvm: there is no KVM on this machine; load it, or use --engine threads\n"
+        "mtrrzap: /dev/kvm: there is no KVM on this machine; load it, or use the threads engine\n"
     )
 
 
@@ -90,7 +90,7 @@ def test_no_permission_is_one_line() -> None:
         pytest.skip(f"nobody cannot read this source tree: {done.stderr[-80:]}")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "mtrrzap: /dev/kvm: Permission denied; join its group (kvm), or use --engine threads\n"
+        "mtrrzap: /dev/kvm: Permission denied; join its group (kvm), or use the threads engine\n"
     )
 
 

@@ -14,12 +14,12 @@ from mtrrzap.cli.run import case_of
 from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
 from mtrrzap.kvm.replay import Host
-from mtrrzap.live.guest import Op
+from mtrrzap.live.guest import GuestOp
 from mtrrzap.live.measure import Engine, Settings, once
 from mtrrzap.live.on_kvm import OnKvm
 from mtrrzap.live.plan import Plan, plan
-from mtrrzap.live.result import Run
-from mtrrzap.live.run import run
+from mtrrzap.live.running import run
+from mtrrzap.live.tally import Run
 from mtrrzap.study.rescale import with_vcpus
 
 HOST = Host()
@@ -32,7 +32,7 @@ def planned(name: str, vcpus: int) -> Plan:
 def broken(how: str, *, timeout: float = 60) -> Run:
     """Run OVMF with 4 vCPUs in a guest that was tampered with."""
     target = OnKvm(planned("ovmf-8", 4), 64 << 20, 16)
-    view, where = target._machine.memory.view, target._where
+    view, where = target.memory.view, target.where
     code, table = where.system, where.private[1] + 2 * 4096
     match how:
         case "endless":
@@ -57,13 +57,13 @@ def broken(how: str, *, timeout: float = 60) -> Run:
 
 
 def _first_wrmsr(vcpu: int) -> int:
-    return [e.op for e in planned("ovmf-8", 4).tables()[vcpu]].index(Op.WRMSR)
+    return [e.op for e in planned("ovmf-8", 4).tables()[vcpu]].index(GuestOp.WRMSR)
 
 
 def interrupted() -> None:
     """Press Ctrl-C while a guest runs that would never end."""
     target = OnKvm(planned("ovmf-8", 4), 64 << 20, 16)
-    view, code = target._machine.memory.view, target._where.system
+    view, code = target.memory.view, target.where.system
     view[code : code + 2] = bytes.fromhex("ebfe")
 
     def press() -> None:

@@ -17,7 +17,7 @@ from mtrrzap.checker.explore import Progress as SearchProgress
 from mtrrzap.cli.output import note
 from mtrrzap.guest.record import Progress as Recorded
 from mtrrzap.live.measure import Progress as RunProgress
-from mtrrzap.live.run import Case
+from mtrrzap.live.running import Case
 from mtrrzap.sweep.driver import SweepState
 
 _BARS = "▁▂▃▄▅▆▇█"

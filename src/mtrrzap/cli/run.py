@@ -23,15 +23,16 @@ from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host
-from mtrrzap.live.environment import Environment, environment
+from mtrrzap.live.host import Environment, environment
 from mtrrzap.live.measure import Engine, Settings, measure
 from mtrrzap.live.plan import Plan, plan
-from mtrrzap.live.result import Run
-from mtrrzap.live.run import Case
+from mtrrzap.live.running import Case
+from mtrrzap.live.tally import Run
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.protocol import load as protocols
 from mtrrzap.report import text
-from mtrrzap.report.live import COUNTED, MODELLED, TIMED, Measured, as_data, line, measured, remarks
+from mtrrzap.report.live import COUNTED, MODELLED, TIMED, as_data, line, remarks
+from mtrrzap.study.live_runs import Measured, measured
 from mtrrzap.study.units import parse_size
 
 USUAL = ("direct", "v4", "review", "ticket")

@@ -1,4 +1,4 @@
-"""The timeline of one policy on one trace: who asked, who zapped, who waited for whom."""
+"""The timeline of one policy on one trace: who asks, who zaps, who waits for whom."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,7 @@
-"""One run: a thread for each vCPU, a protocol among them, and a main thread that ends it all.
+"""One run: a thread for each vCPU, a protocol between them, and a main thread that ends the run.
 
 Before the first event every vCPU touches its pages, all memory is zapped once, and every vCPU
-touches them again (``Probe``): entries exist, and it is known whether zaps zap on this machine.
+touches them again (``Probe``). So entries exist, and the run shows whether zaps work on this host.
 """
 
 import threading
@@ -16,21 +16,20 @@ from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, Rule, replay
 from mtrrzap.kvm.vcpu import power_on, step
 from mtrrzap.live.plan import Item, Plan
-from mtrrzap.live.result import Probe, Run
-from mtrrzap.live.target import Counters, Target
-from mtrrzap.live.turns import Meetings, StoppedError, Turns
+from mtrrzap.live.tally import Counters, Probe, Run, ZapLog
+from mtrrzap.live.target import Target
+from mtrrzap.live.turns import Meetings, RunStoppedError, Turns
 from mtrrzap.live.vcpu import BrokenVcpuError
-from mtrrzap.live.zaps import Zaps
 from mtrrzap.protocol import Protocol, Range
 from mtrrzap.threads import Runtime, ZapError
 
 Progress = Callable[[list[int]], None]
-"""Called now and then with how many events each vCPU has behind it."""
+"""Called from time to time with how many events each vCPU has done."""
 
 _TICK = 0.1
-"""Seconds between two looks at the clock, and two calls of ``Progress``."""
+"""Seconds between two looks at the clock, and between two calls of ``Progress``."""
 _PATIENCE = 30.0
-"""Seconds for threads to end once they were told to."""
+"""Seconds in which threads must end after they were told to."""
 _SHOWN = 16
 """vCPUs named in an error."""
 _FIRST, _PROBE, _SECOND, _SNAPSHOT, _START = range(5)
@@ -39,7 +38,7 @@ _FIRST, _PROBE, _SECOND, _SNAPSHOT, _START = range(5)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Whose requests are made, and how vCPUs share them."""
+    """The policy that makes the requests, and the protocol by which vCPUs share them."""
 
     name: str
     policy: Policy
@@ -56,30 +55,30 @@ def run(
     meet: bool = True,
     progress: Progress | None = None,
 ) -> Run:
-    """Run a plan once under a policy; afterwards no thread of it is left.
+    """Run a plan once under a policy; its threads have ended afterwards.
 
-    ``meet``: the vCPUs that act in one phase make their first requests at once, then their second
+    ``meet``: the vCPUs that act in one phase make their first requests together, then their second
     ones, and so on, as if each ran on a core of its own.
 
-    Raises ``UserError`` after ``timeout`` seconds and when a vCPU fails, and whatever else came up
-    in a thread. ``target`` is the caller's to close, but not after ``StuckError``.
+    Raises ``UserError`` after ``timeout`` seconds and when a vCPU fails, and any other exception of
+    a thread. The caller closes ``target``, but not after ``StuckError``.
     """
     return _Running(case, plan, host, target, meet=meet).run(timeout, progress)
 
 
 class StuckError(UserError):
-    """Threads of the run are still there, and what they use must stay."""
+    """Threads of the run are still alive: what they use must stay."""
 
 
 class _Mine(threading.local):
-    """Of one vCPU's thread."""
+    """What each vCPU's thread has of its own."""
 
     walked = 0.0
     """Seconds in walks of its own."""
 
 
 class _Request(NamedTuple):
-    """One that has returned."""
+    """A request that has returned."""
 
     ranges: int
     waited: float
@@ -104,7 +103,7 @@ class _Running:
         self._failure: BaseException | None = None
         self._ended = threading.Semaphore(0)
         self._requests: list[list[_Request]] = [[] for _ in range(self._vcpus)]
-        self._zaps = Zaps()
+        self._zaps = ZapLog()
         self._last = 0.0
 
     # -- the main thread
@@ -167,7 +166,7 @@ class _Running:
         return f"events done: {_some(behind) or 'all'}"
 
     def _failed(self, error: BaseException) -> None:
-        """End the run because of a vCPU's thread, unless it ends already."""
+        """End the run because of a vCPU's thread, unless it is ending already."""
         with self._lock:
             if self._failure is not None:
                 return
@@ -181,11 +180,11 @@ class _Running:
                 self._failure = error
         self._turns.stop()
         self._meetings.stop()
-        self._runtime.abort(StoppedError())
+        self._runtime.abort(RunStoppedError())
         self._target.kick()
 
     def _end(self, threads: list[threading.Thread], error: BaseException | None) -> str:
-        """Wait for the threads, however often Ctrl-C is pressed: their guest's memory must stay.
+        """Wait for the threads, even if Ctrl-C is pressed again: their guest's memory must stay.
 
         Return the names of those that do not end.
         """
@@ -275,7 +274,7 @@ class _Running:
             self._turns.wait(_START + 1 + new)
 
     def _request(self, vcpu: int, ranges: tuple[Range, ...]) -> None:
-        """Make a request as the vCPU that exited: it stays out of the guest meanwhile."""
+        """Make a request as the vCPU that exited, which stays out of the guest meanwhile."""
         asked = self._zaps.asked()
         walked, begin = self._mine.walked, perf_counter()
         self._runtime.call(vcpu, ranges)
@@ -284,7 +283,7 @@ class _Running:
         self._requests[vcpu].append(_Request(len(ranges), waited, unzapped))
 
     def _zap(self, start: int, end: int) -> None:
-        """Zap what lies inside guest memory, as KVM does: under one lock, whoever zaps."""
+        """Zap the part inside guest memory, under one lock for all vCPUs, as KVM does."""
         began = self._zaps.now()
         inside = min(end, self._target.frames)
         with self._mmu_lock:
@@ -296,7 +295,7 @@ class _Running:
 
 
 def _meetings(case: Case, plan: Plan, host: Host) -> dict[int, tuple[int, int]]:
-    """Return which meeting each request belongs to: its phase, its number on its vCPU in it."""
+    """Return each request's meeting: its phase, and its number in that phase on its vCPU."""
     phase_of = {item.position: item.phase for mine in plan.items for item in mine}
     passed: Counter[tuple[int, int]] = Counter()
     found = {}
@@ -309,20 +308,19 @@ def _meetings(case: Case, plan: Plan, host: Host) -> dict[int, tuple[int, int]]:
 
 
 def _some(names: list[str]) -> str:
-    """Join names, but not hundreds."""
     rest = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _explained(error: BaseException, timeout: float, where: str) -> BaseException:
-    """Return a thread's error as what a user can act on."""
+    """Return a thread's error as one that a user can act on."""
     match error:
         case BrokenVcpuError():
             return UserError(str(error))
         case ZapError():
             return UserError(f"a zap failed: {error.exceptions[0]}", place="mprotect()")
         case TimeoutError():
-            return UserError(f"not done after {timeout:g} s; {where}", place="--timeout")
+            return UserError(f"not done after {timeout:g} s; {where}", place="timeout")
         case RuntimeError() if "thread" in str(error):
-            return UserError(f"{error}", place="--vcpus", mend="give fewer")
+            return UserError(f"{error}", place="vcpus", mend="give fewer")
     return error

@@ -19,21 +19,21 @@ faulthandler.dump_traceback_later(80, exit=True)
 sys.path.insert(0, {tests!r})
 from helpers.crew import Crew, reached
 from helpers.zap_log import Call, Clock, Zap, judge
-from mtrrzap.threads import ZapCoordinator, ZapError, errand
+from mtrrzap.threads import ZapCoordinator, ZapError, coordinator as face
 from mtrrzap.errors import UserError
 PROTOCOL = {protocol!r}
 
 def once(act):
     # when the main thread next comes to wait for its errand
-    queue = errand.SimpleQueue
+    queue = face.SimpleQueue
     class Acting(queue):
         def get(self):
             act()
             return super().get()
     def make():
-        errand.SimpleQueue = queue
+        face.SimpleQueue = queue
         return Acting()
-    errand.SimpleQueue = make
+    face.SimpleQueue = make
 """
 
 

@@ -21,7 +21,7 @@ from mtrrzap.kvm.replay import Host, replay, total
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.live.expected import Modelled
 from mtrrzap.live.plan import Item, Plan, plan
-from mtrrzap.live.run import run
+from mtrrzap.live.running import run
 from mtrrzap.study.rescale import with_vcpus
 
 POLICIES = ("direct", "v4", "review", "ticket")
@@ -227,7 +227,7 @@ def test_a_failing_vcpu_ends_the_run_with_its_registers(how: str, says: str) -> 
 
 def test_a_guest_without_end_meets_the_timeout() -> None:
     said = broken("endless", timeout=0.5)
-    assert said.startswith("UserError --timeout: not done after 0.5 s; events done: vCPU 0 0/")
+    assert said.startswith("UserError timeout: not done after 0.5 s; events done: vCPU 0 0/")
 
 
 def test_lost_data_is_a_finding() -> None:

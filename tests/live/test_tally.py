@@ -1,10 +1,10 @@
 """The record of zaps: what counts as zapped for a request."""
 
-from mtrrzap.live.zaps import Zaps
+from mtrrzap.live.tally import ZapLog
 
 
 def test_only_zaps_that_began_later_and_ended_count() -> None:
-    zaps = Zaps()
+    zaps = ZapLog()
     early = zaps.now()
     asked = zaps.asked()
     zaps.ended(early, 0, 8, 8)

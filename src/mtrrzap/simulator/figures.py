@@ -1,4 +1,4 @@
-"""What a simulation tells: cycles of each request, divided by what they went into."""
+"""The figures of a simulation: cycles of each request, divided by what they were spent on."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Spent(NamedTuple):
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """The cycles of the whole request."""
         return sum(self)
 
     def plus(self, other: "Spent") -> "Spent":
@@ -38,12 +38,12 @@ class Stretch(NamedTuple):
     begin: float
     end: float
     range: Range | None
-    """What is walked; what contends for mmu_lock, and the flush, are in it. None for a wait."""
+    """What is walked, contention for mmu_lock and the flush included; None for a wait."""
     waited_for: int | None = None
 
 
 class Served(NamedTuple):
-    """One request as it went. Times are cycles since the first vCPU started."""
+    """One request. Times are cycles since the first vCPU started."""
 
     event: int
     vcpu: int
@@ -117,7 +117,7 @@ class Result(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """Means over patterns of arrivals, in cycles. See ``Result`` for what they mean."""
+    """Means over patterns of arrivals, in cycles. ``Result`` says what they mean."""
 
     spent: Spent
     longest: float

@@ -93,7 +93,7 @@ def test_the_compiled_search_stops_just_above_its_limit(limit: int) -> None:
     fast = pytest.importorskip("mtrrzap.checker.packed_search")
     world = scenario(load("v4"), 4, 1)
     model = Model(world, LostZap(world))
-    found = fast.FastSearch(model, limits=Limits(states=limit), symmetry=False).run()
+    found = fast.PackedSearch(model, limits=Limits(states=limit), symmetry=False).run()
     assert found.cut == f"limit of {limit:,} states"
     assert limit <= found.states <= limit + 128 * 4 * 2
 

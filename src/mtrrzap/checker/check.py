@@ -208,10 +208,10 @@ def _searched(model: Model, options: Options, wanted: int, engine: str) -> Explo
         return _plain(model, options, wanted, options.limits).run()
     if not numba_works():
         raise UserError("the compiled search needs numba", mend="pip install 'mtrrzap[check]'")
-    from mtrrzap.checker.packed_search import FastSearch
+    from mtrrzap.checker.packed_search import PackedSearch
 
     try:
-        return FastSearch(
+        return PackedSearch(
             model,
             symmetry=options.symmetry,
             wanted=wanted if options.first else 0,

@@ -29,7 +29,7 @@ LONGEST = 2000
 State = tuple[int, ...]
 
 
-class Entry(NamedTuple):
+class Effect(NamedTuple):
     """What an alternative does on a value: next local state, value, ghost event or -1, flags."""
 
     local: int
@@ -147,7 +147,7 @@ class Model:
         known: Local = self.locals.items[local]
         return known.place is None
 
-    def entry(self, local: int, choice: int, value: int) -> Entry | None:
+    def effect(self, local: int, choice: int, value: int) -> Effect | None:
         """Compute what an alternative does on a value; None if it is blocked."""
         at: Local = self.locals.items[local]
         option = self.alternatives[local][choice]
@@ -170,11 +170,11 @@ class Model:
             value = self.values[option.target].number((type(after), after), after)
         return self._moved(at, option, value, result, flags=flags)
 
-    def _flush(self, at: Local, option: Alternative, value: int) -> Entry:
+    def _flush(self, at: Local, option: Alternative, value: int) -> Effect:
         before = self.values[option.target].items[value]
         after = option.operation.target.effect(before, option.operation, self.name(at))[0][0]
         number = self.values[option.target].number((type(after), after), after)
-        return Entry(self.local(at._replace(buffer=at.buffer[1:])), number, -1, 0)
+        return Effect(self.local(at._replace(buffer=at.buffer[1:])), number, -1, 0)
 
     def _moved(
         self,
@@ -185,7 +185,7 @@ class Model:
         *,
         flags: int = 0,
         buffer: tuple[Operation, ...] | None = None,
-    ) -> Entry:
+    ) -> Effect:
         operation = option.operation
         flags |= unlocked.FLAG if unlocked.problem(at.held, operation) else 0
         after, returns = self._advance(at, operation, result)
@@ -200,7 +200,7 @@ class Model:
         )
         event = self.ghost.event(step)
         number = -1 if event is None else self.events.number(event, event)
-        return Entry(self.local(after), value, number, flags)
+        return Effect(self.local(after), value, number, flags)
 
     def _advance(self, at: Local, operation: Operation, result: Any) -> tuple[Local, bool]:
         if is_zap(operation, "zap_begin") or is_lock(operation, "join"):

@@ -1,4 +1,4 @@
-"""Put a protocol to every property: which searches that takes, and what they say."""
+"""Check a protocol for every property: which searches that takes, and what they say."""
 
 from __future__ import annotations
 
@@ -10,15 +10,7 @@ from mtrrzap.checker import solo
 from mtrrzap.checker.explore import Progress, Search
 from mtrrzap.checker.ghost import Ghost, NoGhost
 from mtrrzap.checker.model import Model
-from mtrrzap.checker.properties import (
-    capacity,
-    deadlock,
-    lost_zap,
-    ordering,
-    starvation,
-    unlocked,
-    work,
-)
+from mtrrzap.checker.properties import lost_zap, ordering, safety, starvation, work
 from mtrrzap.checker.properties.lost_zap import LostZap
 from mtrrzap.checker.properties.ordering import Ordering
 from mtrrzap.checker.result import INTERRUPTED, Exploration, Limits, Schedule, by_ctrl_c
@@ -29,9 +21,9 @@ from mtrrzap.errors import UserError
 
 SAFETY = {
     lost_zap.NAME: lost_zap.FLAG,
-    deadlock.NAME: deadlock.FLAG,
-    unlocked.NAME: unlocked.FLAG,
-    capacity.NAME: capacity.FLAG,
+    safety.DEADLOCK: safety.DEADLOCK_FLAG,
+    safety.UNLOCKED: safety.UNLOCKED_FLAG,
+    safety.CAPACITY: safety.CAPACITY_FLAG,
 }
 """Properties that one search decides together."""
 
@@ -42,13 +34,13 @@ NOT_STARTED = "not started"
 HOLDS, VIOLATED, UNKNOWN, MEASURED = "holds", "VIOLATED", "unknown", "measured"
 
 SMALL = 30_000
-"""States that plain Python explores before the compiled search is worth loading."""
+"""States that plain Python explores before loading the compiled search pays off."""
 
 GRAPH = 1_000_000
-"""States of which all edges are kept, at most: starvation and work need them."""
+"""The most states whose edges are kept: starvation and work need them."""
 
 WATCHED = 3
-"""vCPUs beyond which starvation, ordering and work are looked for among this many."""
+"""The most vCPUs among which starvation, ordering and work are looked for."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +100,10 @@ def check(scenario: Scenario, options: Options | None = None) -> list[Verdict]:
     """Return one verdict for each property asked for. After Ctrl-C the rest is not started.
 
     Raises:
-        UserError: if the protocol is not one, or an option makes no sense.
+        UserError: if the protocol is invalid, or an option is.
     """
     options = options or Options()
-    _refuse_nonsense(options)
+    _refuse_unknown(options)
     stopped = False
     try:
         solo.run(scenario)
@@ -125,7 +117,7 @@ def check(scenario: Scenario, options: Options | None = None) -> list[Verdict]:
         if stopped:
             verdicts += undecided(scenario, asked, NOT_STARTED)
         elif options.strategy and names != tuple(SAFETY):
-            unseen = undecided(scenario, asked, "not sampled: it needs --strategy bfs")
+            unseen = undecided(scenario, asked, "not sampled: it needs breadth-first search (bfs)")
             # The sample says whether the protocol allocates.
             world = verdicts[0].world if verdicts else scenario.title()
             verdicts += [replace(each, world=world) for each in unseen]
@@ -135,23 +127,23 @@ def check(scenario: Scenario, options: Options | None = None) -> list[Verdict]:
     return verdicts
 
 
-def _refuse_nonsense(options: Options) -> None:
+def _refuse_unknown(options: Options) -> None:
     for name in options.properties:
         if name not in PROPERTIES:
-            mend = f"there are {', '.join(PROPERTIES)}"
-            raise UserError(f"no property is called {name!r}", mend=mend)
+            mend = f"use one of {', '.join(PROPERTIES)}"
+            raise UserError(f"unknown property {name!r}", mend=mend)
     wrong = [name for name in options.properties if name not in SAFETY]
     if options.strategy and wrong and set(options.properties) != set(PROPERTIES):
         raise UserError(
             f"{options.strategy.name} cannot decide {', '.join(wrong)}",
-            mend=f"use --strategy bfs, or ask for {', '.join(SAFETY)}",
+            mend=f"use breadth-first search (bfs), or ask for {', '.join(SAFETY)}",
         )
 
 
 def undecided(
     scenario: Scenario, names: Iterable[str], why: str = NOT_STARTED, seconds: float = 0.0
 ) -> list[Verdict]:
-    """Return *unknown* for properties that nothing was found out about, because ``why``."""
+    """Return *unknown* for properties that were not decided, because ``why``."""
     stopped = why in (NOT_STARTED, INTERRUPTED)
     return [
         Verdict(name, UNKNOWN, why, scenario.title(), 0, 0, seconds, interrupted=stopped)
@@ -207,7 +199,7 @@ def _searched(model: Model, options: Options, wanted: int, engine: str) -> Explo
     if engine == "python":
         return _plain(model, options, wanted, options.limits).run()
     if not numba_works():
-        raise UserError("the compiled search needs numba", mend="pip install 'mtrrzap[check]'")
+        raise UserError("the compiled search needs numba", mend="run pip install 'mtrrzap[check]'")
     from mtrrzap.checker.packed_search import PackedSearch
 
     try:

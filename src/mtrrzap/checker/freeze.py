@@ -58,7 +58,6 @@ class Freezer:
     """Freezes values that may share what they hold: two lists alike are not one list twice."""
 
     def __init__(self) -> None:
-        """Nothing is seen yet."""
         self._seen: dict[int, tuple[int, Any]] = {}  # the values too: an id is not used again
 
     def freeze(self, value: Any) -> Hashable:

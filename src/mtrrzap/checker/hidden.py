@@ -30,7 +30,6 @@ class Hidden:
     """What a protocol's functions can name, as it was before they ran."""
 
     def __init__(self, protocol: Protocol) -> None:
-        """Find it, starting from the protocol's function and its VM."""
         self._watched: list[tuple[str, Any, str]] = []
         self._known: set[int] = set()
         self._class(protocol.vm)

@@ -23,7 +23,7 @@ from mtrrzap.checker.explore import Progress, schedule
 from mtrrzap.checker.model import Model, State
 from mtrrzap.checker.packed_layout import Notes, SeenStates
 from mtrrzap.checker.packed_tables import PackedTables
-from mtrrzap.checker.properties import deadlock
+from mtrrzap.checker.properties import safety
 from mtrrzap.checker.result import INTERRUPTED, Choice, Exploration, Found, Limits
 from mtrrzap.checker.stepper import Stepper
 
@@ -75,7 +75,6 @@ class PackedSearch:
         limits: Limits | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Take the same arguments as the search in plain Python."""
         self._model = model
         self._stepper = Stepper(model, symmetry=symmetry)
         self._limits = limits or Limits()
@@ -301,7 +300,7 @@ class PackedSearch:
             at = self._predecessor(levels[level - 1], levels[level], at)
             indices.append(at)
         path = [self._unpacked(index) for index in reversed(indices)]
-        last = None if flag == deadlock.FLAG else Choice(0, 0)
+        last = None if flag == safety.DEADLOCK_FLAG else Choice(0, 0)
         return schedule(self._stepper, path, last, flag)
 
     def _predecessor(self, first: int, stop: int, at: int) -> int:

@@ -22,7 +22,6 @@ class PackedTables:
     """The model's tables as arrays, with room for what is not learned yet."""
 
     def __init__(self, model: Model, runs: list[tuple[int, int]]) -> None:
-        """``runs`` are the first and last of each run of interchangeable vCPUs."""
         self._model = model
         self._runs = np.array(runs, np.int64).reshape(-1, 2)
         self._ghost = packed_ghost.packed_ghost(model.ghost, model.vcpus)

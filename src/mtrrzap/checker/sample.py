@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mtrrzap.checker.explore import Progress
 from mtrrzap.checker.model import Model, State
-from mtrrzap.checker.properties import deadlock
+from mtrrzap.checker.properties import safety
 from mtrrzap.checker.result import INTERRUPTED, Choice, Exploration, Found, Limits
 from mtrrzap.checker.stepper import Move, Stepper
 from mtrrzap.checker.strategies import Strategy
@@ -76,7 +76,7 @@ def _execution(stepper: Stepper, strategy: Strategy, tally: _Tally) -> None:
         moves: list[Move] = list(stepper.moves(state))
         if not moves:
             if not stepper.finished(state):
-                _note(tally, deadlock.FLAG, steps)
+                _note(tally, safety.DEADLOCK_FLAG, steps)
             break
         move = moves[strategy.choose(len(steps), [move.vcpu for move in moves])]
         steps.append(Choice(move.vcpu, move.choice))

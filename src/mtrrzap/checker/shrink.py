@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mtrrzap.checker.check import SAFETY, Counterexample
-from mtrrzap.checker.properties import deadlock
+from mtrrzap.checker.properties import safety
 from mtrrzap.checker.result import Choice, Schedule
 from mtrrzap.checker.schedule import model_for
 
@@ -46,7 +46,7 @@ class _Runs:
         self.left = TRIES
         self._model, self._stepper = model_for(shown.scenario, shown.prop)
         self._flag = SAFETY[shown.prop]
-        self._stuck = shown.prop == deadlock.NAME
+        self._stuck = shown.prop == safety.DEADLOCK
 
     def violating(self, steps: Sequence[Choice]) -> Schedule | None:
         """Return the steps that could be made up to the violation, None if there is none."""

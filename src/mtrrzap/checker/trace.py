@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mtrrzap.checker.local import Local
+from mtrrzap.checker.memory_model import LocalState
 from mtrrzap.checker.model import Model, State
 from mtrrzap.checker.result import Schedule
 from mtrrzap.checker.stepper import Move, Stepper
 from mtrrzap.protocol import Allocator, Cpu, Mmu
-from mtrrzap.protocol.shared import show_range
+from mtrrzap.protocol.operation import show_range
 
 HIDDEN = Mmu, Allocator, Cpu
 """Objects without a value that one could look at."""
@@ -79,8 +79,8 @@ def trace(model: Model, schedule: Schedule, *, stepper: Stepper | None = None) -
 
 def line_of(model: Model, state: State, move: Move) -> Line:
     """Describe one transition."""
-    local: Local = model.locals.items[state[move.vcpu]]
-    after: Local = model.locals.items[move.after[move.vcpu]]
+    local: LocalState = model.locals.items[state[move.vcpu]]
+    after: LocalState = model.locals.items[move.after[move.vcpu]]
     option = model.alternatives[state[move.vcpu]][move.choice]
     assert local.place is not None or option.flush
     changed = []
@@ -100,15 +100,15 @@ def line_of(model: Model, state: State, move: Move) -> Line:
     )
 
 
-def _ended(local: Local, after: Local) -> bool:
+def _ended(local: LocalState, after: LocalState) -> bool:
     if after.place is None or after.request != local.request:
         return True
     return after.calling and after.phase == 0
 
 
 def _text(model: Model, state: State, move: Move) -> str:
-    local: Local = model.locals.items[state[move.vcpu]]
-    after: Local = model.locals.items[move.after[move.vcpu]]
+    local: LocalState = model.locals.items[state[move.vcpu]]
+    after: LocalState = model.locals.items[move.after[move.vcpu]]
     option = model.alternatives[state[move.vcpu]][move.choice]
     if option.flush:
         return f"(visible) {option.operation}"
@@ -131,7 +131,7 @@ def show_result(result: Any) -> str:
     return str(result)
 
 
-def _ranges(model: Model, local: Local) -> str:
+def _ranges(model: Model, local: LocalState) -> str:
     group = model.groups.index(local.group)
     ranges = model.scenario.requests[group][local.request]
     return " ".join(show_range(*each) for each in ranges)

@@ -15,10 +15,11 @@ from mtrrzap.protocol.operation import (
     Order,
     Outcome,
     Range,
+    SharedObject,
     Steps,
 )
 from mtrrzap.protocol.registry import PROTOCOLS, Protocol, protocol
-from mtrrzap.protocol.shared import SharedObject, SharedState, Spinlock
+from mtrrzap.protocol.shared import SharedState, Spinlock
 from mtrrzap.protocol.vm import Allocator, Cpu, Mmu, Vm
 from mtrrzap.protocol.zap_array import ZapArray
 from mtrrzap.protocol.zap_list import ZapList

@@ -10,7 +10,7 @@ from __future__ import annotations
 import textwrap
 
 from mtrrzap.checker.check import Counterexample
-from mtrrzap.checker.properties import capacity, lost_zap, ordering, unlocked
+from mtrrzap.checker.properties import lost_zap, ordering, safety
 from mtrrzap.checker.schedule import model_for
 from mtrrzap.checker.trace import Line, Trace, trace
 
@@ -127,8 +127,8 @@ def _ending(shown: Counterexample, run: Trace) -> list[str]:
             "the kernel's memory model lets it run on as if the zap had not happened. x86 hides "
             "this."
         ]
-    if last.flags & unlocked.FLAG:
+    if last.flags & safety.UNLOCKED_FLAG:
         return [f"vCPU {last.vcpu} does {last.text} without holding the lock ({last.where})."]
-    if last.flags & capacity.FLAG:
+    if last.flags & safety.CAPACITY_FLAG:
         return [f"vCPU {last.vcpu}: {last.text} loses what it was given ({last.where})."]
     return []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from mtrrzap.protocol import Range
-from mtrrzap.protocol.shared import show_range
+from mtrrzap.protocol.operation import show_range
 
 
 class ClosedError(Exception):

@@ -18,7 +18,7 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from mtrrzap.checker.ghost import Step
-from mtrrzap.checker.meaning import is_load, is_lock, is_store
+from mtrrzap.checker.operations import is_load, is_lock, is_store
 from mtrrzap.checker.properties.lost_zap import LostZap, swap_bits
 from mtrrzap.checker.scenario import Scenario
 from mtrrzap.protocol import (
@@ -74,7 +74,6 @@ class Ordering:
     """The ghost of *ordering*."""
 
     def __init__(self, scenario: Scenario, objects: tuple[SharedObject, ...]) -> None:
-        """``objects`` are those through which vCPUs may synchronise."""
         self._zaps = LostZap(scenario)
         self._vcpus = scenario.vcpus
         self._targets = [target for target in objects if _synchronises(target)]

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from mtrrzap.checker.explore import Progress
 from mtrrzap.checker.forever import ForeverStepper
 from mtrrzap.checker.graph import Edge, Graph, build, components
-from mtrrzap.checker.local import Local
+from mtrrzap.checker.memory_model import LocalState
 from mtrrzap.checker.model import Model
 from mtrrzap.checker.result import Choice, Limits, Schedule
 
@@ -115,7 +115,7 @@ class _Watch:
 
     def _edges(self, at: int) -> Iterable[Edge]:
         for edge in self._graph.edges[at]:
-            after: Local = self._model.locals.items[self._graph.states[edge.to][self._vcpu]]
+            after: LocalState = self._model.locals.items[self._graph.states[edge.to][self._vcpu]]
             if edge.vcpu != self._vcpu or not after.calling:
                 yield edge
 

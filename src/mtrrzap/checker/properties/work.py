@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from mtrrzap.checker.explore import Progress
 from mtrrzap.checker.ghost import NoGhost
 from mtrrzap.checker.graph import Edge, Graph, build, components
-from mtrrzap.checker.meaning import is_zap
 from mtrrzap.checker.model import Model, State
+from mtrrzap.checker.operations import is_zap
 from mtrrzap.checker.result import Limits
 from mtrrzap.checker.scenario import Scenario
 from mtrrzap.checker.stepper import Stepper
@@ -40,7 +40,6 @@ class Span:
     worst: int | None
 
     def __str__(self) -> str:
-        """Render as ``best..worst``, or one number if they are equal."""
         if self.worst is None:
             return f"{self.best}.. without bound"
         return f"{self.best}" if self.best == self.worst else f"{self.best}..{self.worst}"

@@ -36,8 +36,8 @@ LINES = 100_000
 """Lines between two operations, after which a protocol counts as endless."""
 
 LONG = 64
-"""Operations into a call from which on generators are kept, to go on with: to run each place's
-operations anew from the start would take time that is quadratic in the length of a call."""
+"""Operations into a call after which generators are kept, to go on with: running each place's
+operations from the start would take time quadratic in the length of a call."""
 
 KEPT = 16
 """Generators that are kept, at most."""

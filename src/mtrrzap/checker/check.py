@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mtrrzap.checker import solo
 from mtrrzap.checker.explore import Progress, Search
@@ -60,7 +61,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Counterexample:
-    """A world, a schedule in it, and what the schedule shows. ``loop`` then repeats for ever."""
+    """A scenario, a schedule in it, and the property that it violates.
+
+    ``loop`` follows the schedule and repeats for ever, and ``starves`` is who never returns.
+    """
 
     scenario: Scenario
     prop: str
@@ -76,7 +80,7 @@ class Verdict:
     prop: str
     verdict: str
     detail: str
-    world: str
+    configuration: str
     states: int
     transitions: int
     seconds: float
@@ -119,8 +123,8 @@ def check(scenario: Scenario, options: Options | None = None) -> list[Verdict]:
         elif options.strategy and names != tuple(SAFETY):
             unseen = undecided(scenario, asked, "not sampled: it needs breadth-first search (bfs)")
             # The sample says whether the protocol allocates.
-            world = verdicts[0].world if verdicts else scenario.title()
-            verdicts += [replace(each, world=world) for each in unseen]
+            title = verdicts[0].configuration if verdicts else scenario.title()
+            verdicts += [replace(each, configuration=title) for each in unseen]
         else:
             verdicts += _uninterrupted(judge, scenario, options, asked)
             stopped = verdicts[-1].interrupted
@@ -223,6 +227,22 @@ def numba_works() -> bool:
     return True
 
 
+def _verdict(
+    prop: str, verdict: str, detail: str, scenario: Scenario, found: Any, **more: Any
+) -> Verdict:
+    """Make a verdict; ``found`` is what a search says of itself."""
+    return Verdict(
+        prop=prop,
+        verdict=verdict,
+        detail=detail,
+        configuration=scenario.title(),
+        states=found.states,
+        transitions=found.transitions,
+        interrupted=by_ctrl_c(found.cut),
+        **more,
+    )
+
+
 def judged(
     found: Exploration,
     scenario: Scenario,
@@ -237,8 +257,7 @@ def judged(
     verdicts = []
     for name, flag in flags.items():
         violation = found.violations.get(flag)
-        verdict, detail = HOLDS, ""
-        shown = None
+        verdict, detail, shown = HOLDS, "", None
         if violation:
             verdict, detail = VIOLATED, f"{len(violation.schedule)} steps"
             steps = tuple(each._replace(vcpu=order[each.vcpu]) for each in violation.schedule)
@@ -246,23 +265,12 @@ def judged(
         elif found.cut:
             verdict = UNKNOWN
             detail = f"{found.cut}: not seen in {found.states:,} states, to depth {found.depth}"
+        effort = {
+            "seconds": seconds, "search_seconds": found.seconds, "learning_seconds": found.learning,
+            "bytes": found.bytes, "depth": found.depth, "engine": found.engine,
+        }  # fmt: skip
         verdicts.append(
-            Verdict(
-                prop=name,
-                verdict=verdict,
-                detail=detail,
-                world=scenario.title(),
-                states=found.states,
-                transitions=found.transitions,
-                seconds=seconds,
-                bytes=found.bytes,
-                depth=found.depth,
-                search_seconds=found.seconds,
-                learning_seconds=found.learning,
-                engine=found.engine,
-                counterexample=shown,
-                interrupted=by_ctrl_c(found.cut),
-            )
+            _verdict(name, verdict, detail, scenario, found, counterexample=shown, **effort)
         )
     return verdicts
 
@@ -303,8 +311,8 @@ def _safety(scenario: Scenario, options: Options, names: tuple[str, ...]) -> lis
 
 
 def _ordering(scenario: Scenario, options: Options, names: tuple[str, ...]) -> list[Verdict]:
-    def ghost(world: Scenario) -> Ghost:
-        return Ordering(world, world.protocol.vm.objects())
+    def ghost(sorted_: Scenario) -> Ghost:
+        return Ordering(sorted_, sorted_.protocol.vm.objects())
 
     return _explored(_watched(scenario), options, ghost, dict.fromkeys(names, ordering.FLAG))
 
@@ -334,20 +342,9 @@ def _starvation(scenario: Scenario, options: Options, names: tuple[str, ...]) ->
     elif answer.cut:
         verdict = UNKNOWN
         detail = f"{answer.cut}: {answer.states:,} states seen, no cycle looked for"
-    return [
-        Verdict(
-            prop=name,
-            verdict=verdict,
-            detail=detail,
-            world=endless.title(),
-            states=answer.states,
-            transitions=answer.transitions,
-            seconds=time.perf_counter() - started,
-            counterexample=shown,
-            interrupted=by_ctrl_c(answer.cut),
-        )
-        for name in names
-    ]
+    seconds = time.perf_counter() - started
+    more: dict[str, Any] = {"seconds": seconds, "counterexample": shown}
+    return [_verdict(name, verdict, detail, endless, answer, **more) for name in names]
 
 
 def _work(scenario: Scenario, options: Options, names: tuple[str, ...]) -> list[Verdict]:
@@ -361,20 +358,10 @@ def _work(scenario: Scenario, options: Options, names: tuple[str, ...]) -> list[
     )
     if found.cut:
         detail = f"{found.cut}: {found.states:,} states seen, nothing measured"
-    return [
-        Verdict(
-            prop=name,
-            verdict=UNKNOWN if found.cut else MEASURED,
-            detail=detail,
-            world=quiet.title(),
-            states=found.states,
-            transitions=found.transitions,
-            seconds=time.perf_counter() - started,
-            measured=None if found.cut else found,
-            interrupted=by_ctrl_c(found.cut),
-        )
-        for name in names
-    ]
+    verdict = UNKNOWN if found.cut else MEASURED
+    seconds = time.perf_counter() - started
+    more: dict[str, Any] = {"seconds": seconds, "measured": None if found.cut else found}
+    return [_verdict(name, verdict, detail, quiet, found, **more) for name in names]
 
 
 _JUDGES: dict[tuple[str, ...], Judge] = {

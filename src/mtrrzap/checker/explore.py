@@ -1,4 +1,4 @@
-"""Exhaustive breadth-first search in plain Python: the oracle, and the engine for small worlds."""
+"""Exhaustive breadth-first search in plain Python: the oracle, and the engine for few states."""
 
 from __future__ import annotations
 

@@ -173,8 +173,7 @@ def double(seen: Any, words: Any) -> bool:
     """
     table, hashing, width = seen.table, seen.hashing, U(len(words))
     _, distance, _ = _split(hashing)
-    slot_bits = hashing[1] + ONE
-    now_left, now_distance, farthest = _split((hashing[0], slot_bits, hashing[2]))
+    now_left, now_distance, farthest = _split((hashing[0], hashing[1] + ONE, hashing[2]))
     low = (ONE << now_left) - ONE
     before = 1 << np.int64(hashing[1])
     piece, places = np.empty(len(words) * (PIECE + 1), np.uint64), np.empty(PIECE + 1, np.uint64)

@@ -37,10 +37,8 @@ def sample(
 
     A schedule that shows a violation is the shortest seen, not the shortest there is.
     """
-    stepper = Stepper(model, symmetry=False)
-    tally = _Tally()
-    started = time.perf_counter()
-    done = 0
+    stepper, tally = Stepper(model, symmetry=False), _Tally()
+    started, done = time.perf_counter(), 0
     why = f"{runs:,} executions ({strategy.name})"
     try:
         for done in range(runs):

@@ -23,7 +23,7 @@ TRIES = 2000
 
 
 def shrunk(shown: Counterexample) -> Counterexample:
-    """Return a counterexample to the same property in the same world, no longer than this one.
+    """Return a counterexample to the same property in the same scenario, no longer than this one.
 
     One with a loop, or of a property that no single execution decides, is returned as it is.
     """

@@ -1,8 +1,4 @@
-"""A schedule made visible: what each step did, in words, to which shared object.
-
-A schedule file is text: a header that says which world it runs in, then a line a step. ``replay``
-runs it again, step by step, and refuses a line that the protocol does not do.
-"""
+"""A schedule made visible: what each step did, in words, to which shared object."""
 
 from __future__ import annotations
 

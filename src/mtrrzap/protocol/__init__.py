@@ -1,7 +1,7 @@
-"""Who zaps and who waits: the protocols, each written once, and the words they are written in.
+"""Who zaps and who waits: the protocols, each written once, and the vocabulary for them.
 
 A protocol is a generator function ``(vm, ranges)`` that yields operations and is sent their
-results. It knows no engine: the checker, a simulator or real threads perform the operations.
+results. It does not know the engine: checker, simulator or real threads perform the operations.
 """
 
 from mtrrzap.protocol.atomic import Atomic, Number, Sequence, Variable

@@ -9,7 +9,7 @@ from mtrrzap.protocol.operation import Operation, Outcome, SharedObject, refuse_
 
 
 class Spinlock(SharedObject):
-    """A kernel spinlock. Its value says only whether it is held; each engine knows who holds it.
+    """A kernel spinlock. Its value says only whether it is held. Each engine knows by whom.
 
     The kernel's spinlock queues its waiters. An engine for which that matters (starvation, time)
     lets a vCPU ``join`` first: then the value is the queue, whose head may take the lock.

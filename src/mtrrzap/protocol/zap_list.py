@@ -37,7 +37,7 @@ class ZapList(SharedObject):
         return self._operation("pop_first")
 
     def clear(self) -> Operation:
-        """Free every entry, whoever queued it."""
+        """Free every entry, also those of other vCPUs."""
         return self._operation("clear")
 
     def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002

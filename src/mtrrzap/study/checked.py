@@ -29,29 +29,23 @@ class Checked(NamedTuple):
     policy: str
     protocol: str
     source: str
-    world: str
+    configuration: str
     properties: tuple[Property, ...]
 
 
 def checked(policy: Policy) -> Checked:
     """Explore a policy's protocol with 2 vCPUs, one request each."""
     protocol = PROTOCOLS[policy.protocol]
-    world = scenario(protocol, VCPUS, REQUESTS, alloc_fails=protocol.allocates)
+    explored = scenario(protocol, VCPUS, REQUESTS, alloc_fails=protocol.allocates)
     wanted = tuple(name for name in PROPERTIES if name != work.NAME)
-    verdicts = check(world, Options(properties=wanted))
+    verdicts = check(explored, Options(properties=wanted))
     return Checked(
         policy=policy.name,
         protocol=protocol.name,
         source=protocol.source,
-        world=world.title(),
+        configuration=explored.title(),
         properties=tuple(
-            Property(
-                each.prop,
-                each.verdict,
-                each.detail,
-                each.states,
-                each.counterexample,
-            )
+            Property(each.prop, each.verdict, each.detail, each.states, each.counterexample)
             for each in verdicts
         ),
     )

@@ -1,4 +1,4 @@
-"""*Ordering*: whoever returns is ordered after the zap that let it return.
+"""*Ordering*: a call that returns is ordered after the zap that let it return.
 
 A diagnostic of its own, for what the kernel's memory model permits and x86 hides: every property
 here is explored under strong orders, where a relaxed read that sees a released value also sees all

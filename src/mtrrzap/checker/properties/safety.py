@@ -1,7 +1,7 @@
 """Properties that one step or one state decides: unlocked access, capacity, deadlock.
 
-*No unlocked access*: whoever uses what a lock guards holds that lock, and nobody releases a lock
-that it does not hold. The objects declare their guard; which locks a vCPU holds is part of its
+*No unlocked access*: a vCPU that uses what a lock guards holds that lock, and no vCPU releases a
+lock that it does not hold. The objects declare their guard; which locks a vCPU holds is part of its
 local state.
 
 *Capacity*: a bounded object never holds more than fits, and never drops what it was given. Which
@@ -19,7 +19,7 @@ UNLOCKED_FLAG, CAPACITY_FLAG, DEADLOCK_FLAG = 2, 4, 16
 
 
 def lacks_lock(held: frozenset[SharedObject], operation: Operation) -> bool:
-    """Say whether ``operation`` needs a lock that is not among those ``held``."""
+    """Say whether ``operation`` needs a lock that is not among those that are ``held``."""
     guard = operation.target.guard
     if guard is not None and guard not in held:
         return True

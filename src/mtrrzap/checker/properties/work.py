@@ -47,7 +47,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Work:
-    """What all interleavings of one world zap and wait."""
+    """What all interleavings of one scenario zap and wait."""
 
     zaps: Span
     frames: Span

@@ -88,8 +88,8 @@ def _checked(found: Checked) -> Markup:
     ]
     caption = join(
         badge(Basis.COUNTED),
-        f" Protocol {found.protocol} ({found.source}) of {found.policy}; {found.world}. A verdict "
-        "is about every interleaving of this size; the traces above play no part in it.",
+        f" Protocol {found.protocol} ({found.source}) of {found.policy}; {found.configuration}. "
+        "A verdict is about every interleaving of this size; the traces above play no part in it.",
     )
     violated = [(e.name, e.counterexample) for e in found.properties if e.counterexample]
     shown = [

@@ -28,7 +28,7 @@ def endless(row: Protocol, vcpus: int) -> Scenario:
     return replace(scenario(row, vcpus, 1), forever=True)
 
 
-def answer(row: Protocol, vcpus: int) -> starvation.Answer:
+def answer(row: Protocol, vcpus: int) -> starvation.StarvationResult:
     return starvation.check(Model(endless(row, vcpus), NoGhost()))
 
 

@@ -91,7 +91,7 @@ class Verdict:
     """Of ``seconds``, what the search itself took: no loading of code, no counterexample."""
     engine: str = "python"
     counterexample: Counterexample | None = None
-    measured: work.Work | None = None
+    measured: work.MeasuredWork | None = None
     interrupted: bool = False
     """Whether Ctrl-C stopped it, or kept it from starting."""
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from mtrrzap.checker.automaton import Automaton, Place
-from mtrrzap.checker.ghost import Ghost, Step
+from mtrrzap.checker.ghost import Ghost, GhostStep
 from mtrrzap.checker.memory_model import Alternative, LocalState, MemoryModel
 from mtrrzap.checker.operations import is_buffered, is_lock, is_zap, outcomes
 from mtrrzap.checker.properties import safety
@@ -194,7 +194,7 @@ class Model:
         if buffer is not None:
             after = after._replace(buffer=buffer)
         requests = self._requests(at.group)
-        step = Step(
+        step = GhostStep(
             operation=operation,
             result=result,
             call=requests[at.request] if at.calling else None,

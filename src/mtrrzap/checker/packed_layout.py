@@ -46,7 +46,7 @@ GROW_AT, CONTROLS = 10, 11
 """The numbers in :attr:`Notes.control`."""
 
 
-class Layout(NamedTuple):
+class StateLayout(NamedTuple):
     """Where the fields of a state are."""
 
     words: tuple[int, ...]

@@ -11,7 +11,7 @@ import numpy as np
 from mtrrzap.checker import packed_ghost
 from mtrrzap.checker import packed_layout as packed
 from mtrrzap.checker.model import Effect, Model, State
-from mtrrzap.checker.packed_layout import GhostValues, Layout, Lookups, U
+from mtrrzap.checker.packed_layout import GhostValues, Lookups, StateLayout, U
 from mtrrzap.protocol import Allocator, Cpu, Mmu
 
 FIRST_LOCALS, FIRST_EVENTS, FIRST_GHOSTS = 16, 4, 128
@@ -178,11 +178,11 @@ class PackedTables:
             and self._next_row + self._rows(filled) <= len(self._effects)
         )
 
-    def layout(self) -> Layout:
+    def layout(self) -> StateLayout:
         """Return where the fields of a state are."""
         vcpus = self._model.vcpus
         ghost_word, ghost_at, _ = self.fields[-1].tolist()
-        return Layout(
+        return StateLayout(
             words=(0,) * self.words,
             vcpus=U(vcpus),
             low_vcpus=U(sum(self.fields[:vcpus, 0] == 0)),

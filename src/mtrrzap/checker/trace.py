@@ -23,7 +23,7 @@ _SILENT = frozenset(
 
 
 @dataclass(frozen=True)
-class Line:
+class StepLine:
     """One step: who did what, what changed, and what began or ended with it.
 
     ``calls`` and ``returns`` name the ranges of a call that this step begins or ends; ``lost`` says
@@ -40,19 +40,19 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Trace:
+class ScheduleRun:
     """A schedule's steps, the shared state before them, and who stands where after them."""
 
     vcpus: int
     before: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[StepLine, ...]
     state: State
     stuck: tuple[tuple[int, str], ...]
     """``(vcpu, what it waits for)`` for every vCPU that cannot go on, if none can."""
     flags: int
 
 
-def trace(model: Model, schedule: Schedule, *, stepper: Stepper | None = None) -> Trace:
+def trace(model: Model, schedule: Schedule, *, stepper: Stepper | None = None) -> ScheduleRun:
     """Run a schedule from the start. Steps are of actual vCPUs: there is no symmetry here."""
     stepper = stepper or Stepper(model, symmetry=False)
     state = stepper.canonical(model.initial)
@@ -63,7 +63,7 @@ def trace(model: Model, schedule: Schedule, *, stepper: Stepper | None = None) -
         lines.append(line_of(model, state, move))
         flags |= move.flags
         state = stepper.canonical(move.after)
-    return Trace(
+    return ScheduleRun(
         vcpus=model.vcpus,
         before=tuple(_drawn(model, model.initial)),
         lines=tuple(lines),
@@ -73,7 +73,7 @@ def trace(model: Model, schedule: Schedule, *, stepper: Stepper | None = None) -
     )
 
 
-def line_of(model: Model, state: State, move: Move) -> Line:
+def line_of(model: Model, state: State, move: Move) -> StepLine:
     """Describe one transition."""
     local: LocalState = model.locals.items[state[move.vcpu]]
     after: LocalState = model.locals.items[move.after[move.vcpu]]
@@ -85,7 +85,7 @@ def line_of(model: Model, state: State, move: Move) -> Line:
         if old != new:
             changed.append(new)
     returned = not option.flush and local.place is not None and _ended(local, after)
-    return Line(
+    return StepLine(
         vcpu=move.vcpu,
         text=_text(model, state, move),
         changed=tuple(changed),

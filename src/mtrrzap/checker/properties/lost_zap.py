@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from itertools import pairwise
 from typing import Any
 
-from mtrrzap.checker.ghost import Step
+from mtrrzap.checker.ghost import GhostStep
 from mtrrzap.checker.operations import is_zap
 from mtrrzap.checker.scenario import Scenario
 from mtrrzap.protocol import Range
@@ -66,7 +66,7 @@ class LostZap:
         """Nobody has asked for anything."""
         return ((0, 0),) * self._vcpus
 
-    def event(self, step: Step) -> Hashable:
+    def event(self, step: GhostStep) -> Hashable:
         """Keep the call, the zap's begin or end, and the return."""
         called = -1 if step.call is None else self._atoms.mask(step.call)
         begun = ended = -1

@@ -33,7 +33,7 @@ NAME = "work"
 
 
 @dataclass(frozen=True)
-class Span:
+class Extremes:
     """The best and the worst of something; ``worst`` is None if there is no bound."""
 
     best: int
@@ -46,11 +46,11 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Work:
+class MeasuredWork:
     """What all interleavings of one scenario zap and wait."""
 
-    zaps: Span
-    frames: Span
+    zaps: Extremes
+    frames: Extremes
     waiting: int | None
     """Zaps that one call sits through, at worst; None if there is no bound."""
     needed_zaps: int
@@ -62,16 +62,16 @@ class Work:
 
 def measure(
     scenario: Scenario, *, limit: Limits | None = None, progress: Progress | None = None
-) -> Work:
+) -> MeasuredWork:
     """Explore a scenario and measure it; a search that was cut measures nothing (see ``cut``)."""
     needed = _union([entry for each in scenario.requests for request in each for entry in request])
     union = sum(end - start for start, end in needed)
     model = Model(scenario, NoGhost())
     graph = build(Stepper(model), limit=limit, progress=progress)
     size = len(graph.states), graph.transitions
-    nothing = Span(0, None)
+    nothing = Extremes(0, None)
     if graph.cut:
-        return Work(nothing, nothing, None, len(needed), union, *size, cut=graph.cut)
+        return MeasuredWork(nothing, nothing, None, len(needed), union, *size, cut=graph.cut)
     condensed = _Condensed(model, graph)
     zaps = condensed.span(lambda _: 1)
     frames = condensed.span(lambda range_: range_[1] - range_[0])
@@ -82,10 +82,10 @@ def measure(
         model = Model(watched, NoGhost())
         graph = build(Stepper(model), limit=limit, progress=progress)
         if graph.cut:
-            return Work(zaps, frames, None, len(needed), union, *size, cut=graph.cut)
+            return MeasuredWork(zaps, frames, None, len(needed), union, *size, cut=graph.cut)
         sits = _Condensed(model, graph).waiting(vcpu)
         waiting = None if sits is None or waiting is None else max(waiting, sits)
-    return Work(zaps, frames, waiting, len(needed), union, *size)
+    return MeasuredWork(zaps, frames, waiting, len(needed), union, *size)
 
 
 def _union(ranges: list[Range]) -> list[Range]:
@@ -123,7 +123,7 @@ class _Condensed:
     def _cycles(self, at: int, edge: Edge) -> bool:
         return self._of[at] == self._of[edge.to]
 
-    def span(self, weight: Callable[[Range], int]) -> Span:
+    def span(self, weight: Callable[[Range], int]) -> Extremes:
         """Return the least and the greatest total weight of the zaps on a way to the end."""
         least: list[int | None] = [None] * len(self._found)
         most = [0] * len(self._found)
@@ -142,7 +142,7 @@ class _Condensed:
                     totals.append((least[to] or 0) + cost)
             least[number] = min(totals, default=0)
         first = self._of[0]
-        return Span(least[first] or 0, most[first] if bounded else None)
+        return Extremes(least[first] or 0, most[first] if bounded else None)
 
     def waiting(self, vcpu: int) -> int | None:
         """Return the most zaps that one call of ``vcpu`` sits through."""

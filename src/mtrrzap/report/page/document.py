@@ -14,10 +14,10 @@ from mtrrzap.report.page.render import parts, rendered, timelines
 from mtrrzap.report.page.section import Section
 from mtrrzap.report.page.tables import number, table
 from mtrrzap.report.page.timeline import Basis, Timeline
-from mtrrzap.study.checked import Checked
+from mtrrzap.study.checked import CheckedProtocol
 
 
-def document(sections: Sequence[Section], protocol: Checked, assumptions: str) -> str:
+def document(sections: Sequence[Section], protocol: CheckedProtocol, assumptions: str) -> str:
     """Return the page; ``assumptions`` says on what host its figures are counted."""
     script = _resource("page.js")
     names = ", ".join(section.name for section in sections)
@@ -75,7 +75,7 @@ def _nav(sections: Sequence[Section]) -> Markup:
     return el("ul", *items)
 
 
-def _checked(found: Checked) -> Markup:
+def _checked(found: CheckedProtocol) -> Markup:
     columns = ["property", "verdict", "a way to it", "states"]
     rows = [
         [

@@ -75,6 +75,7 @@ def _expand(low: int, high: int, made: int, batch: Any, layout: Any, lookups: An
     """Append every successor; return how many there are, and what was unusual."""
     alternatives, effects, events = lookups.alternatives, lookups.effects, lookups.events
     two = len(layout.words) == 2
+    ghost_high = two and layout.ghost_word != ZERO
     seen = ZERO
     row = _ghost(low, high, layout) * layout.stride
     local_mask = (ONE << layout.local_bits) - ONE
@@ -93,19 +94,13 @@ def _expand(low: int, high: int, made: int, batch: Any, layout: Any, lookups: An
             local_change = U(np.int64(effect) >> SIGNED_LOCAL_AT) << shift
             value_change = effects[effect_at, ZERO] << value_at
             ghost_change = U(event >> SIGNED_CHANGE_AT) << layout.ghost_at
-            if two:
-                after = low + (ZERO if local_high else local_change)
-                after += ZERO if value_high else value_change
-                after += ZERO if layout.ghost_word else ghost_change
-                after_high = high + (local_change if local_high else ZERO)
-                after_high += value_change if value_high else ZERO
-                after_high += ghost_change if layout.ghost_word else ZERO
-                _store(batch, made, after, after_high, layout.words)
-            else:
-                after = low + local_change
-                after += value_change
-                after += ghost_change
-                _store(batch, made, after, ZERO, layout.words)
+            after = low + (ZERO if local_high else local_change)
+            after += ZERO if value_high else value_change
+            after += ZERO if ghost_high else ghost_change
+            after_high = high + (local_change if local_high else ZERO)
+            after_high += value_change if value_high else ZERO
+            after_high += ghost_change if ghost_high else ZERO
+            _store(batch, made, after, after_high, layout.words)
             made += effect & ENABLED
             seen |= effect | U(event)
             more = option >> MORE_AT

@@ -36,8 +36,8 @@ def test_threads_print_a_table(run: Run) -> None:
     ("args", "says"),
     [
         ("-p no", "--policy: neither a policy nor a protocol is called 'no'; policies are v6.1,"),
-        ("-p review:no", "no protocol is called 'no'"),
-        ("-p no:review", "no protocol is called 'no:review'"),
+        ("-p review:no", "unknown protocol 'no'"),
+        ("-p no:review", "unknown protocol 'no:review'"),
         (
             "--memory 0M",
             "--memory: 0 MiB leave no page to touch beside stacks and tables of 8",

@@ -149,7 +149,7 @@ def test_operations_read_like_the_c() -> None:
 
 def test_protocols_are_known_by_name() -> None:
     assert list(PROTOCOLS) == ["direct", "v3", "v4", "v4_patch10", "sketch", "review", "ticket"]
-    with pytest.raises(UserError, match="no protocol is called 'v5'; there are direct, v3"):
+    with pytest.raises(UserError, match="unknown protocol 'v5'; use one of direct, v3"):
         load("v5")
 
 

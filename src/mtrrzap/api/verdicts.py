@@ -321,5 +321,7 @@ class Verdicts(Printed, Mapping[str, PropertyVerdict]):
 
     def _sheets(self) -> Iterable[Sheet]:
         columns = ("property", "verdict", "states", "detail", "configuration")
-        rows = [(v.name, v.verdict, v.states, v.detail, v.found.world) for v in self.values()]
+        rows = [
+            (v.name, v.verdict, v.states, v.detail, v.found.configuration) for v in self.values()
+        ]
         yield Sheet(columns, rows, self.protocol, frozenset(("states",)))

@@ -212,7 +212,7 @@ def again(path: Path) -> None:
     try:
         shown = replay(text, str(path), load)
     except SystemExit as error:
-        raise UserError("its protocol ends the program (SystemExit)", place=str(path)) from error
+        raise UserError("its protocol exits the program (SystemExit)", place=str(path)) from error
     sys.stdout.write(drawn(shown, shown.scenario.protocol.name))
     raise typer.Exit(1)
 

@@ -1,8 +1,8 @@
 """``v4_patch10``: patch 10 of v4, the fine-grained zap on a toggle of CR0.CD.
 
 All ranges of the request are queued, then drained once. If an allocation fails on the way, the list
-is cleared and everything is zapped directly, outside ``zapping``: whoever had queued a range and
-drains an empty list now returns while that zap is still under way.
+is cleared and everything is zapped directly, outside ``zapping``. A vCPU that had queued a range
+then drains an empty list, and returns while that zap is still under way.
 """
 
 from mtrrzap.protocol.operation import ALL_GFNS, Range, Steps

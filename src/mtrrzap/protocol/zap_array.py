@@ -21,8 +21,15 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from mtrrzap.protocol.operation import ALL_GFNS, Operation, Outcome, Range
-from mtrrzap.protocol.shared import SharedObject, Spinlock, show_range
+from mtrrzap.protocol.operation import (
+    ALL_GFNS,
+    Operation,
+    Outcome,
+    Range,
+    SharedObject,
+    show_range,
+)
+from mtrrzap.protocol.shared import Spinlock
 
 FIXED = Range(0, 0x100)
 """The gfns below 1 MiB, which the 88 fixed ranges cover: they share one entry, gaps or not."""
@@ -68,7 +75,7 @@ class ZapArray(SharedObject):
     of_ranges = True
 
     def __init__(self, guard: Spinlock, entries: int = ENTRIES, *, purges: bool = True) -> None:
-        """Start empty. ``purges=False`` drops what does not fit: for tests of *capacity* only."""
+        """``purges=False`` drops what does not fit: for tests of *capacity* only."""
         self._init(guard=guard, entries=entries, purges=purges)
 
     @property

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from mtrrzap.protocol.operation import Operation, Outcome, Range
-from mtrrzap.protocol.shared import SharedObject, Spinlock, show_range
+from mtrrzap.protocol.operation import Operation, Outcome, Range, SharedObject, show_range
+from mtrrzap.protocol.shared import Spinlock
 
 
 class ZapList(SharedObject):
@@ -21,7 +21,6 @@ class ZapList(SharedObject):
     symmetric = True
 
     def __init__(self, guard: Spinlock) -> None:
-        """Start empty; ``guard`` is the list's spinlock."""
         self._init(guard=guard)
 
     @property
@@ -38,7 +37,7 @@ class ZapList(SharedObject):
         return self._operation("pop_first")
 
     def clear(self) -> Operation:
-        """Free every entry, whoever queued it."""
+        """Free every entry, also those of other vCPUs."""
         return self._operation("clear")
 
     def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import PROTOCOLS, Protocol, Range
-from mtrrzap.protocol.shared import is_range
+from mtrrzap.protocol.operation import is_range
 
 
 class Front:

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import NamedTuple, Self
 
 from mtrrzap.protocol import Range
-from mtrrzap.protocol.shared import show_range
+from mtrrzap.protocol.operation import show_range
 
 _ZAPS = 4096
 """Successful zaps remembered. If more end during one call, that call may get a failure that an

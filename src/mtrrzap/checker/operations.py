@@ -1,12 +1,16 @@
-"""What an operation is to the engine: decided by its object's class, never by a name alone.
+"""What an operation is to the checker, and what it does to a value.
 
-An object of the user's own may have a ``zap`` or a ``lock``, and the engine knows nothing of them:
-each is one indivisible step, like a locked instruction, ordered as far as it declares.
+An object's class decides what an operation is, never a name alone: an object of the user's own may
+have a ``zap`` or a ``lock`` too. To the checker each of these is one indivisible step, like a
+locked instruction, ordered as far as it declares.
 """
 
 from __future__ import annotations
 
-from mtrrzap.protocol import FULL, Allocator, Atomic, Mmu, Operation, Sequence, Spinlock
+from typing import Any
+
+from mtrrzap.errors import UserError
+from mtrrzap.protocol import FULL, Allocator, Atomic, Mmu, Operation, Outcome, Sequence, Spinlock
 
 _LOADS = frozenset({"load", "wait_until", "reached", "wait_reached"})
 
@@ -50,3 +54,21 @@ def drains(operation: Operation) -> bool:
         return False
     plain = is_load(operation) or is_store(operation)
     return operation.order is FULL or not plain
+
+
+def outcomes(value: Any, operation: Operation, vcpu: int, where: str) -> tuple[Outcome, ...]:
+    """Return the outcomes of an operation, whose yield stands at ``where``.
+
+    Raises:
+        UserError: if the object fails at it, or its next value is not hashable.
+    """
+    try:
+        found = operation.target.effect(value, operation, vcpu)
+        for after, _ in found:
+            hash(after)
+    except UserError:
+        raise
+    except Exception as error:
+        what = f"{operation.target.name}.{operation.verb}{operation.args!r}"
+        raise UserError(f"{what}: {type(error).__name__}: {error}", place=where) from error
+    return found

@@ -41,7 +41,7 @@ def printed(command: str, folder: Path = DOCS, **environment: str) -> str:
         text=True,
         check=False,
     )
-    if ran.stderr or ran.returncode > 1:
+    if ran.returncode > 1:
         sys.exit(f"{command}: {ran.stderr}")
     return ran.stdout
 

@@ -42,6 +42,12 @@ def test_links(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules(page: Path) -> None:
+    for name in re.findall(r"`((?:[\w-]+/)+\w+\.py)`", prose(page)):
+        assert any((at / name).exists() for at in (ROOT, ROOT / "src" / "mtrrzap")), name
+
+
 def test_every_page_is_in_the_site() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     listed = [

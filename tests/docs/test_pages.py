@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import mtrrzap
 from helpers.paths import ROOT
 from mtrrzap.cli.main import app
 
@@ -115,6 +116,11 @@ def test_every_room_is_in_the_picture() -> None:
 def test_words() -> None:
     pages = [ROOT / "README.md", *(page for page in DOCS if page.stem not in PRINTED)]
     assert sum(len(prose(page).split()) for page in pages) <= BUDGET
+
+
+def test_python_names() -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+    assert set(re.findall(r"mtrrzap\.(\w+)", code)) <= set(mtrrzap.__all__)
 
 
 def test_the_first_table_fits() -> None:

@@ -18,6 +18,7 @@ from mtrrzap.cli.options import (
     with_options,
 )
 from mtrrzap.cli.progress import running
+from mtrrzap.cli.run_vfio import Chosen, run_vfio
 from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
@@ -65,6 +66,17 @@ class RunOptions:
         ),
     ] = True
     timeout: Annotated[float, typer.Option(help="Seconds for one run, memory filled.")] = 60.0
+    vfio: Annotated[
+        int | None,
+        typer.Option(
+            metavar="GROUP",
+            help="Let KVM itself make the zaps, for a VM that owns this VFIO group; needs root.",
+        ),
+    ] = None
+    walks: Annotated[
+        bool,
+        typer.Option("--walks", help="With --vfio: leaves cleared and entries visited; slow."),
+    ] = False
 
     def settings(self, engine: Engine) -> Settings:
         """Return what the runs are made with. Raises ``UserError``."""
@@ -110,8 +122,15 @@ def run(
 ) -> int:
     """Run a trace's requests for real: vCPUs exit, zaps drop entries, accesses fault."""
     settings = test.settings(engine)
-    cases = [case_of(name) for name in policy or USUAL]
     trace = rescaled(traces.load(file), test.vcpus, None)
+    if test.walks and test.vfio is None:
+        raise UserError("needs --vfio", place="walks", mend="name the VFIO group")
+    if test.vfio is not None:
+        if engine is not Engine.LIVE:
+            raise UserError("cannot be combined with --vfio", place="engine", mend="choose one")
+        chosen = Chosen(test.vfio, settings.memory, settings.huge, host.quirk, test.walks)
+        return run_vfio(str(file), trace, chosen, policy, json=json)
+    cases = [case_of(name) for name in policy or USUAL]
     where = host.host()
     around = environment()
     runs, early = _measured(cases, plan(trace), where, settings, test.repeat)

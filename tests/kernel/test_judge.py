@@ -1,5 +1,7 @@
 """A kernel that follows the policy is acquitted; one that does not is found out."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from mtrrzap.kernel import program
 from mtrrzap.kernel.judge import Difference, judge
 from mtrrzap.kernel.mutants import DEEP, mutants, unseen
 from mtrrzap.kernel.random_events import random_trace
-from mtrrzap.kvm.policy import POLICIES, by_name
+from mtrrzap.kvm.policy import POLICIES, Needs, Policy, by_name
 from mtrrzap.kvm.replay import Host
 
 V61 = by_name("v6.1")
@@ -46,6 +48,23 @@ def test_every_wrong_field_is_found(mutant: object) -> None:
         for host in (ON, OFF)
     ]
     assert any(verdict.differences for verdict in verdicts)
+
+
+ALL = [*POLICIES, *(replace(p, name=f"{p.name} on NPT", needs=Needs.TDP) for p in POLICIES)]
+
+
+@pytest.mark.parametrize("policy", ALL, ids=lambda policy: policy.name)
+def test_every_mutant_of_every_policy_is_found(policy: Policy) -> None:
+    recorded = program.of(dict(traces.shipped())["ovmf-8"], 4 << 20)
+    records = [
+        (made.trace, record(made, policy, host), host)
+        for made in (RANDOM, recorded)
+        for host in (ON, OFF)
+    ]
+    for mutant in mutants(policy):
+        if mutant.field not in DEEP:
+            found = (judge(trace, made, mutant.policy, host) for trace, made, host in records)
+            assert any(verdict.differences for verdict in found), mutant.name
 
 
 def test_every_field_is_either_judged_or_named() -> None:

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
-from mtrrzap.kvm.policy import Ask, Policy
+from mtrrzap.kvm.policy import Ask, Needs, Policy
 
 DEEP = frozenset({"walk", "mmu_lock"})
 """Fields about how a zap is done: ``deep`` judges them, ``judge`` does not."""
@@ -14,6 +14,7 @@ _UNSEEN = {
     "honours_mtrrs": "about EPT types: nested paging has none",
     "protocol": "about vCPUs that ask at once: here one event is over before the next begins",
 }
+_RANGES = ("toggle_range", "fixed_range", "by_memslot", *sorted(DEEP))
 _TEXT = frozenset({"name", "says", "source"})
 
 
@@ -35,9 +36,13 @@ def unseen(policy: Policy) -> dict[str, str]:
     found = dict(_UNSEEN)
     if policy.cd_toggle in (Ask.WITHOUT_QUIRK, Ask.NEVER):
         found["toggle_range"] = "without the quirk both values mean everything"
-    if Ask.NEVER is policy.mtrr_write is policy.cd_toggle:
-        silent = "the policy makes no request"
-        found |= dict.fromkeys(("needs", "fixed_range", "by_memslot", *sorted(DEEP)), silent)
+    never = Ask.NEVER is policy.mtrr_write is policy.cd_toggle
+    if never or policy.needs is Needs.EPT:
+        found |= dict.fromkeys(_RANGES, "the policy makes no request here")
+    if never:
+        found["needs"] = "the policy makes no request anywhere"
+    if policy.needs is Needs.EPT:
+        found |= dict.fromkeys(("mtrr_write", "cd_toggle"), "the policy needs EPT")
     return found
 
 

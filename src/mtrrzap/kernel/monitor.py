@@ -24,6 +24,7 @@ from mtrrzap.x86 import cr0
 _DEVICE = "/dev/kvm"
 _PAGING = cr0.PG | cr0.PE
 _APIC = 0xFEE00000
+_LAST_XAPIC = 254
 _INIT_MESSAGE = 5 << 8 | 1 << 14
 """Delivery mode INIT, level asserted (SDM vol. 3, "Message Data Register Format")."""
 
@@ -157,6 +158,11 @@ class Machine:
 
     def _init(self, vcpu: LiveVcpu) -> None:
         """Send INIT; asking for the state makes KVM take it. CR0's CD and NW are KVM's own."""
+        if vcpu.number > _LAST_XAPIC:
+            raise UserError(
+                f"INIT of vCPU {vcpu.number}: only vCPUs 0 to {_LAST_XAPIC} can be reached",
+                mend="take a trace with fewer vCPUs",
+            )
         message = abi.Msi(address_lo=_APIC | vcpu.number << 12, data=_INIT_MESSAGE)
         ioctl(self._vm, abi.SIGNAL_MSI, message)
         ioctl(vcpu.fileno(), abi.GET_MP_STATE, ctypes.c_uint32())

@@ -13,7 +13,8 @@ from typing import Self
 from mtrrzap.errors import UserError
 
 ROOT = Path("/sys/kernel/tracing")
-GROUP = "mtrrzap"
+GROUP = f"mtrrzap_{os.getpid()}"
+"""Of the probes: two runs at once have probes of their own."""
 _ZAP = "kvm_zap_gfn_range"
 # Of two probes at one address the one that was set last runs first: the entry probe, which must
 # see the real caller and not the return probe's trampoline.
@@ -59,7 +60,7 @@ class Probes:
         buffer_kib: int = 8192,
     ) -> None:
         """Set them. Raises ``UserError`` without root, tracefs or KVM's functions."""
-        self._folder = ROOT / "instances" / f"{GROUP}-{os.getpid()}"
+        self._folder = ROOT / "instances" / GROUP
         self._stack = ExitStack()
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(before)})

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "simulator": "guest kvm protocol",
     "threads": "protocol",
     "live": "guest kvm protocol threads x86",
-    "emit": "checker protocol",
+    "emit": "checker kvm protocol",
     "study": "checker guest kvm protocol simulator x86",
     "report": "checker guest kvm live protocol simulator study x86",
     "sweep": "checker guest kvm protocol simulator study",

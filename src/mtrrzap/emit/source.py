@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from typing import NamedTuple
 
 from mtrrzap import __version__
 from mtrrzap.emit import objects
@@ -23,14 +24,45 @@ struct kvm_mtrr_zap_range {
 """
 
 
+class Pieces(NamedTuple):
+    """A translation's parts, each a text, in the order in which a compiler wants them."""
+
+    defines: list[str]
+    types: list[str]
+    """Of ranges, entries and arrays, and the state's."""
+    functions: list[str]
+    """Helpers first, the entry last."""
+    init: str
+    """The function that initialises the state; empty if zeroed memory is right."""
+    state: bool
+    """Whether vCPUs share anything."""
+
+
+def pieces(found: Translation) -> Pieces:
+    """Return the parts of a file."""
+    functions = [_function(each) for each in found.functions]
+    state, init = _state(found), _init(found)
+    helpers = _needed(_helpers(found), "\n".join([state, init, *functions]))
+    types = [each for each in helpers if _defined(each) is None and not _is_define(each)]
+    defines = [each for each in helpers if _is_define(each)]
+    return Pieces(
+        defines=[*_defines(found), *defines],
+        types=[_RANGE, *types, *([state] if state else [])],
+        functions=[*(each for each in helpers if _defined(each) is not None), *functions],
+        init=init,
+        state=bool(state),
+    )
+
+
 def kernel(protocol: Protocol) -> str:
     """Return a protocol as C for ``arch/x86/kvm``.
 
     Raises:
         UserError: naming the file and line of what has no C.
     """
-    found = translate(protocol)
-    return "\n".join([_head(protocol), *parts(found)])
+    found = pieces(translate(protocol))
+    texts = [_head(protocol), *found.defines, *found.types, *found.functions, found.init]
+    return "\n".join(each for each in texts if each)
 
 
 def user(protocol: Protocol, *, steps: bool = False) -> str:
@@ -39,32 +71,30 @@ def user(protocol: Protocol, *, steps: bool = False) -> str:
     With ``steps`` the harness decides, operation by operation, which vCPU goes on, or logs what
     threads do; without, threads ask for random ranges and a judge counts lost zaps.
     """
-    found = translate(protocol)
-    made = parts(found)
-    functions = made[-len(found.functions) :]
-    state = [_VM if _state(found) else _VM_WITHOUT_STATE]
-    names = " ".join(
-        f"NAME({each.name})"
-        for each in found.used.values()
-        if objects.of(each).declaration is not None
+    translation = translate(protocol)
+    found = pieces(translation)
+    fields = (name for name, each in translation.used.items() if objects.of(each).declaration)
+    names = " ".join(f"NAME({name})" for name in fields)
+    macros = (
+        f"#define PROTOCOL\t{translation.entry.name}\n"
+        f"#define INIT(vm)\t{'kvm_mtrr_zap_init(vm)' if found.init else '((void)(vm))'}\n"
+        f"#define NAMES\t{names}\n"
     )
-    entry = found.entry.name
-    macros = [
-        f"#define PROTOCOL\t{entry}",
-        f"#define INIT(vm)\t{'kvm_mtrr_zap_init(vm)' if _init(found) else '((void)(vm))'}",
-        f"#define NAMES\t{names}\n",
+    texts = [
+        "#define KVM_MTRR_STEPS 1\n" if steps else "",
+        objects.text("user.h"),
+        *found.defines,
+        *found.types,
+        _VM if found.state else _VM_WITHOUT_STATE,
+        *found.functions,
+        found.init,
+        macros,
+        objects.text("steps.c" if steps else "threads.c"),
     ]
-    return "\n".join(
-        [
-            *(["#define KVM_MTRR_STEPS 1\n"] if steps else []),
-            objects.text("user.h"),
-            *_types(made[: -len(found.functions)], _state(found), state),
-            *([objects.text("steps.h")] if steps else []),
-            *functions,
-            *macros,
-            objects.text("steps.c" if steps else "threads.c"),
-        ]
-    )
+    if steps:  # behind the helpers, whose names it takes over
+        first = _function(translation.functions[0])
+        texts.insert(texts.index(first), objects.text("steps.h"))
+    return "\n".join(each for each in texts if each)
 
 
 _VM = """\
@@ -83,26 +113,17 @@ struct kvm {
 """
 
 
-def _types(pieces: list[str], state: str, vm: list[str]) -> list[str]:
-    """Return the pieces with the VM's type behind that of its state."""
-    at = pieces.index(state) + 1 if state else len(pieces)
-    return [*pieces[:at], *vm, *pieces[at:]]
-
-
-def parts(found: Translation) -> list[str]:
-    """Return the pieces of a file: constants, types and helpers, the state, the functions."""
-    functions = [_function(each) for each in found.functions]
-    state = _state(found)
-    helpers = _needed(_helpers(found), "\n".join([state, _init(found), *functions]))
-    return [*_defines(found), _RANGE, *helpers, state, _init(found), *functions]
-
-
 def _head(protocol: Protocol) -> str:
     words = (
         f"Protocol {protocol.name} ({protocol.source}), translated by mtrrzap {__version__} from "
         "the text that 'mtrrzap check' explores."
     )
     return "// SPDX-License-Identifier: GPL-2.0-only OR MIT\n" + comment(words)
+
+
+def paragraph(words: str) -> str:
+    """Return a paragraph of a mail, 72 columns wide."""
+    return textwrap.fill(" ".join(words.split()), 72)
 
 
 def comment(words: str, indent: str = "") -> str:
@@ -145,6 +166,10 @@ def _needed(chunks: list[str], rest: str) -> list[str]:
         if not unused:
             return kept
         kept = [chunk for chunk in kept if chunk not in unused]
+
+
+def _is_define(chunk: str) -> bool:
+    return chunk.startswith("#define")
 
 
 def _defined(chunk: str) -> str | None:

@@ -1,7 +1,7 @@
 /*
- * A block of gfns whose size is a power of two and whose start is a multiple of
- * its size, as an MTRR describes it: bits 57:6 are the start, bits 5:0 the order
- * of the size. No entry is 0, since all ranges below 1 MiB share one.
+ * A block of gfns whose size is a power of two and whose start is a multiple
+ * of its size, as an MTRR describes it: bits 57:6 are the start, bits 5:0 the
+ * order of the size. No entry is 0: all ranges below 1 MiB share one.
  */
 struct kvm_mtrr_zap_array {
 	u64 entries[16];

@@ -8,6 +8,7 @@ Writes the last section of docs/live.md: needs /dev/kvm, an otherwise idle machi
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from time import perf_counter
 
@@ -16,13 +17,14 @@ from mtrrzap.guest import open as traces
 from mtrrzap.kvm.replay import Host
 from mtrrzap.live import guest, host
 from mtrrzap.live import ioctl as k
-from mtrrzap.live.environment import environment
-from mtrrzap.live.guest import Entry, Op
+from mtrrzap.live.guest import GuestOp, TableEntry
+from mtrrzap.live.host import environment
 from mtrrzap.live.measure import Engine, Settings, measure
 from mtrrzap.live.plan import plan
-from mtrrzap.live.result import Run
-from mtrrzap.live.vm import Machine
-from mtrrzap.report.live import COUNTED, MODELLED, TIMED, line, measured
+from mtrrzap.live.tally import Run
+from mtrrzap.live.vm import LiveVm
+from mtrrzap.report.live import COUNTED, MODELLED, TIMED, line
+from mtrrzap.study.live_runs import measured
 from mtrrzap.study.rescale import with_vcpus
 
 DOC = Path(__file__).parent.parent / "docs/live.md"
@@ -31,12 +33,12 @@ MIB = 64
 TIMES = 50
 
 
-def machine(touch: int, entries: int, *, huge: bool) -> Machine:
+def machine(touch: int, entries: int, *, huge: bool) -> LiveVm:
     """One vCPU of this thread, which touches so many pages before each of so many WRMSRs."""
-    table = [Entry(Op.WRMSR, 0x2FF, 0xC06)] * entries
+    table = [TableEntry(GuestOp.WRMSR, 0x2FF, 0xC06)] * entries
     where = guest.layout(MIB << 20, [entries], touch)
-    made = Machine(where, [table], [0], huge=huge)
-    made.vcpus[0].prepare()
+    made = LiveVm(where, [table], [0], huge=huge)
+    made.enter(0)
     return made
 
 
@@ -44,7 +46,7 @@ def zaps(*, huge: bool) -> tuple[float, float, float]:
     """Return µs of a zap of all memory, and of touching it after a zap and without one."""
     made = machine(MIB << 8, 2 * TIMES + 1, huge=huge)
     vcpu, zap, again, warm = made.vcpus[0], [], [], []
-    with made:
+    with closing(made):
         vcpu.run()
         for _ in range(TIMES):
             begin = perf_counter()
@@ -56,7 +58,7 @@ def zaps(*, huge: bool) -> tuple[float, float, float]:
             zap.append(done - begin)
             again.append(refaulted - done)
             warm.append(perf_counter() - refaulted)
-        vcpu.release()
+        made.leave(0)
     return tuple(1e6 * statistics.median(each) for each in (zap, again, warm))  # type: ignore[return-value]
 
 
@@ -65,7 +67,7 @@ def exits() -> tuple[float, float]:
     count = 20_000
     made = machine(1, count, huge=False)
     vcpu = made.vcpus[0]
-    with made:
+    with closing(made):
         fd = vcpu._fd
         begin = perf_counter()
         for _ in range(count // 2):
@@ -76,7 +78,7 @@ def exits() -> tuple[float, float]:
             begin = perf_counter()
             host.ioctl(fd, k.RUN)
             inside += perf_counter() - begin
-        vcpu.release()
+        made.leave(0)
     each = 1e6 * whole / (count // 2)
     return each, each - 1e6 * inside / (count // 2)
 
@@ -107,7 +109,7 @@ def table(repeat: int) -> Iterator[str]:
 
 
 def rows(name: str, vcpus: int, memory: int, repeat: int) -> Iterator[str]:
-    trace = with_vcpus(traces.one(Path(f"{name}-{max(vcpus, 8)}")), vcpus)
+    trace = with_vcpus(traces.load(Path(f"{name}-{max(vcpus, 8)}")), vcpus)
     cases = [case_of(policy) for policy in USUAL]
     settings = Settings(engine=Engine.LIVE, memory=memory << 20)
     runs: list[list[Run]] = [[] for _ in cases]

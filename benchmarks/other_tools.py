@@ -37,8 +37,8 @@ def _minicheck() -> Iterator[str]:
     except ImportError:
         yield "minicheck is not installed"
         return
-    world = scenario(load("v4"), 4, 1)
-    stepper = Stepper(Model(world, LostZap(world)), symmetry=False)
+    explored = scenario(load("v4"), 4, 1)
+    stepper = Stepper(Model(explored, LostZap(explored)), symmetry=False)
     first = stepper.model.initial
     model = minicheck.Protocol(
         name="v4",

@@ -2,7 +2,7 @@
 
 Run: python benchmarks/stress_threads.py [--threads 64] [--calls 10000] [PROTOCOL ...]
 
-The judge (tests/zap_log.py) sees a logical clock's ticks of calls and zaps, and nothing else.
+The judge (tests/helpers/zap_log.py) sees only the ticks of a logical clock, for calls and zaps.
 ``--raise`` and ``--no-memory``: the share of zaps that raise, of allocations that fail. Protocols
 that can lose a zap do if the scheduler lets them. Ends with status 1 if one of the others does.
 """

@@ -54,7 +54,7 @@ def orphans() -> list[int]:
             parent = path.read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
-        if b"mtrrzap.sweep.serve" in words(path.parent.name) and b"sweep" not in words(parent):
+        if b"mtrrzap.sweep.local" in words(path.parent.name) and b"sweep" not in words(parent):
             found.append(int(path.parent.name))
     return found
 

@@ -6,9 +6,9 @@ Run: python benchmarks/tdp_accounting.py
 import time
 import tracemalloc
 
+from mtrrzap.gfn import EVERYTHING
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Walk, by_name
-from mtrrzap.kvm.ranges import EVERYTHING
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp import Memslot, PageTable
 from mtrrzap.kvm.vcpu import Vcpu

@@ -117,11 +117,8 @@ def ticket() -> tuple[list[str], bool]:
     return lines, least
 
 
-def main() -> None:
-    costs = cost_model.costs()
-    small, large = Cells(FITTED_VCPUS), Cells(HELD_OUT)
-    fitted, held = small.ratios(costs), large.ratios(costs)
-    write(costs, geometric(fitted), geometric(held))
+def errors(fitted: Ratios, held: Ratios) -> tuple[list[str], float]:
+    """The table of errors, and the constant that serves a null model best."""
     ones = null(1.0)
     best = math.exp(-sum(math.log(r) for r in ones.values()) / len(ones))
     nulls = {"2 (twice the vCPUs)": 2.0, "4 (their square)": 4.0, f"{best:.3g} (best)": best}
@@ -132,6 +129,15 @@ def main() -> None:
         f"| null: 8 vCPUs times {name} | x{geometric(null(c)):.2f} | x{mean_error(null(c)):.2f} |"
         for name, c in nulls.items()
     ]
+    return lines, best
+
+
+def main() -> None:
+    costs = cost_model.costs()
+    small, large = Cells(FITTED_VCPUS), Cells(HELD_OUT)
+    fitted, held = small.ratios(costs), large.ratios(costs)
+    write(costs, geometric(fitted), geometric(held))
+    lines, best = errors(fitted, held)
     wrong = [f"- {each}" for each in swaps({**fitted, **held})] or ["- none"]
     text = TEXT.read_text(encoding="utf-8")
     tickets, least = ticket()

@@ -9,8 +9,7 @@ from hypothesis import settings
 from helpers.cli import file as file
 from helpers.cli import run as run
 from helpers.recording import Recording, guest_kernel, missing
-from mtrrzap.guest.elf import is_static_elf
-from mtrrzap.guest.initrd import build
+from mtrrzap.guest.busybox import build, is_static_elf
 from mtrrzap.guest.record import Options, record
 
 # A test must not fail because the machine is busy.

@@ -12,13 +12,13 @@ from mtrrzap.checker import check as orchestrator
 from mtrrzap.checker.check import Options, check
 from mtrrzap.checker.explore import Search
 from mtrrzap.checker.model import Model
-from mtrrzap.checker.properties import capacity, deadlock, lost_zap, unlocked
+from mtrrzap.checker.properties import lost_zap, safety
 from mtrrzap.checker.properties.lost_zap import LostZap
 from mtrrzap.checker.properties.work import measure
 from mtrrzap.checker.result import Exploration, Limits
 from mtrrzap.checker.scenario import Scenario, scenario
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Atomic
+from mtrrzap.protocol import ALL_GFNS, PROTOCOLS, Atomic
 from mtrrzap.protocol.load import load
 from mtrrzap.protocol.registry import protocol
 
@@ -99,10 +99,10 @@ def test_tso_changes_no_verdict(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "flag"),
     [
-        ("no_lock", unlocked.FLAG),
-        ("unlock_twice", unlocked.FLAG),
-        ("crossed_locks", deadlock.FLAG),
-        ("forgets_unlock", deadlock.FLAG),
+        ("no_lock", safety.UNLOCKED_FLAG),
+        ("unlock_twice", safety.UNLOCKED_FLAG),
+        ("crossed_locks", safety.DEADLOCK_FLAG),
+        ("forgets_unlock", safety.DEADLOCK_FLAG),
         ("zaps_nothing", lost_zap.FLAG),
         ("zaps_half", lost_zap.FLAG),
     ],
@@ -118,7 +118,7 @@ THREE = (((0x1000, 0x2000), (0x4000, 0x8000), (0x10000, 0x20000)),)
 def test_an_array_that_drops_what_does_not_fit_violates_capacity() -> None:
     row = protocol(broken_protocols.drops, "test")
     assert set(explored(scenario(row, 2, 1, ranges=THREE)).violations) == {
-        capacity.FLAG,
+        safety.CAPACITY_FLAG,
         lost_zap.FLAG,
     }
 
@@ -210,7 +210,7 @@ def test_the_oracle_agrees(name: str) -> None:
     oracle = Oracle(world).run()
     found = explored(world, symmetry=False)
     assert oracle.lost == (lost_zap.FLAG in found.violations)
-    assert oracle.stuck == (deadlock.FLAG in found.violations)
+    assert oracle.stuck == (safety.DEADLOCK_FLAG in found.violations)
     assert found.states <= len(oracle.seen)
     if name == "direct":  # nothing is sent back, so there is nothing to forget
         assert found.states == len(oracle.seen)
@@ -251,7 +251,7 @@ def test_symmetry_needs_equal_requests() -> None:
     assert (world.groups(), order) == ((0, 0, 1), (0, 2, 1))
     assert replace(world, forever=True).groups() == (0, 1, 2)
     assert world.watching(0).groups() == (0, 1, 2)
-    assert scenario(load("review"), 3, 1, ranges=((EVERYTHING,),)).groups() == (0, 0, 0)
+    assert scenario(load("review"), 3, 1, ranges=((ALL_GFNS,),)).groups() == (0, 0, 0)
 
 
 def test_a_loop_back_to_the_first_step_does_not_ask_again() -> None:
@@ -264,7 +264,7 @@ def test_a_loop_back_to_the_first_step_does_not_ask_again() -> None:
 def test_an_object_of_ones_own_is_told_which_vcpu_uses_it() -> None:
     world = scenario(protocol(unsound_protocols.last_one_waits, "test"), 2, 1)
     assert (world.symmetric, world.groups()) == (False, (0, 1))
-    assert set(explored(world).violations) == {deadlock.FLAG}
+    assert set(explored(world).violations) == {safety.DEADLOCK_FLAG}
     assert scenario(load("ticket"), 2, 1).symmetric
 
 

@@ -38,7 +38,9 @@ def details(limits: Limits, name: str = "ticket", vcpus: int = 3) -> dict[str, t
 def test_a_strategy_refuses_what_it_cannot_decide(strategy: str, name: str) -> None:
     done = RUN.invoke(APP, ["ticket", "--strategy", strategy, "-p", name, "-p", "deadlock"])
     assert isinstance(done.exception, UserError)
-    assert str(done.exception).startswith(f"{strategy} cannot decide {name}; use --strategy bfs")
+    assert str(done.exception).startswith(
+        f"{strategy} cannot decide {name}; use breadth-first search"
+    )
 
 
 def test_a_strategy_says_what_it_did_not_look_for() -> None:
@@ -47,7 +49,7 @@ def test_a_strategy_says_what_it_did_not_look_for() -> None:
     assert tuple(found) == PROPERTIES
     assert {each["verdict"] for each in found.values()} == {"unknown"}
     for name in ("ordering", "starvation", "work"):
-        assert found[name]["detail"] == "not sampled: it needs --strategy bfs"
+        assert found[name]["detail"] == "not sampled: it needs breadth-first search (bfs)"
     assert {each["world"] for each in found.values()} == {"2 vCPUs, 1 request each"}
     assert done.exit_code == 1
 
@@ -93,7 +95,7 @@ def test_the_compiled_search_stops_just_above_its_limit(limit: int) -> None:
     fast = pytest.importorskip("mtrrzap.checker.packed_search")
     world = scenario(load("v4"), 4, 1)
     model = Model(world, LostZap(world))
-    found = fast.FastSearch(model, limits=Limits(states=limit), symmetry=False).run()
+    found = fast.PackedSearch(model, limits=Limits(states=limit), symmetry=False).run()
     assert found.cut == f"limit of {limit:,} states"
     assert limit <= found.states <= limit + 128 * 4 * 2
 
@@ -118,7 +120,7 @@ def test_a_limit_that_is_none_is_refused(option: str, value: str) -> None:
 
 def test_too_many_requests_are_refused() -> None:
     done = RUN.invoke(APP, ["v4", "-r", "100000000000"])
-    assert str(done.exception) == "100000000000 requests each; ask for 1 to 1,000"
+    assert str(done.exception) == "invalid number of requests: 100000000000; use 1 to 1,000"
 
 
 @pytest.mark.parametrize("below", ["file", "file/below"])

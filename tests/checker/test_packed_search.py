@@ -10,17 +10,14 @@ pytest.importorskip("numba", reason="the compiled search needs numba")
 
 import numpy as np
 
-from mtrrzap.checker import packed_general as kernel
-from mtrrzap.checker import packed_ghost as ghosts
-from mtrrzap.checker import packed_search as fast
-from mtrrzap.checker import tables, visited
+from mtrrzap.checker import packed_ghost, packed_layout, packed_search, packed_set
 from mtrrzap.checker.explore import Search
 from mtrrzap.checker.model import Model
-from mtrrzap.checker.packed_search import FastSearch
+from mtrrzap.checker.packed_layout import SeenStates, fields_for
+from mtrrzap.checker.packed_search import PackedSearch
 from mtrrzap.checker.properties.lost_zap import LostZap
 from mtrrzap.checker.result import Exploration, Limits
 from mtrrzap.checker.scenario import Scenario, scenario
-from mtrrzap.checker.tables import fields_for
 from mtrrzap.protocol.load import load
 
 MIXED = ((0x80, 0xA0), (0x100, 0x200)), ((0x100, 0x200),), ((0xC0, 0xC8),)
@@ -28,7 +25,7 @@ MIXED = ((0x80, 0xA0), (0x100, 0x200)), ((0x100, 0x200),), ((0xC0, 0xC8),)
 
 def both(world: Scenario, **options: Any) -> tuple[Exploration, Exploration]:
     slow = Search(Model(world, LostZap(world)), **options).run()
-    return slow, FastSearch(Model(world, LostZap(world)), **options).run()
+    return slow, PackedSearch(Model(world, LostZap(world)), **options).run()
 
 
 WORLDS = [
@@ -69,7 +66,7 @@ def test_every_number_is_equal(world: Scenario, symmetry: bool) -> None:
 )
 def test_the_sizes_that_were_asked_for(name: str, vcpus: int, requests: int, states: int) -> None:
     world = scenario(load(name), vcpus, requests)
-    found = FastSearch(Model(world, LostZap(world))).run()
+    found = PackedSearch(Model(world, LostZap(world))).run()
     assert found.cut is None
     assert found.states == states
     assert bool(found.violations) == (name == "v4")
@@ -77,9 +74,9 @@ def test_the_sizes_that_were_asked_for(name: str, vcpus: int, requests: int, sta
 
 def test_two_words_store_the_same_states(monkeypatch: pytest.MonkeyPatch) -> None:
     world = scenario(load("v4"), 3, 2)
-    one = FastSearch(Model(world, LostZap(world))).run()
-    monkeypatch.setattr(tables, "_WORD", 24)
-    two = FastSearch(Model(world, LostZap(world)))
+    one = PackedSearch(Model(world, LostZap(world))).run()
+    monkeypatch.setattr(packed_layout, "WORD_BITS", 24)
+    two = PackedSearch(Model(world, LostZap(world)))
     found = two.run()
     assert two.words == 2
     assert (found.states, found.transitions) == (one.states, one.transitions)
@@ -87,35 +84,35 @@ def test_two_words_store_the_same_states(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_growing_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "_FIRST_SLOTS", 1 << 13)
-    monkeypatch.setattr(fast, "_NARROW_SLOTS", 0)
+    monkeypatch.setattr(packed_search, "FIRST_SLOTS", 1 << 13)
+    monkeypatch.setattr(packed_search, "NARROW_SLOTS", 0)
     world = scenario(load("v4"), 4, 1)
-    found = FastSearch(Model(world, LostZap(world)), symmetry=False).run()
+    found = PackedSearch(Model(world, LostZap(world)), symmetry=False).run()
     assert (found.states, found.transitions) == (61591, 155420)
 
 
 def test_a_limit_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "_PAUSE", 100)
+    monkeypatch.setattr(packed_search, "PAUSE", 100)
     world = scenario(load("sketch"), 4, 1)
     limits = Limits(states=1000)
-    found = FastSearch(Model(world, LostZap(world)), limits=limits, symmetry=False).run()
+    found = PackedSearch(Model(world, LostZap(world)), limits=limits, symmetry=False).run()
     assert found.cut == "limit of 1,000 states"
     assert 1000 <= found.states < 2000
     assert found.frontier > 0
 
 
 def test_too_little_memory_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "_FIRST_SLOTS", 1 << 13)
+    monkeypatch.setattr(packed_search, "FIRST_SLOTS", 1 << 13)
     world = scenario(load("sketch"), 4, 1)
     limits = Limits(bytes=100_000)
-    found = FastSearch(Model(world, LostZap(world)), limits=limits, symmetry=False).run()
+    found = PackedSearch(Model(world, LostZap(world)), limits=limits, symmetry=False).run()
     assert found.cut == "limit of 0.0 GB of memory"
 
 
 def test_full_tables_are_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "GHOST_BITS", 4)  # of the tables only: the loop is compiled
+    monkeypatch.setattr(packed_layout, "GHOST_BITS", 4)  # of the tables only: the loop is compiled
     world = scenario(load("sketch"), 4, 1)
-    found = FastSearch(Model(world, LostZap(world))).run()
+    found = PackedSearch(Model(world, LostZap(world))).run()
     assert found.cut == "more than 16 ghost values"
 
 
@@ -128,42 +125,17 @@ def test_fields_never_straddle_words() -> None:
         (0, 40, (1 << 20) - 1),
         (1, 0, (1 << 20) - 1),
     ]
-    assert kernel.EMPTY == 0
-    assert kernel.TAKEN < 0  # in every state: none looks like an empty slot
-
-
-@pytest.mark.parametrize("words", [1, 2])
-def test_a_table_doubles_where_it_is(words: int) -> None:
-    before = 4 * kernel.PIECE
-    states = np.random.default_rng(1).integers(1, 1 << 62, before, np.int64)  # half of it, or more
-    states = states[: words * before // 2] | kernel.TAKEN
-    table = np.zeros(2 * before * words, np.int64)
-    kernel.rebuild(states, before // 2, table, before, words)
-    assert kernel.double(table, before, words)
-    for i in range(before // 2):
-        high = states[2 * i + 1] if words == 2 else 0
-        assert not kernel.insert(table, 2 * before, states[words * i], high, words)
-    assert np.count_nonzero(table[::words]) == before // 2
-
-
-def test_a_table_too_full_to_double_says_so() -> None:
-    before = 4 * kernel.PIECE
-    table = np.zeros(2 * before, np.int64)
-    low = next(i for i in range(kernel.TAKEN, 0) if kernel._slot(i, 0, before) < 4)
-    table[before - 1] = low  # as far from its place as only a run of taken slots takes it
-    assert not kernel.double(table, before, 1)
 
 
 def test_slots_get_narrow_when_that_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visited, "LEAST_BITS", 43)
-    monkeypatch.setattr(fast, "_NARROW_SLOTS", 16)
-    monkeypatch.setattr(fast, "_FIRST_SLOTS", 1 << 16)
+    monkeypatch.setattr(packed_set, "LEAST_BITS", 43)
+    monkeypatch.setattr(packed_search, "NARROW_SLOTS", 16)
+    monkeypatch.setattr(packed_search, "FIRST_SLOTS", 1 << 16)
     world = scenario(load("sketch"), 5, 1)
-    search = FastSearch(Model(world, LostZap(world)), symmetry=False)
-    search._begin()
-    assert (search._table.itemsize, search._hashing.tolist()) == (8, [43, 16, 64])
-    found = FastSearch.run(search)
-    assert (search._table.itemsize, search._hashing.tolist()) == (4, [43, 19, 32])
+    few = Limits(states=1000)
+    start = PackedSearch(Model(world, LostZap(world)), symmetry=False, limits=few).run()
+    assert start.bytes == 8 * start.states + 8 * (1 << 16)
+    found = PackedSearch(Model(world, LostZap(world)), symmetry=False).run()
     assert (found.states, found.transitions) == (292483, 674570)
     assert found.bytes == 8 * 292483 + 4 * (1 << 19)
 
@@ -171,44 +143,56 @@ def test_slots_get_narrow_when_that_is_enough(monkeypatch: pytest.MonkeyPatch) -
 def test_a_state_too_far_from_its_slot_makes_the_table_grow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fast, "_FIRST_SLOTS", 1 << 16)
-    monkeypatch.setattr(FastSearch, "_set_limit", _no_limit)
+    monkeypatch.setattr(packed_search, "FIRST_SLOTS", 1 << 16)
+    monkeypatch.setattr(packed_search, "FULLEST", 1000.0)
     world = scenario(load("v4"), 4, 1)
-    search = FastSearch(Model(world, LostZap(world)), symmetry=False)
-    found = search.run()
-    assert search._hashing.tolist() == [40, 17, 32]
+    found = PackedSearch(Model(world, LostZap(world)), symmetry=False).run()
+    assert found.bytes == 8 * found.states + 4 * (1 << 17)
     assert (found.states, found.transitions) == (61591, 155420)
     assert len(found.violations[1].schedule) == 20
 
 
-def _no_limit(search: FastSearch) -> None:
-    search._control[kernel.GROW_AT] = 1 << 30
+def empty_set(slot_bits: int, width: int, words: int) -> SeenStates:
+    kind = np.uint32 if width == packed_set.NARROW else np.uint64
+    return SeenStates(
+        table=np.zeros(((1 << slot_bits) + packed_set.MARGIN) * words, kind),
+        recent=np.zeros(words << packed_set.RECENT_BITS, np.uint64),
+        hashing=np.array([40, slot_bits, width], np.uint64),
+    )
 
 
-@pytest.mark.parametrize("width", [visited.NARROW, visited.WIDE])
-def test_an_exact_table_doubles_where_it_is(width: int) -> None:
-    kind = np.uint32 if width == visited.NARROW else np.uint64
-    states = np.unique(np.random.default_rng(1).integers(0, 1 << 40, 40_000, np.uint64))
-    table = np.zeros((1 << 17) + visited.MARGIN, kind)
-    hashing = np.array([40, 16, width], np.uint64)
-    assert visited.rebuild(states, len(states), table, hashing)
-    assert visited.double(table, hashing)
-    hashing[1] += np.uint64(1)
-    fresh = np.zeros(len(states) + 1, np.uint64)
-    recent = np.zeros(1 << visited.RECENT_BITS, np.uint64)
-    hashes = np.zeros(len(states), np.uint64)
-    met = visited.sift(states, len(states), fresh, hashes, recent, table, hashing)
-    assert met == len(states)  # they are all different, and nothing was met a moment ago
-    known = fresh.copy()
-    assert visited.insert(known, hashes, met, fresh, table, hashing, 0) == (0, True)
-    assert np.count_nonzero(table) == len(states)
+def random_states(count: int, words: int) -> Any:
+    """Return different states; of two words, most share their first with others."""
+    states = np.unique(np.random.default_rng(1).integers(0, 1 << 40, count, np.uint64))
+    if words == 1:
+        return states
+    return np.stack([states % np.uint64(1000), states], axis=1).reshape(-1)
+
+
+@pytest.mark.parametrize(
+    ("width", "words"), [(packed_set.NARROW, 1), (packed_set.WIDE, 1), (packed_set.WIDE, 2)]
+)
+def test_a_table_doubles_where_it_is(width: int, words: int) -> None:
+    states, one_a_word = random_states(40_000, words), (0,) * words
+    count = len(states) // words
+    before, after = empty_set(16, width, words), empty_set(17, width, words)
+    seen = after._replace(hashing=before.hashing)
+    assert packed_set.rebuild(states, count, seen, one_a_word)
+    assert packed_set.double(seen, one_a_word)
+    fresh, hashes = np.zeros(len(states) + words, np.uint64), np.zeros(count, np.uint64)
+    met = packed_set.sift(
+        states, count, fresh, hashes, after._replace(table=seen.table), one_a_word
+    )
+    assert met == count  # they are all different, and nothing was met a moment ago
+    known, more = fresh.copy(), after._replace(table=seen.table)
+    assert packed_set.insert(known, hashes, met, fresh, more, 0, one_a_word) == (0, True)
+    assert np.count_nonzero(seen.table[::words]) == count
 
 
 def test_a_table_that_is_too_full_says_so() -> None:
-    states = np.unique(np.random.default_rng(1).integers(0, 1 << 40, 70_000, np.uint64))
-    table = np.zeros((1 << 16) + visited.MARGIN, np.uint32)
-    hashing = np.array([40, 16, visited.NARROW], np.uint64)
-    assert not visited.rebuild(states, len(states), table, hashing)
+    states = random_states(70_000, 1)
+    seen = empty_set(16, packed_set.NARROW, 1)
+    assert not packed_set.rebuild(states, len(states), seen, (0,))
 
 
 def test_ghosts_follow_lost_zap() -> None:
@@ -216,17 +200,22 @@ def test_ghosts_follow_lost_zap() -> None:
     world = scenario(load("v4"), 3, 1, ranges=MIXED)
     model = Model(world, LostZap(world))
     Search(model, symmetry=False).run()
-    compiled = ghosts.ghosts_for(model.ghost, 3)
+    compiled = packed_ghost.packed_ghost(model.ghost, 3)
     assert compiled is not None
     compiled.make_room(1 << 14, model.events.items)
-    words, slots, events, sizes = compiled.arrays()
+    arrays = compiled.arrays
     for number, value in enumerate(tuple(model.ghosts.items)):
         at = compiled.number(value)
         assert compiled.value(at) == value
         for vcpu in range(3):
+            assert packed_ghost.key(at, vcpu, arrays) == model.ghost_key(number, vcpu)
             for event in range(len(model.events)):
                 after, flags = model.event_step(number, event, vcpu)
-                got = ghosts.step(at, event, vcpu, words, slots, events, sizes)
-                assert compiled.value(at + (got >> kernel.CHANGE_AT)) == model.ghosts.items[after]
-                assert got >> kernel.FLAGS_AT & kernel.FLAGS_MASK == flags
+                got = packed_ghost.step(at, event, vcpu, arrays)
+                there = at + (got >> packed_layout.CHANGE_AT)
+                assert compiled.value(there) == model.ghosts.items[after]
+                assert got >> packed_layout.FLAGS_AT & packed_layout.FLAGS_MASK == flags
+        for vcpu in range(2):
+            exchanged = model.ghosts.items[model.ghost_swapped(number, vcpu)]
+            assert compiled.value(packed_ghost.swapped(at, vcpu, arrays)) == exchanged
     assert len(model.ghosts) > 100

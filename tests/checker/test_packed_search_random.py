@@ -11,13 +11,12 @@ pytest.importorskip("numba", reason="the compiled search needs numba")
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from mtrrzap.checker import packed_search as fast
-from mtrrzap.checker import tables, visited
+from mtrrzap.checker import packed_layout, packed_search, packed_set, packed_tables
 from mtrrzap.checker.check import SAFETY, Counterexample
 from mtrrzap.checker.explore import Search
 from mtrrzap.checker.ghost import Ghost
 from mtrrzap.checker.model import Model
-from mtrrzap.checker.packed_search import FastSearch
+from mtrrzap.checker.packed_search import PackedSearch
 from mtrrzap.checker.properties.lost_zap import LostZap
 from mtrrzap.checker.properties.ordering import Ordering
 from mtrrzap.checker.result import Exploration, Limits
@@ -137,12 +136,12 @@ def worlds(draw: st.DrawFn) -> Scenario:
     )
 
 
-def explored(world: Scenario, ghost: Ghost, symmetry: bool) -> tuple[Exploration, FastSearch]:
+def explored(world: Scenario, ghost: Ghost, symmetry: bool) -> tuple[Exploration, PackedSearch]:
     """Run the plain search, if it is small enough, and make the compiled one."""
     limits = Limits(states=FEW)
     slow = Search(Model(world, ghost), symmetry=symmetry, limits=limits).run()
     assume(slow.cut is None)
-    return slow, FastSearch(Model(world, ghost), symmetry=symmetry)
+    return slow, PackedSearch(Model(world, ghost), symmetry=symmetry)
 
 
 def equal(slow: Exploration, quick: Exploration) -> None:
@@ -184,13 +183,13 @@ def test_whatever_room_there_is_at_first(
     """Two words where one is too short; tables that double, are rebuilt, and get wider or less."""
     world = world.together()[0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "_WORD", word)
-        patch.setattr(tables, "_LOCALS", 1)
-        patch.setattr(tables, "_EVENTS", 1)
-        patch.setattr(tables, "_GHOSTS", 1)
-        patch.setattr(fast, "_FIRST_SLOTS", 1 << slot_bits)
-        patch.setattr(fast, "_NARROW_SLOTS", 12 + margin)
-        patch.setattr(visited, "LEAST_BITS", 24)
+        patch.setattr(packed_layout, "WORD_BITS", word)
+        patch.setattr(packed_tables, "FIRST_LOCALS", 1)
+        patch.setattr(packed_tables, "FIRST_EVENTS", 1)
+        patch.setattr(packed_tables, "FIRST_GHOSTS", 1)
+        patch.setattr(packed_search, "FIRST_SLOTS", 1 << slot_bits)
+        patch.setattr(packed_search, "NARROW_SLOTS", 12 + margin)
+        patch.setattr(packed_set, "LEAST_BITS", 24)
         try:
             slow, fast_search = explored(world, LostZap(world), symmetry)
         except OverflowError:

@@ -7,7 +7,7 @@ from mtrrzap.checker.scenario import Scenario
 from mtrrzap.checker.schedule import replay, shows, written
 from mtrrzap.checker.shrink import shrunk
 from mtrrzap.checker.strategies import Pct
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS
+from mtrrzap.protocol import ALL_GFNS, PROTOCOLS
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from mtrrzap.protocol import EVERYTHING, PROTOCOLS
 )
 def test_from_many_vcpus_to_two(name: str, vcpus: int, found: int, small: int) -> None:
     """20 steps are what the exhaustive search of two vCPUs finds, breadth first."""
-    world = Scenario(PROTOCOLS[name], (((EVERYTHING,),),) * vcpus, alloc_fails=True)
+    world = Scenario(PROTOCOLS[name], (((ALL_GFNS,),),) * vcpus, alloc_fails=True)
     options = Options(properties=("lost zap",), strategy=Pct(0, steps=120), runs=500, first=True)
     (verdict,) = check(world, options)
     assert verdict.counterexample is not None

@@ -18,7 +18,7 @@ from mtrrzap.checker.scenario import Scenario, scenario
 from mtrrzap.checker.schedule import replay, written
 from mtrrzap.checker.trace import trace
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, Number, Protocol, Sequence, Steps, Vm
+from mtrrzap.protocol import ALL_GFNS, Number, Protocol, Sequence, Steps, Vm
 from mtrrzap.protocol.load import load
 from mtrrzap.protocol.registry import protocol
 from mtrrzap.report.counterexample import drawn
@@ -28,7 +28,7 @@ def endless(row: Protocol, vcpus: int) -> Scenario:
     return replace(scenario(row, vcpus, 1), forever=True)
 
 
-def answer(row: Protocol, vcpus: int) -> starvation.Answer:
+def answer(row: Protocol, vcpus: int) -> starvation.StarvationResult:
     return starvation.check(Model(endless(row, vcpus), NoGhost()))
 
 
@@ -120,7 +120,7 @@ def test_components_come_after_what_they_lead_to() -> None:
 
 def test_vm_has_what_every_vm_has() -> None:
     assert [each.name for each in Vm.objects()] == ["mmu", "memory"]
-    assert EVERYTHING == (0, 1 << 52)
+    assert ALL_GFNS == (0, 1 << 52)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_dead_end_is_drawn_and_replays() -> None:
     assert "Deadlock: nobody can go on. vCPU 0 at lock.lock()." in drawn(shown, "leak")
     text = written(shown, name)
     assert replay(text, "leak", load).schedule == shown.schedule
-    with pytest.raises(UserError, match="shows no starvation"):
+    with pytest.raises(UserError, match="does not show starvation"):
         replay("\n".join(text.splitlines()[:-1]), "leak", load)
 
 
@@ -161,10 +161,10 @@ def test_a_loop_back_to_the_first_step_is_no_new_call() -> None:
     [
         ("stores_a_number", "stored_number.store(0) takes a Sequence's number"),
         ("adds_to_a_number", "unsupported operand type(s) for +: 'Number' and 'int'"),
-        ("compares_with_a_constant", "a Sequence's number meets 3, which is none"),
+        ("compares_with_a_constant", "expected a Sequence's number, not 3"),
         ("tests_a_number", "a Sequence's number is neither true nor false"),
-        ("looks_inside_a_number", "a number is used for more than comparing"),
-        ("hands_over_a_constant", "a Sequence's number meets 0, which is none"),
+        ("looks_inside_a_number", "does more with a Sequence's number than compare it"),
+        ("hands_over_a_constant", "expected a Sequence's number, not 0"),
     ],
 )
 def test_a_number_that_leaves_its_sequence_is_an_error(name: str, says: str) -> None:
@@ -179,7 +179,7 @@ def test_numbers_are_compared_with_numbers() -> None:
     assert Number(1) != Number(2)
     assert Number(1) != None  # noqa: E711
     assert Number(1) < Number(2) >= Number(2) > Number(1) <= Number(1)
-    with pytest.raises(UserError, match="a lag of -1"):
+    with pytest.raises(UserError, match="invalid lag -1"):
         Sequence(0).reached(Number(0), lag=-1)
 
 

@@ -37,16 +37,16 @@ def refused(file: Path, *options: str) -> str:
 @pytest.mark.parametrize(
     ("step", "says"),
     [
-        ("vm.flag.store([1])", "flag.store is given ([1],), which can change"),
-        ("vm.array.add(0, None)", "array.add of 0 to None: no range of gfns"),
-        ("vm.list.add(0, None)", "list.add of 0 to None: no range of gfns"),
-        ("vm.array.add(5, 5)", "array.add of 5 to 5: no range of gfns"),
-        ("vm.mmu.zap(None, None)", "mmu.zap of None to None: no range of gfns"),
-        ("Operation(vm.flag, 'frob')", "flag.frob with 0 arguments is no operation: load, store"),
-        ("Operation(vm.flag, 'frob', (1,))", "flag.frob with 1 arguments is no operation"),
-        ("Operation(vm.flag, 'store', 1)", "an operation made by hand"),
-        ("vm.turn.reached(None)", "a Sequence's number meets None"),
-        ("exit(0)", "the file ends the program (SystemExit)"),
+        ("vm.flag.store([1])", "flag.store takes ([1],), which is mutable"),
+        ("vm.array.add(0, None)", "array.add of 0 to None: invalid range"),
+        ("vm.list.add(0, None)", "list.add of 0 to None: invalid range"),
+        ("vm.array.add(5, 5)", "array.add of 5 to 5: invalid range"),
+        ("vm.mmu.zap(None, None)", "mmu.zap of None to None: invalid range"),
+        ("Operation(vm.flag, 'frob')", "unknown operation flag.frob; use load or store"),
+        ("Operation(vm.flag, 'frob', (1,))", "unknown operation flag.frob"),
+        ("Operation(vm.flag, 'store', 1)", "flag: invalid operation; use the methods"),
+        ("vm.turn.reached(None)", "expected a Sequence's number, not None"),
+        ("exit(0)", "the file exits the program (SystemExit)"),
     ],
 )
 def test_a_wrong_step_names_its_yield(step: str, says: str, tmp_path: Path) -> None:
@@ -59,16 +59,16 @@ def test_a_wrong_step_names_its_yield(step: str, says: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
-        ("def f(vm: V, *, ranges):\n    yield vm.flag.load()\n", FIRST, "f cannot be called"),
+        ("def f(vm: V, *, ranges):\n    yield vm.flag.load()\n", FIRST, "keyword-only parameters"),
         ("def f(vm: 'W', ranges):\n    yield vm.flag.load()\n", FIRST, "name 'W' is not defined"),
         ("def f(vm: W, ranges):\n    yield vm.flag.load()\n", FIRST, "name 'W' is not defined"),
-        ("import sys\nsys.exit(0)\n", FIRST + 1, "the file ends the program"),
+        ("import sys\nsys.exit(0)\n", FIRST + 1, "the file exits the program"),
         ("\nimport no_such_module\n", FIRST + 1, "No module named 'no_such_module'"),
         ("from mtrrzap.protocol import nothing\n", FIRST, "cannot import name 'nothing'"),
         ("def f(:\n", FIRST, "SyntaxError"),
         ("x = '\0'\n", 1, "null bytes"),
         ("class W(V):\n    a = Atomic([])\ndef f(vm: W, ranges):\n    yield vm.a.load()\n",
-         FIRST + 2, "W.a starts with [], which can change"),
+         FIRST + 2, "W.a starts with [], which is mutable"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_names_its_line(text: str, line: int, says: str, tmp_path: Path) -> None:
@@ -140,4 +140,4 @@ def test_a_replayed_protocol_that_exits_is_an_error(tmp_path: Path) -> None:
         "memory: sc\nforever: no\nvcpu 0: 0x0-0x100\n\n0 flag.load() = 0\n"
     )
     error = CliRunner().invoke(APP, ["--replay", str(schedule)]).exception
-    assert str(error) == f"{file}:14: the file ends the program (SystemExit)"
+    assert str(error) == f"{file}:14: the file exits the program (SystemExit)"

@@ -1,7 +1,7 @@
 import pytest
 
 from helpers import broken_protocols, polling_protocols
-from mtrrzap.checker.properties.work import Span, measure
+from mtrrzap.checker.properties.work import Extremes, measure
 from mtrrzap.checker.result import Limits
 from mtrrzap.checker.scenario import scenario
 from mtrrzap.protocol.load import load
@@ -27,7 +27,7 @@ def test_exact_numbers(
     name: str, vcpus: int, requests: int, best: int, worst: int, waiting: int
 ) -> None:
     found = measure(scenario(load(name), vcpus, requests))
-    assert (found.zaps, found.waiting) == (Span(best, worst), waiting)
+    assert (found.zaps, found.waiting) == (Extremes(best, worst), waiting)
     assert (found.needed_zaps, found.needed_frames) == (1, 1 << 52)
 
 

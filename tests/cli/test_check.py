@@ -38,12 +38,12 @@ def test_status_1_if_nothing_was_decided() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["v5"], "no protocol is called 'v5'"),
-        (["v4", "-n", "0"], "0 vCPUs"),
-        (["v4", "-p", "speed"], "no property is called 'speed'"),
+        (["v5"], "unknown protocol 'v5'"),
+        (["v4", "-n", "0"], "invalid number of vCPUs: 0"),
+        (["v4", "-p", "speed"], "unknown property 'speed'"),
         (["v4", "--range", "5"], "--range 5 is no START-END"),
-        (["v4", "--range", "9-5"], "is no range of gfns"),
-        (["v4", "--memory", "arm"], "no memory model is called 'arm'"),
+        (["v4", "--range", "9-5"], "invalid range"),
+        (["v4", "--memory", "arm"], "unknown memory model 'arm'"),
         (["v4", "--strategy", "luck"], "no strategy is called 'luck'"),
         (["v4", "--engine", "gpu"], "no engine is called 'gpu'"),
         (["nowhere.py:f"], "nowhere.py: no such file"),
@@ -60,7 +60,7 @@ def test_status_2_for_bad_usage() -> None:
     command = [sys.executable, "-m", "mtrrzap", "check", "v5"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("mtrrzap: no protocol is called 'v5'")
+    assert done.stderr.startswith("mtrrzap: unknown protocol 'v5'")
 
 
 def test_json() -> None:
@@ -93,7 +93,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert done.exit_code == 1
     file.write_text("def nothing(vm, ranges):\n    yield 1\n")
     done = RUN.invoke(APP, [f"{file}:nothing"])
-    assert "does not say which VM it works on" in str(done.exception)
+    assert "does not name the class of its VM" in str(done.exception)
     file.write_text("x = 1\n1 / 0\n")
     done = RUN.invoke(APP, [f"{file}:nothing"])
     assert str(done.exception) == f"{file}:2: ZeroDivisionError: division by zero"

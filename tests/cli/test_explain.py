@@ -1,18 +1,17 @@
 """The timeline of one policy, and the modelled columns of ``compare``."""
 
 import json
-import math
 
 import pytest
 
 from helpers.cli import Run
-from mtrrzap.cli.options import size
 from mtrrzap.errors import UserError
 from mtrrzap.guest.open import shipped
 from mtrrzap.kvm.policy import POLICIES, by_name
-from mtrrzap.kvm.replay import Host, replay
-from mtrrzap.simulator import Costs, Guest, cost_model, expected, published
-from mtrrzap.study.compare import millions, rows
+from mtrrzap.kvm.replay import Host
+from mtrrzap.simulator import cost_model
+from mtrrzap.study.compare import rows
+from mtrrzap.study.units import millions, parse_size
 
 
 def test_explain_says_who_waits_for_whom(run: Run) -> None:
@@ -48,37 +47,13 @@ def test_millions_have_three_digits() -> None:
 
 @pytest.mark.parametrize(("text", "expected"), [("512M", 1 << 29), ("64g", 1 << 36)])
 def test_size(text: str, expected: int) -> None:
-    assert size(text) == expected
+    assert parse_size(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "G", "12", "-1G", "1.5G"])
 def test_no_size(text: str) -> None:
-    with pytest.raises(UserError, match="no size"):
-        size(text)
-
-
-@pytest.mark.parametrize(("vcpus", "error"), [(8, "fitted"), (16, "held out")])
-def test_the_shipped_errors_are_those_of_the_shipped_parameters(vcpus: int, error: str) -> None:
-    squares = []
-    for _, trace in shipped():
-        if trace.header.vcpus != vcpus:
-            continue
-        guest = Guest.of(trace, Host(), 1, cost_model.costs())
-        for (family, _, row), mcycles in published.mcycles(vcpus).items():
-            if family == trace.header.family:
-                found = expected(guest, by_name(row), replay(trace, by_name(row)))
-                squares.append(math.log(found.cycles / 1e6 / mcycles) ** 2)
-    assert len(squares) == 16
-    factor = math.exp(math.sqrt(sum(squares) / 16))
-    shipped_error = cost_model.fitted_error() if error == "fitted" else cost_model.error_factor()
-    assert factor == pytest.approx(shipped_error, abs=6e-4)
-
-
-def test_parameters_say_what_they_mean() -> None:
-    for name in Costs.names():
-        says, unit = Costs.about(name)
-        assert says
-        assert unit in {"cycles", "pages", "blocks", "blocks/GiB"}
+    with pytest.raises(UserError, match="invalid size"):
+        parse_size(text)
 
 
 @pytest.mark.parametrize("policy", ["Base2", "ticket", "Base2+12"])

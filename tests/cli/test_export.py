@@ -12,11 +12,11 @@ from helpers.cli import Run
 from helpers.pages import long_trace, shipped
 from helpers.traces import FINE, trace
 from mtrrzap.errors import UserError
-from mtrrzap.guest import parquet_trace
-from mtrrzap.guest.csv_trace import COLUMNS
+from mtrrzap.gfn import Range
+from mtrrzap.guest import tabular
+from mtrrzap.guest.tabular import COLUMNS
 from mtrrzap.guest.trace import Trace, dumps, format_header
 from mtrrzap.kvm.policy import POLICIES, by_name
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, Request, Why, replay
 from mtrrzap.kvm.tdp import FullTable
 
@@ -100,10 +100,10 @@ def test_parquet_keeps_times_and_64_bits() -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     made = long_trace(100)
     events = (made.events[0]._replace(time_ns=2**64 - 1), *made.events[1:])
-    table = parquet.read_table(io.BytesIO(parquet_trace.encoded(Trace(made.header, events, "cut"))))
+    table = parquet.read_table(io.BytesIO(tabular.parquet_bytes(Trace(made.header, events, "cut"))))
     assert table.column("time_ns")[0].as_py() == 2**64 - 1
     assert table.schema.metadata[b"mtrrzap-end"] == b"incomplete: cut"
-    empty = parquet.read_table(io.BytesIO(parquet_trace.encoded(trace())))
+    empty = parquet.read_table(io.BytesIO(tabular.parquet_bytes(trace())))
     assert (empty.num_rows, empty.column_names) == (0, list(COLUMNS))
 
 
@@ -111,7 +111,7 @@ def test_without_pyarrow(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     ran = run("export", "ovmf-8", "-f", "parquet")
     assert ran.status == 2
-    assert ran.err == ("mtrrzap: --format: Parquet needs pyarrow; pip install 'mtrrzap[parquet]'\n")
+    assert ran.err == ("mtrrzap: Parquet needs pyarrow; pip install 'mtrrzap[parquet]'\n")
 
 
 def test_parquet_refuses_a_time_of_more_than_64_bits() -> None:
@@ -119,7 +119,7 @@ def test_parquet_refuses_a_time_of_more_than_64_bits() -> None:
     made = long_trace(2)
     events = (made.events[0]._replace(time_ns=10**20 - 1), made.events[1])
     with pytest.raises(UserError, match="more than 64 bits"):
-        parquet_trace.encoded(Trace(made.header, events))
+        tabular.parquet_bytes(Trace(made.header, events))
 
 
 def test_export_overwrites_only_by_force(run: Run, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from helpers.captures import ENABLE, FOLDER, POWER_ON, line, text
 from helpers.cli import Run
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.trace import Trace, dumps, load
+from mtrrzap.guest.trace import Trace, dumps, parse
 
 BOOT = FOLDER / "all-events-trace.txt.xz"
 needs_trace_cmd = pytest.mark.skipif(
@@ -23,7 +23,7 @@ needs_trace_cmd = pytest.mark.skipif(
 
 
 def read(path: Path) -> Trace:
-    return load(path.read_text().splitlines(keepends=True), str(path))
+    return parse(path.read_text().splitlines(keepends=True), str(path))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_import_overwrites_only_by_force(run: Run, boot: Path, tmp_path: Path) -
     ran = run("import", str(BOOT), "-o", str(boot))
     assert (ran.status, ran.out) == (2, "")
     assert ran.err == (
-        f"mtrrzap: --output: {boot} exists already; choose another name or add --force\n"
+        f"mtrrzap: --output: {boot} exists already; choose another name, or use force\n"
     )
     assert boot.read_bytes() == before
     costs = boot.parent / "boot.costs.csv"
@@ -88,7 +88,7 @@ def test_what_is_no_size_of_memory(run: Run, tmp_path: Path, text: str) -> None:
 def test_show_prints_what_a_capture_cannot_show(run: Run, boot: Path) -> None:
     shown = run("show", str(boot)).out
     assert "what user space writes through ioctls" in shown
-    assert "vCPUs were told apart by the thread's name" in shown
+    assert "vCPUs were identified by the thread's name" in shown
     assert "bytes" not in shown.split("Events per vCPU")[0]
 
 
@@ -210,9 +210,9 @@ def test_gzip_and_standard_input(
         (gzip.compress(bytes(10000))[:-9] + b"x" * 9, "the compressed data is damaged"),
         (b"mtrrzap-trace 1\n", "already a trace"),
         (b"# mtrrzap-trace 1\nwhat", "not a row of 6 cells: 'what'"),
-        (bytes(range(256)) * 99, "no access of a guest to an MTRR"),
+        (bytes(range(256)) * 99, "no guest access to an MTRR"),
         (POWER_ON + line("kvm_msr: msr_write 2ff = 0x"), "a malformed kvm_msr"),
-        (b"", "no access of a guest to an MTRR"),
+        (b"", "no guest access to an MTRR"),
     ],
 )
 def test_errors_are_one_line(run: Run, tmp_path: Path, data: bytes, problem: str) -> None:

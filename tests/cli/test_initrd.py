@@ -7,7 +7,8 @@ import pytest
 
 from helpers.cli import Run
 from helpers.elf import elf
-from mtrrzap.guest.initrd import BEGIN, END, build, proc_mtrr
+from helpers.proc_mtrr import from_console
+from mtrrzap.guest.busybox import BEGIN, END, build
 
 BUSYBOX = b"\x7fELF not really"
 
@@ -73,7 +74,7 @@ def test_a_busybox_that_cannot_run(run: Run, tmp_path: Path, program: bytes) -> 
     assert not (tmp_path / "initrd").exists()
 
 
-def test_proc_mtrr() -> None:
-    assert proc_mtrr(f"boot\r\n{BEGIN}\r\nreg00: x\r\n{END}\r\n") == "reg00: x\n"
-    assert proc_mtrr(f"{BEGIN}\r\nreg00: x\r\n") is None
-    assert proc_mtrr("") is None
+def test_the_markers_on_the_console() -> None:
+    assert from_console(f"boot\r\n{BEGIN}\r\nreg00: x\r\n{END}\r\n") == "reg00: x\n"
+    assert from_console(f"{BEGIN}\r\nreg00: x\r\n") is None
+    assert from_console("") is None

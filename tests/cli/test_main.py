@@ -97,9 +97,9 @@ def test_policies(run: Run) -> None:
             "nothing.trace: cannot be read: No such file or directory; ",
         ),
         (["compare", "/"], "/: cannot be read: Is a directory; "),
-        (["show", "fedora-4"], "fedora-4: no such file or shipped recording; shipped are: "),
+        (["show", "fedora-4"], "fedora-4: no such file or shipped trace; shipped are: "),
         (["compare", "-p", "v7"], "--policy: no policy 'v7'; known are: "),
-        (["compare", "--json", "--csv"], "--json and --csv exclude each other; choose one"),
+        (["compare", "--json", "--csv"], "--json and --csv cannot be combined; choose one"),
     ],
 )
 def test_errors_are_one_line(run: Run, args: list[str], line: str) -> None:
@@ -134,7 +134,7 @@ def test_a_foreign_file_is_one_line(run: Run, tmp_path: Path) -> None:
         ),
         (
             ["policies", "--json", "--markdown"],
-            "--json and --markdown exclude each other; choose one",
+            "--json and --markdown cannot be combined; choose one",
         ),
     ],
 )

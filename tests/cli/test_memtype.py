@@ -9,10 +9,10 @@ import pytest
 from helpers.captures import FOLDER
 from helpers.cli import Run
 from helpers.listings import ALL_CPUS_A_LINE, LOG, PROC
+from helpers.proc_mtrr import proc_mtrr
 from helpers.traces import FINE, trace
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import dumps
-from mtrrzap.report.memory_map import proc_mtrr
 from mtrrzap.study.memory_map import of_trace
 
 OVERLAP = "2ff 800\n200 6\n201 f00000800\n202 c0000000\n203 fc0000800\n"
@@ -103,7 +103,7 @@ def test_a_real_boot_ends_as_its_guest_printed(run: Run, tmp_path: Path) -> None
 def test_a_recording_ends_as_its_guest_printed(run: Run, tmp_path: Path, name: str) -> None:
     """The guest's own /proc/mtrr: letter for letter, and the same types above the first MiB."""
     printed = files("mtrrzap").joinpath(f"data/recordings/{name}.proc-mtrr").read_text()
-    mtrrs = of_trace(traces.one(Path(name)), None).cpus[0]
+    mtrrs = of_trace(traces.load(Path(name)), None).cpus[0]
     assert "\n".join(proc_mtrr(mtrrs)) + "\n" == printed
     listed = tmp_path / "mtrr"
     listed.write_text(printed)
@@ -118,8 +118,8 @@ def test_a_recording_ends_as_its_guest_printed(run: Run, tmp_path: Path, name: s
         (("/nothing/x",), "/nothing/x: cannot be read: No such file"),
         (("{dump}", "--at", "1"), "--at: only a trace has events"),
         (("{dump}", "--vcpu", "7"), "--vcpu: no vCPU 7; there are 0 to 1"),
-        (("{dump}", "--address", "zz"), "--address: not an address: 'zz'"),
-        (("{dump}", "--address", "10000000000"), "--address: not an address"),
+        (("{dump}", "--address", "zz"), "--address: invalid address 'zz'"),
+        (("{dump}", "--address", "10000000000"), "--address: invalid address"),
         (("{dump}", "--diff", "9"), "--diff: no vCPU 9"),
         (("{boot}", "--at", "999"), "--at: no event 999; the trace has 7, from 0"),
         (("{bad}",), "{bad}:1: DEF_TYPE cannot hold 0x3"),
@@ -163,4 +163,4 @@ def test_diff_goes_with_neither_address_nor_pat(run: Run) -> None:
     for option in (("--address", "0"), ("--pat",)):
         ran = run("memtype", "ovmf-8", "--diff", "1", *option)
         assert (ran.status, ran.out) == (2, "")
-        assert ran.err.startswith("mtrrzap: --diff compares registers and maps, with neither")
+        assert ran.err.startswith("mtrrzap: --diff compares whole maps and cannot be combined")

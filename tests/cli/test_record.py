@@ -22,7 +22,7 @@ class TakenError(Exception):
 def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
     """The command, registered without any settings, that ends before it records."""
 
-    def take(options: Options) -> None:
+    def take(options: Options, _progress: object) -> None:
         raise TakenError(options)
 
     monkeypatch.setattr(command, "record_guest", take)

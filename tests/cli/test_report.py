@@ -24,7 +24,9 @@ def test_overwrites_only_by_force(run: Run, file: Path, tmp_path: Path) -> None:
     page.write_text("precious")
     ran = run("report", str(file), "-o", str(page))
     assert (ran.status, ran.out) == (2, "")
-    assert ran.err == f"mtrrzap: {page}: exists already; use --force to overwrite it\n"
+    assert ran.err == (
+        f"mtrrzap: --output: {page} exists already; choose another name or add --force\n"
+    )
     assert page.read_text() == "precious"
     assert run("report", str(file), "-o", str(page), "--force").status == 0
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")

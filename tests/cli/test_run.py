@@ -12,7 +12,7 @@ import pytest
 
 from helpers.cli import Run
 from helpers.live_host import LIMIT, need_kvm
-from mtrrzap.cli.live_progress import line
+from mtrrzap.cli.progress import run_line
 from mtrrzap.live import measure
 
 SMALL = ("--engine", "threads", "-r", "1", "--touch", "4", "--memory", "4M")
@@ -28,7 +28,7 @@ def test_threads_print_a_table(run: Run) -> None:
     ]
     assert [row[4] for row in rows] == ["7,680", "12,288"]
     assert [row[8] for row in rows] == ["18", "12"]
-    assert "In each of 2 runs requests and ranges are those that compare counts." in out
+    assert "All 2 runs have the requests and ranges that compare counts." in out
     assert any(text.startswith("Modelled: the recorded guest") for text in out)
 
 
@@ -36,19 +36,19 @@ def test_threads_print_a_table(run: Run) -> None:
     ("args", "says"),
     [
         ("-p no", "--policy: neither a policy nor a protocol is called 'no'; policies are v6.1,"),
-        ("-p review:no", "no protocol is called 'no'"),
-        ("-p no:review", "no protocol is called 'no:review'"),
+        ("-p review:no", "unknown protocol 'no'"),
+        ("-p no:review", "unknown protocol 'no:review'"),
         (
             "--memory 0M",
-            "--memory: 0 MiB hold no page to touch beside stacks and tables of 8",
+            "--memory: 0 MiB leave no page to touch beside stacks and tables of 8",
         ),
-        ("--memory lots", "--memory: no size: 'lots'"),
-        ("--memory 65G", "--memory: more than the test guest can map; 64G at most"),
-        ("--page-size 1G", "--page-size: no test guest is backed by 1G pages; use 2M"),
-        ("--vcpus 1", "--vcpus: what vCPU 0 does without others is not in the trace"),
-        ("--timeout nan", "--timeout: nan s is no limit; give 1 to 86400"),
-        ("--timeout inf", "--timeout: inf s is no limit; give 1 to 86400"),
-        ("--timeout 0", "--timeout: 0 s is no limit; give 1 to 86400"),
+        ("--memory lots", "--memory: invalid size 'lots'"),
+        ("--memory 65G", "--memory: more than the test guest can map; give at most 64G"),
+        ("--page-size 1G", "--page-size: a test guest cannot be backed by 1G pages; use 2M"),
+        ("--vcpus 1", "--vcpus: the trace does not show what vCPU 0 does without others"),
+        ("--timeout nan", "--timeout: invalid timeout of nan s; give 1 to 86400"),
+        ("--timeout inf", "--timeout: invalid timeout of inf s; give 1 to 86400"),
+        ("--timeout 0", "--timeout: invalid timeout of 0 s; give 1 to 86400"),
         ("--timeout 0.001", "--timeout: not done after 0.001 s; events done: vCPU 0 "),
     ],
 )
@@ -74,7 +74,7 @@ def test_no_kvm_is_one_line() -> None:
     done = started("-r", "1", wrapper=wrapper)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "mtrrzap: /dev/kvm: there is no KVM on this machine; load it, or use --engine threads\n"
+        "mtrrzap: /dev/kvm: there is no KVM on this machine; load it, or use the threads engine\n"
     )
 
 
@@ -90,7 +90,7 @@ def test_no_permission_is_one_line() -> None:
         pytest.skip(f"nobody cannot read this source tree: {done.stderr[-80:]}")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "mtrrzap: /dev/kvm: Permission denied; join its group (kvm), or use --engine threads\n"
+        "mtrrzap: /dev/kvm: Permission denied; join its group (kvm), or use the threads engine\n"
     )
 
 
@@ -148,7 +148,7 @@ def test_a_protocol_of_ones_own(
 
 
 def test_progress() -> None:
-    shown = line("review", 0, 3, [0, 5, 10, 0], [10, 10, 10, 0])
+    shown = run_line("review", 0, 3, [0, 5, 10, 0], [10, 10, 10, 0])
     assert shown == "review  run 1 of 3  ▁▄██  15 of 30 events"
 
 

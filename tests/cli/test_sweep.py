@@ -10,8 +10,8 @@ import pytest
 
 from helpers.cli import Run
 from helpers.sweeps import CHECK
-from mtrrzap.cli.sweep_progress import duration, said
-from mtrrzap.sweep.run import State
+from mtrrzap.cli.progress import duration, sweep_line
+from mtrrzap.sweep.driver import SweepState
 from mtrrzap.sweep.store import Counts
 
 LONG = """\
@@ -56,9 +56,9 @@ def test_ctrl_c_finishes_what_is_in_flight(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130
-    assert "stopping: finishing the cells in flight" in err
+    assert "stopping after the running cells" in err
     assert "Traceback" not in err
-    assert f"Interrupted. What is done is in {results}; run the same command to go on." in out
+    assert f"Interrupted. Finished cells are in {results}; run the same command to continue." in out
     assert " 0 failed" not in out
     assert not list(results.rglob(".tmp*"))
 
@@ -71,13 +71,13 @@ def test_ctrl_c_finishes_what_is_in_flight(tmp_path: Path) -> None:
         (("s.toml",), "Missing option '--output'"),
         (("s.toml", "-o", "s.toml"), "s.toml: cannot be written: "),
         (("s.toml", "-o", "/proc/r"), "/proc/r: cannot be written: No such file or directory"),
-        (("s.toml", "-o", "r", "-j", "2", "--scheduler", "tcp://h:1"), "exclude each other"),
-        (("binary.toml", "-o", "r"), "binary.toml: is no UTF-8; name a TOML file"),
+        (("s.toml", "-o", "r", "-j", "2", "--scheduler", "tcp://h:1"), "cannot be combined"),
+        (("binary.toml", "-o", "r"), "binary.toml: not UTF-8; name a TOML file"),
         (
             ("unknown.toml", "-o", "r"),
-            "unknown.toml: grid.traces: has 'gone.trace': gone.trace: can",
+            "unknown.toml: grid.traces: 'gone.trace': gone.trace: can",
         ),
-        (("protocol.toml", "-o", "r"), "protocol.toml: grid.protocols: has 'v9': no protocol is"),
+        (("protocol.toml", "-o", "r"), "protocol.toml: grid.protocols: 'v9': no protocol is"),
     ],
 )
 def test_bad_usage_is_one_line(
@@ -100,11 +100,11 @@ def test_bad_usage_is_one_line(
 
 
 def test_the_progress_line() -> None:
-    state = State(1000, Counts(done=200, refused=40, failed=3))
-    assert said(state, 12.34, "2 processes") == (
+    state = SweepState(1000, Counts(done=200, refused=40, failed=3))
+    assert sweep_line(state, 12.34, "2 processes") == (
         "243 of 1,000 cells, 12.3/s, about 1 min 1 s left, 3 failed, 40 refused, 2 processes"
     )
-    assert said(State(7), 0.0, "no workers") == "0 of 7 cells, 0 failed, no workers"
+    assert sweep_line(SweepState(7), 0.0, "no workers") == "0 of 7 cells, 0 failed, no workers"
     assert [duration(t) for t in (5, 61, 3700, 100000)] == [
         *("5 s", "1 min 1 s", "1 h 1 min", "1 d 3 h")
     ]

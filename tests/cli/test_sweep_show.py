@@ -133,12 +133,12 @@ def test_a_swarm(run: Run, tmp_path: Path) -> None:
     ]
     assert cells[0][6:] == ["44", "1,251", "10", "20"]
     ran = run("sweep", "show", str(tmp_path / "results"), "--plots", str(tmp_path))
-    assert (ran.status, "plots are of kind simulate" in ran.err) == (2, True)
+    assert (ran.status, "plots need kind simulate" in ran.err) == (2, True)
 
 
 def test_what_is_not_complete(run: Run, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    assert "holds no sweep" in run("sweep", "show", str(results)).err
+    assert "no sweep in this folder" in run("sweep", "show", str(results)).err
     state, _ = run_inline(tmp_path, SIMULATE, results, stop_after=9)
     count = ("--sql", "SELECT count(*) AS n, count(DISTINCT number) AS d FROM cells", "--json")
     (row,) = json.loads(run("sweep", "show", str(results), *count).out)
@@ -149,7 +149,7 @@ def test_what_is_not_complete(run: Run, tmp_path: Path) -> None:
     first.write_bytes(b"rubbish")
     ran = run("sweep", "show", str(results), *count)
     assert json.loads(ran.out) == [row]
-    assert f"{first} is damaged and left out" in ran.err
+    assert f"{first} is damaged and skipped" in ran.err
     assert "48 cells" in run("sweep", "show", str(results)).out
 
 

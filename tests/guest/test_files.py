@@ -29,9 +29,9 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (pipe, Path("/dev/null")):
-        with pytest.raises(UserError, match=r"^-o: .* is no regular file"):
+        with pytest.raises(UserError, match=r"^-o: .* is not a regular file"):
             writable(path, "-o", force=True)
-        with pytest.raises(UserError, match=r"^-i: .* is no regular file; mend"):
+        with pytest.raises(UserError, match=r"^-i: .* is not a regular file; mend"):
             readable(path, "-i", "mend")
 
 

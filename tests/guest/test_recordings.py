@@ -17,7 +17,7 @@ from mtrrzap.kvm.lookup import variable_bounds, variable_ranges
 from mtrrzap.kvm.policy import POLICIES, Ask, by_name
 from mtrrzap.kvm.replay import replay, total
 from mtrrzap.kvm.windows import states
-from mtrrzap.report.show import final_states, groups, summaries
+from mtrrzap.study.trace_summary import final_states, groups, summaries
 
 RECORDINGS = dict(shipped())
 PUBLISHED = [

@@ -34,11 +34,11 @@ from helpers.listings import (
 )
 from helpers.paths import DATA
 from mtrrzap.errors import UserError
-from mtrrzap.guest import csv_trace, listing
+from mtrrzap.guest import listing, tabular
 from mtrrzap.guest.importer import Known
-from mtrrzap.guest.trace import Trace, dumps, load
-from mtrrzap.report import memory_map as memtype
+from mtrrzap.guest.trace import Trace, dumps, parse
 from mtrrzap.report import perfetto
+from mtrrzap.study import both_maps as memtype
 from mtrrzap.study import kernel_map
 from mtrrzap.study.memory_map import of_listing
 
@@ -89,23 +89,23 @@ _CAPTURE = text("all-events-trace")
 _RAW = text("all-events-raw-report")
 _TRACE = capture(_CAPTURE)
 _AS_TRACE = _TRACE.trace(_TRACE.vms[0], Known()).trace
-_AS_CSV = "".join(csv_trace.lines(_AS_TRACE))
+_AS_CSV = "".join(tabular.csv_lines(_AS_TRACE))
 
 
 def import_capture(data: bytes) -> None:
     found = capture(data)
     for vm in found.vms:
         trace = found.trace(vm, Known()).trace
-        assert load(dumps(trace).splitlines(keepends=True), "again") == trace
-        assert csv_trace.read(csv_trace.lines(trace), "again") == trace
+        assert parse(dumps(trace).splitlines(keepends=True), "again") == trace
+        assert tabular.read_csv(tabular.csv_lines(trace), "again") == trace
 
 
 def read_trace(data: bytes) -> None:
-    _use(load(data.decode("utf-8", "replace").splitlines(keepends=True), "t"))
+    _use(parse(data.decode("utf-8", "replace").splitlines(keepends=True), "t"))
 
 
 def read_csv(data: bytes) -> None:
-    _use(csv_trace.read(data.decode("utf-8", "replace").splitlines(keepends=True), "t"))
+    _use(tabular.read_csv(data.decode("utf-8", "replace").splitlines(keepends=True), "t"))
 
 
 def _use(trace: Trace) -> None:

@@ -14,25 +14,25 @@ from mtrrzap.cli.run import case_of
 from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
 from mtrrzap.kvm.replay import Host
-from mtrrzap.live.guest import Op
+from mtrrzap.live.guest import GuestOp
 from mtrrzap.live.measure import Engine, Settings, once
 from mtrrzap.live.on_kvm import OnKvm
 from mtrrzap.live.plan import Plan, plan
-from mtrrzap.live.result import Run
-from mtrrzap.live.run import run
+from mtrrzap.live.running import run
+from mtrrzap.live.tally import Run
 from mtrrzap.study.rescale import with_vcpus
 
 HOST = Host()
 
 
 def planned(name: str, vcpus: int) -> Plan:
-    return plan(with_vcpus(traces.one(Path(name)), vcpus))
+    return plan(with_vcpus(traces.load(Path(name)), vcpus))
 
 
 def broken(how: str, *, timeout: float = 60) -> Run:
     """Run OVMF with 4 vCPUs in a guest that was tampered with."""
     target = OnKvm(planned("ovmf-8", 4), 64 << 20, 16)
-    view, where = target._machine.memory.view, target._where
+    view, where = target.memory.view, target.where
     code, table = where.system, where.private[1] + 2 * 4096
     match how:
         case "endless":
@@ -57,13 +57,13 @@ def broken(how: str, *, timeout: float = 60) -> Run:
 
 
 def _first_wrmsr(vcpu: int) -> int:
-    return [e.op for e in planned("ovmf-8", 4).tables()[vcpu]].index(Op.WRMSR)
+    return [e.op for e in planned("ovmf-8", 4).tables()[vcpu]].index(GuestOp.WRMSR)
 
 
 def interrupted() -> None:
     """Press Ctrl-C while a guest runs that would never end."""
     target = OnKvm(planned("ovmf-8", 4), 64 << 20, 16)
-    view, code = target._machine.memory.view, target._where.system
+    view, code = target.memory.view, target.where.system
     view[code : code + 2] = bytes.fromhex("ebfe")
 
     def press() -> None:
@@ -82,7 +82,7 @@ def interrupted() -> None:
 
 def left_behind(engine: str, runs: int) -> None:
     """Print descriptors, threads and mappings after some runs, and after many more."""
-    divided = plan(traces.one(Path("cd-types-outlive-the-window")))
+    divided = plan(traces.load(Path("cd-types-outlive-the-window")))
     settings = Settings(engine=Engine(engine), memory=1 << 20, touch=4, timeout=60)
     for number in range(runs):
         if number in (runs // 10, runs - 1):
@@ -94,7 +94,7 @@ def left_behind(engine: str, runs: int) -> None:
 
 def starved() -> None:
     """Build machines with one descriptor more each time, until one can be built."""
-    divided = plan(traces.one(Path("cd-types-outlive-the-window")))
+    divided = plan(traces.load(Path("cd-types-outlive-the-window")))
     settings = Settings(memory=1 << 20, touch=4)
     once(case_of("ticket"), divided, HOST, settings)
     print(*_owned()[:3])

@@ -5,12 +5,12 @@ The oracle of ``mtrrzap.kvm.tdp``: no runs, no closed forms; every visit is made
 
 from collections.abc import Callable, Iterable, Iterator
 
-from mtrrzap.kvm.consistency import consistent
-from mtrrzap.kvm.lookup import lookup
+from mtrrzap.kvm.lookup import consistent, lookup
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.tdp import Memslot
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.x86.ept import EptType
+from mtrrzap.x86.memtype import MemType
 
 SIZE = {1: 1, 2: 1 << 9, 3: 1 << 18, 4: 1 << 27, 5: 1 << 36}
 
@@ -169,12 +169,12 @@ def type_of(slot: Memslot, gfn: int, vcpu: Vcpu, mask: MtMask) -> EptType | None
     if not host.ept:
         return None
     if slot.host_mmio:
-        return EptType.from_entry(0)
+        return EptType(MemType.UC)
     if not host.noncoherent_dma:
-        return EptType.from_entry(0x70)
+        return EptType(MemType.WB, ipat=True)
     kind = policy.cd_type(quirk=host.quirk_cd_nw_cleared)
     if vcpu.cd and kind is not None:
         return kind
     if not policy.honours_mtrrs:
-        return EptType.from_entry(0x30)
+        return EptType(MemType.WB)
     return EptType(lookup(vcpu.mtrrs, gfn << 12, guest_has_mtrr=host.guest_has_mtrr))

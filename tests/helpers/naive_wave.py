@@ -1,4 +1,4 @@
-"""A wave of direct zaps, visit by visit and fault by fault: the oracle of ``engine.simulate``.
+"""A wave of direct zaps, visit by visit and fault by fault: the oracle of ``mtrrzap.simulator``.
 
 vCPUs are woken one after the other, fault in a few pages of their own, go their way, and zap all of
 memory, each for itself. It shares no code with the model: ``mmu_lock`` is a queue of vCPUs, a walk

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from mtrrzap.guest.record import Outcome
+from mtrrzap.guest.record import Recorded
 
 
 def running(pid: int) -> bool:
@@ -42,4 +42,4 @@ def missing(what: str) -> NoReturn:
 class Recording:
     trace: Path
     console: str
-    outcome: Outcome
+    outcome: Recorded

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from mtrrzap.sweep import inputs as sweep_inputs
 from mtrrzap.sweep.columns import Row
-from mtrrzap.sweep.executor import Outcome
-from mtrrzap.sweep.run import Driver, State
+from mtrrzap.sweep.driver import Driver, SweepState
 from mtrrzap.sweep.spec import Spec
 from mtrrzap.sweep.store import Store
-from mtrrzap.sweep.work import Bench, Job
+from mtrrzap.sweep.worker import Bench, Job, TaskOutcome
 
 SIMULATE = """\
 kind = "simulate"
@@ -79,12 +78,12 @@ class Inline:
         self._task = numbers
         self.tasks.append(numbers)
 
-    def outcomes(self, timeout: float) -> list[Outcome]:
+    def outcomes(self, timeout: float) -> list[TaskOutcome]:
         assert timeout > 0
         numbers, self._task = self._task, None
         assert numbers is not None
         ran = None if self._deadly(numbers) else self._bench.run(numbers)
-        return [Outcome(0, numbers, ran, "inline")]
+        return [TaskOutcome(0, numbers, ran, "inline")]
 
     def says(self) -> str:
         return "inline"
@@ -101,7 +100,7 @@ def run_inline(
     stop_after: int | None = None,
     deadly: Callable[[tuple[int, ...]], bool] = lambda _: False,
     retry_failed: bool = False,
-) -> tuple[State, list[tuple[int, ...]]]:
+) -> tuple[SweepState, list[tuple[int, ...]]]:
     """Run what is missing of a sweep in this process; return its end, and the tasks."""
     spec, job, manifest, _ = job_of(folder, text)
     store = Store(results, spec.grid.kind, nothing)

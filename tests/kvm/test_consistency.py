@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from helpers.ranges import GIB, UC, WB, WC, with_ranges
 from helpers.strategies import WIDTH, mtrrs
-from mtrrzap.kvm.consistency import consistent, edges
-from mtrrzap.kvm.lookup import lookup
+from mtrrzap.kvm.lookup import consistent, edges, lookup
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.mtrr import Mtrrs
 

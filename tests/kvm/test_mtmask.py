@@ -24,7 +24,7 @@ def bits(policy: str, *, cd: bool = False, mmio: bool = False, host: Host | None
     """Bits 6:3 of the entry that a fault in the UC hole makes."""
     mask = MtMask(by_name(policy), host or Host())
     kind = mask.at(Vcpu(HOLE, CD if cd else CLEAR), 3 << 18, host_mmio=mmio)
-    return 0 if kind is None else kind.bits
+    return 0 if kind is None else kind.type << 3 | kind.ipat << 6
 
 
 @pytest.mark.parametrize("cd", [False, True])

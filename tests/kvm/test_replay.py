@@ -4,19 +4,21 @@ Small traces spell out one rule each; the property test replays random traces ag
 memory-less reading of the rules.
 """
 
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.traces import CD, CLEAR, ENABLED, FINE, HEADER, RESET, SLOTS, cr0, trace, wrmsr
+from mtrrzap.gfn import Range
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.trace import Trace
+from mtrrzap.guest.trace import Header, Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
-from mtrrzap.kvm.ranges import Range
-from mtrrzap.kvm.replay import Host, Request, Rule, Totals, Why, _Memo, _Node, replay, total
-from mtrrzap.kvm.vcpu import power_on
+from mtrrzap.kvm.replay import Host, Request, Totals, Why, replay, total
 
 FULL = Range(0, 1 << 34)
 
@@ -237,10 +239,29 @@ def test_more_states_than_are_remembered() -> None:
     assert [r.ranges[0].start for r in found[2:]] == list(range(30_000))
 
 
-def test_refused_events_are_forgotten_too() -> None:
-    """A million different refused writes must not stay in memory: none is kept in the end."""
-    memo = _Memo(Rule(by_name("v6.1"), Host(), HEADER), start := _Node(power_on(40)))
-    for n in range(3 * _Memo._LIMIT):
-        event = wrmsr(0x210, n)
-        assert memo.learn(start, event[1:5], event) == (start, None)
-        assert len(start.edges) <= _Memo._LIMIT
+class Stream(NamedTuple):
+    """Different events that nobody keeps, as a reader gives them."""
+
+    count: int
+    msr: int
+
+    @property
+    def header(self) -> Header:
+        return HEADER
+
+    def __iter__(self) -> Iterator[Event]:
+        yield from ENABLED
+        for n in range(self.count):
+            yield wrmsr(self.msr, n << 12 | 6)
+
+
+@pytest.mark.parametrize("msr", [0x200, 0x210], ids=["accepted", "refused"])
+def test_many_different_writes_do_not_fill_the_memory(msr: int) -> None:
+    peaks = []
+    for count in (20_000, 60_000):
+        tracemalloc.start()
+        for _ in replay(Stream(count, msr), by_name("v6.1")):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]

@@ -12,7 +12,7 @@ from helpers.recording import missing
 from mtrrzap.errors import UserError
 from mtrrzap.live import guest
 from mtrrzap.live import memory as m
-from mtrrzap.live.guest import PAGE, Entry, Op
+from mtrrzap.live.guest import PAGE, GuestOp, TableEntry
 
 LISTING = f"""
 .intel_syntax noprefix
@@ -29,7 +29,7 @@ handler: mov rcx, [rsi]
         add rsi, 16
         mov rdx, rcx
         shr rdx, 32
-        cmp edx, {Op.HALT}
+        cmp edx, {GuestOp.HALT}
         je halt
         ja cr
         mov rdx, rax
@@ -38,7 +38,7 @@ handler: mov rcx, [rsi]
         iretq
 halt:   hlt
         jmp halt
-cr:     cmp edx, {Op.SET_CD_NW}
+cr:     cmp edx, {GuestOp.SET_CD_NW}
         jne raw
         mov rdx, cr0
         and rdx, ~0x60000000
@@ -94,7 +94,7 @@ def test_lost_data_is_seen() -> None:
     where = guest.layout(1 << 20, [1, 1], 8)
     view = memoryview(bytearray(where.memory))
     m.fill(view, where)
-    guest.write(view, where, [[Entry(Op.WRMSR, 0x2FF, 0xC06)]] * 2)
+    guest.write(view, where, [[TableEntry(GuestOp.WRMSR, 0x2FF, 0xC06)]] * 2)
     assert list(m.lost(view, where, [0, 0])) == []
     touched = where.pages(1)[3]
     view[touched] = 2
@@ -112,5 +112,5 @@ def test_lost_data_is_seen() -> None:
 
 
 def test_more_than_the_guest_maps_is_refused() -> None:
-    with pytest.raises(UserError, match="64G at most"):
+    with pytest.raises(UserError, match="give at most 64G"):
         guest.layout(guest.MOST_MEMORY + (1 << 20), [1], 1)

@@ -8,8 +8,9 @@ from mtrrzap.guest.open import scenarios, shipped
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.phases import phases
 from mtrrzap.kvm.vcpu import power_on, step
-from mtrrzap.live.guest import Entry, Op
-from mtrrzap.live.plan import CD_NW, plan
+from mtrrzap.live.guest import GuestOp, TableEntry
+from mtrrzap.live.plan import plan
+from mtrrzap.x86.cr0 import CD_NW
 
 TRACES = dict(shipped()) | dict(scenarios())
 
@@ -40,7 +41,7 @@ def test_the_guest_has_the_cr0_of_the_replay(name: str) -> None:
         for item in mine:
             state, rule = step(state, item.event)
             assert item.refused == (rule is not None)
-            if item.entry is not None and item.entry.op is Op.SET_CD_NW:
+            if item.entry is not None and item.entry.op is GuestOp.SET_CD_NW:
                 real = item.entry.value
             if item.entry is not None:
                 assert real == state.cr0 & CD_NW
@@ -63,12 +64,12 @@ def test_entries() -> None:
     )
     assert [item.entry for item in made.items[0]] == [
         *(None, None, None),
-        Entry(Op.WRMSR, 0x2FF, 0x1000),
-        Entry(Op.MOV_CR0, 0, 1 << 40),
+        TableEntry(GuestOp.WRMSR, 0x2FF, 0x1000),
+        TableEntry(GuestOp.MOV_CR0, 0, 1 << 40),
         *(None, None),
-        Entry(Op.SET_CD_NW, 0, 1 << 30),
-        Entry(Op.SET_CD_NW, 0, 1 << 30),
-        Entry(Op.SET_CD_NW, 0, 3 << 29),
+        TableEntry(GuestOp.SET_CD_NW, 0, 1 << 30),
+        TableEntry(GuestOp.SET_CD_NW, 0, 1 << 30),
+        TableEntry(GuestOp.SET_CD_NW, 0, 3 << 29),
     ]
     assert [item.refused for item in made.items[0]] == [
         *(False, False, False, True, True, True),

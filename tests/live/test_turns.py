@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mtrrzap.live.turns import Meetings, StoppedError, Turns
+from mtrrzap.live.turns import Meetings, RunStoppedError, Turns
 
 SECONDS = 30
 
@@ -69,12 +69,12 @@ def test_stop_ends_all_waits() -> None:
     ended = []
 
     def wait() -> None:
-        with pytest.raises(StoppedError):
+        with pytest.raises(RunStoppedError):
             turns.wait(1)
         ended.append("turns")
 
     def join() -> None:
-        with pytest.raises(StoppedError):
+        with pytest.raises(RunStoppedError):
             meetings.join("m")
         ended.append("meetings")
 
@@ -84,5 +84,5 @@ def test_stop_ends_all_waits() -> None:
 
     all_end([wait, join, join, stop])
     assert sorted(ended) == ["meetings", "meetings", "turns"]
-    with pytest.raises(StoppedError):
+    with pytest.raises(RunStoppedError):
         turns.wait(1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import (
     ACQUIRE,
-    EVERYTHING,
+    ALL_GFNS,
     PROTOCOLS,
     Atomic,
     Cpu,
@@ -74,7 +74,7 @@ def test_eight_bytes_hold_the_smallest_block_around_a_range(item: tuple[int, int
     [
         ((0xC0, 0xC8), (0xC0, 0xC8)),
         ((0x180, 0x280), (0, 0x400)),
-        ((0, (1 << 52) - 1), EVERYTHING),
+        ((0, (1 << 52) - 1), ALL_GFNS),
         ((5, 6), (5, 6)),
     ],
 )
@@ -93,12 +93,12 @@ def test_sixteen_entries_fit_and_a_seventeenth_purges() -> None:
     full = run(ARRAY, fixed, *others[:15])
     assert len(full) == 16
     assert list(full) == sorted(full)
-    assert run(ARRAY, others[15], value=full) == (pack(*EVERYTHING),)
-    assert run(ARRAY, *others) == (pack(*EVERYTHING),)  # the sixteenth place is the fixed MTRRs'
+    assert run(ARRAY, others[15], value=full) == (pack(*ALL_GFNS),)
+    assert run(ARRAY, *others) == (pack(*ALL_GFNS),)  # the sixteenth place is the fixed MTRRs'
 
 
 def test_after_a_purge_nothing_more_is_queued() -> None:
-    everything = (pack(*EVERYTHING),)
+    everything = (pack(*ALL_GFNS),)
     assert run(ARRAY, ARRAY.add(1, 2), value=everything) == everything
 
 
@@ -149,7 +149,7 @@ def test_operations_read_like_the_c() -> None:
 
 def test_protocols_are_known_by_name() -> None:
     assert list(PROTOCOLS) == ["direct", "v3", "v4", "v4_patch10", "sketch", "review", "ticket"]
-    with pytest.raises(UserError, match="no protocol is called 'v5'; there are direct, v3"):
+    with pytest.raises(UserError, match="unknown protocol 'v5'; use one of direct, v3"):
         load("v5")
 
 

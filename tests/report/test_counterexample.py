@@ -4,8 +4,8 @@ from mtrrzap.checker.check import Counterexample, Options, check
 from mtrrzap.checker.result import Choice
 from mtrrzap.checker.scenario import scenario
 from mtrrzap.checker.schedule import model_for
-from mtrrzap.checker.trace import Line, trace
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS
+from mtrrzap.checker.trace import StepLine, trace
+from mtrrzap.protocol import ALL_GFNS, PROTOCOLS
 from mtrrzap.protocol.load import load
 from mtrrzap.report.counterexample import WIDTH, drawn
 
@@ -55,7 +55,7 @@ def test_v4_loses_a_zap() -> None:
 @pytest.mark.parametrize("vcpus", [2, 5])
 def test_nothing_is_wider_than_a_mail(name: str, vcpus: int) -> None:
     row = load(name)
-    ranges = (((0x80, 0xA0), (0x1000, 0x2000)),) if vcpus == 2 else ((EVERYTHING,),)
+    ranges = (((0x80, 0xA0), (0x1000, 0x2000)),) if vcpus == 2 else ((ALL_GFNS,),)
     for verdict in check(scenario(row, vcpus, 1, ranges=ranges)):
         if verdict.counterexample:
             lines = drawn(verdict.counterexample, name).splitlines()
@@ -102,6 +102,6 @@ def test_vcpus_are_numbered_as_the_user_gave_their_ranges() -> None:
     assert "and no zap that started after it asked has finished" in text
 
 
-def _lines(found: Counterexample) -> tuple[Line, ...]:
+def _lines(found: Counterexample) -> tuple[StepLine, ...]:
     model, stepper = model_for(found.scenario, found.prop)
     return trace(model, found.schedule, stepper=stepper).lines

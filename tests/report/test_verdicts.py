@@ -40,7 +40,7 @@ def test_a_world_is_named_once() -> None:
 def test_allocation_may_fail_only_where_there_is_any() -> None:
     for row, allocates in ((broken_protocols.mutex, False), (load("v4").call, True)):
         found = check(scenario(protocol(row, "test"), 2, 1, alloc_fails=True))
-        worlds = {each.world for each in found if each.prop != "work"}
+        worlds = {each.configuration for each in found if each.prop != "work"}
         assert all(("allocation may fail" in world) == allocates for world in worlds)
         for each in found:
             if each.counterexample:

@@ -6,9 +6,9 @@ import pytest
 
 from helpers import guests
 from helpers.costs import COSTS
+from mtrrzap.gfn import Range
 from mtrrzap.guest.trace import Slot
 from mtrrzap.kvm.policy import Walk
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host
 from mtrrzap.simulator import Stage
 from mtrrzap.simulator.footprint import BLOCK, START, TEXT, Footprint

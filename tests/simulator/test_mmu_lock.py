@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from helpers.costs import COSTS
 from helpers.naive_mmu_lock import cycles_a_visit
 from mtrrzap.simulator import Costs, cost_model
+from mtrrzap.simulator.events import Loop
+from mtrrzap.simulator.footprint import WalkWork
 from mtrrzap.simulator.mmu_lock import Walks, step
 
 
@@ -66,52 +68,72 @@ def test_more_vcpus_never_make_a_visit_cheaper(
     assert step(costs, walks, faulting + 1, 4) >= here * (1 - 1e-9)
 
 
+class Lock:
+    """Walks, and the loop whose event that moves they keep."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.walks = Walks(COSTS, self.loop)
+
+    def at(self, now: float) -> Walks:
+        self.loop.now = now
+        return self.walks
+
+    def begin(self, now: float, what: object, visits: int) -> None:
+        self.at(now).begin(what, WalkWork(visits, 0, 0, 4))
+
+    @property
+    def due(self) -> float:
+        return self.loop.moving
+
+
 def test_a_walk_alone_takes_its_visits() -> None:
-    walks = Walks(COSTS)
-    assert walks.due == math.inf
-    walks.begin(5.0, 0, 128, 4)
-    assert walks.due == 5.0 + 1280
-    assert (walks.end(walks.due).vcpu, walks.under_way) == (0, [])
+    lock = Lock()
+    assert lock.due == math.inf
+    lock.begin(5.0, "walk", 128)
+    assert lock.due == 5.0 + 1280
+    assert lock.at(lock.due).end() == ("walk", 5.0)
+    assert (lock.walks.under_way, lock.due) == ([], math.inf)
 
 
 def test_two_walks_share_the_lock_while_both_are_there() -> None:
     """The second comes after 50 of the first's 100 visits; each visit then takes 1,300 cycles."""
-    walks = Walks(COSTS)
-    walks.begin(0.0, 0, 100, 4)
-    walks.begin(500.0, 1, 100, 4)
-    assert walks.due == 500 + 50 * 1300
-    assert walks.end(65_500.0).vcpu == 0
-    assert walks.due == 65_500 + 50 * 10
+    lock = Lock()
+    lock.begin(0.0, "first", 100)
+    lock.begin(500.0, "second", 100)
+    assert lock.due == 500 + 50 * 1300
+    assert lock.at(65_500.0).end() == ("first", 0.0)
+    assert lock.due == 65_500 + 50 * 10
 
 
 def test_odds_mix_a_calm_walk_and_a_contended_one() -> None:
-    walks = Walks(COSTS)
-    walks.contend(0.0, 0.25, 8)
-    walks.begin(0.0, 0, 10, 4)
-    assert walks.due == pytest.approx(10 * (0.75 * 10 + 0.25 * step(COSTS, 1, 8, 4)))
+    lock = Lock()
+    lock.walks.contend(0.25, 8)
+    lock.begin(0.0, "walk", 10)
+    assert lock.due == pytest.approx(10 * (0.75 * 10 + 0.25 * step(COSTS, 1, 8, 4)))
 
 
 def test_a_vcpu_that_stops_faulting_speeds_the_walk_up() -> None:
-    walks = Walks(COSTS)
-    walks.contend(0.0, 1.0, 15)
-    walks.begin(0.0, 0, 10, 4)
+    lock = Lock()
+    lock.walks.contend(1.0, 15)
+    lock.begin(0.0, "walk", 10)
     contended = step(COSTS, 1, 15, 4)
-    assert walks.due == pytest.approx(10 * contended)
-    walks.contend(5 * contended, 1.0, 0)
-    assert walks.due == pytest.approx(5 * contended + 5 * 10)
+    assert lock.due == pytest.approx(10 * contended)
+    lock.at(5 * contended).contend(1.0, 0)
+    assert lock.due == pytest.approx(5 * contended + 5 * 10)
 
 
 def test_a_mark_is_passed_on_the_way() -> None:
     """The first walk's mark is 30 visits in; a second walk slows the last 20 of them down."""
-    walks = Walks(COSTS)
-    walks.begin(0.0, 0, 100, 4)
-    walks.mark(30, "here")
-    walks.mark(0, "at once")
-    assert walks.due == 0
-    assert walks.passed(0.0) == "at once"
-    walks.begin(100.0, 1, 100, 4)
-    assert walks.due == 100 + 20 * 1300
-    assert walks.passed(26_100.0) == "here"
-    assert walks.due == 26_100 + 70 * 1300
-    assert walks.passed(117_100.0) is None
-    assert walks.end(117_100.0).vcpu == 0
+    lock = Lock()
+    lock.begin(0.0, "first", 100)
+    lock.walks.mark(30, "here")
+    lock.walks.mark(0, "at once")
+    assert lock.due == 0
+    assert lock.walks.passed() == "at once"
+    lock.begin(100.0, "second", 100)
+    assert lock.due == 100 + 20 * 1300
+    assert lock.at(26_100.0).passed() == "here"
+    assert lock.due == 26_100 + 70 * 1300
+    assert lock.at(117_100.0).passed() is None
+    assert lock.walks.end() == ("first", 0.0)

@@ -8,17 +8,16 @@ import pytest
 
 from helpers.costs import COSTS
 from helpers.naive_wave import Wave
+from mtrrzap.gfn import Range
 from mtrrzap.kvm.phases import Phase
 from mtrrzap.kvm.policy import by_name
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Request, Why
-from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.simulator import Costs, Stage
 from mtrrzap.simulator.actor import Actor
 from mtrrzap.simulator.arrivals import gaps
-from mtrrzap.simulator.footprint import Footprint, Work
-from mtrrzap.simulator.guests import STACK
-from mtrrzap.simulator.machine import Machine
+from mtrrzap.simulator.footprint import Footprint, WalkWork
+from mtrrzap.simulator.presence import STACK
+from mtrrzap.simulator.simulation import Simulation
 
 HOST = replace(COSTS, visit=54, handoff=130, retry=5000, leave=3000, flush=0, pages=6)
 VISITS, START, USES, LEVELS = 300, 20, 180, 4
@@ -29,8 +28,8 @@ WAY = 1500.0
 class Walked:
     """Stands for ``Footprint``: every walk makes the same visits."""
 
-    def work(self, *_: Any, **__: Any) -> Work:
-        return Work(VISITS, 0, 0, LEVELS)
+    def work(self, *_: Any, **__: Any) -> WalkWork:
+        return WalkWork(VISITS, 0, 0, LEVELS)
 
     def uses(self, *_: Any) -> int:
         return USES
@@ -41,13 +40,13 @@ class Walked:
 
 def modelled(costs: Costs, vcpus: int, stage: Stage, pattern: int) -> float:
     policy = by_name("Base2")
-    machine = Machine(policy, PROTOCOLS[policy.protocol], costs, cast(Footprint, Walked()))
+    boot = Simulation(policy, costs, cast(Footprint, Walked()))
     everyone = frozenset(range(vcpus))
     phase = Phase(0, stage, running=vcpus, woken=everyone, sleepers=everyone)
     phase.events = {v: [v] for v in everyone}
     request = Request(0, 0, Why.CD_CLEARED, (Range(0, 1 << 34),))
-    machine.run(0, phase, [Actor(v, [(WAY, request)], sleeps=True) for v in everyone], pattern)
-    return sum(s.end - s.begin for s in machine.served)
+    boot.run(0, phase, [Actor(v, [(WAY, request)], sleeps=True) for v in everyone], pattern)
+    return sum(s.end - s.begin for s in boot.served)
 
 
 def naive(costs: Costs, vcpus: int, stage: Stage, pattern: int) -> float:

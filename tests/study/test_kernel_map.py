@@ -136,7 +136,7 @@ def test_a_map_without_registers_on_the_command_line(run: Run, tmp_path: Path) -
     ran = run("memtype", str(path))
     assert (ran.status, ran.err) == (0, "")
     assert "0x0000c0000000 │ 0x000100000000 │ UC          │ entry 3, variable MTRRs" in ran.out
-    assert "what lies in no entry has the default type" in ran.out
+    assert "memory outside of all entries has the default type" in ran.out
     assert run("memtype", str(path), "--address", "a1234").out == (
         "0xa1234: UC, by the kernel's map (entry 1, fixed MTRRs)\n"
     )

@@ -28,9 +28,9 @@ def test_vcpus_against_a_recording(family: str, recorded: int, wanted: int) -> N
 def test_vcpus_that_differ_are_not_extrapolated() -> None:
     events = (*(e._replace(vcpu=1) for e in (cr0(CLEAR), wrmsr(0x2FF, 0xC06))),)
     trace = Trace(replace(HEADER, vcpus=3), (*events, cr0(CLEAR)._replace(vcpu=2)))
-    with pytest.raises(UserError, match="vCPUs 1 and 2 do not do the same"):
+    with pytest.raises(UserError, match="vCPUs 1 and 2 differ"):
         with_vcpus(trace, 4)
-    with pytest.raises(UserError, match="not in the trace"):
+    with pytest.raises(UserError, match="the trace does not show"):
         with_vcpus(Trace(replace(HEADER, vcpus=1), (cr0(CLEAR),)), 4)
 
 

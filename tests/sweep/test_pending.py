@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtrrzap.sweep.pending import Pending
+from mtrrzap.sweep.driver import Pending
 
 
 @given(

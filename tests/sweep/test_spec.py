@@ -7,8 +7,8 @@ import pytest
 from helpers.paths import ROOT
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES
-from mtrrzap.sweep.cell import Checked, Simulated, cell_of
 from mtrrzap.sweep.columns import CHECK_COLUMNS, FIRST, LAST, SIMULATE_COLUMNS, TIMING
+from mtrrzap.sweep.grid import CheckCell, SimulateCell, cell_of
 from mtrrzap.sweep.spec import KEYS, MAX_CELLS, Defaults, read
 from mtrrzap.sweep.spec import Spec as ReadSpec
 
@@ -25,9 +25,9 @@ def test_the_last_axis_varies_fastest() -> None:
     assert len(grid) == 2 * 2 * 2
     cells = [cell_of(grid, number) for number in range(8)]
     assert len(set(cells)) == 8
-    assert cells[0] == Simulated("a", 8, None, "4K", 0, "Base2", 1.25)
-    assert cells[1] == Simulated("a", 8, None, "4K", 0, "Base2+9", 1.25)
-    assert cells[6] == Simulated("b", 16, None, "4K", 0, "Base2", 1.25)
+    assert cells[0] == SimulateCell("a", 8, None, "4K", 0, "Base2", 1.25)
+    assert cells[1] == SimulateCell("a", 8, None, "4K", 0, "Base2+9", 1.25)
+    assert cells[6] == SimulateCell("b", 16, None, "4K", 0, "Base2", 1.25)
     assert (grid.stride("trace"), grid.stride("vcpus"), grid.stride("policy")) == (4, 2, 1)
 
 
@@ -35,10 +35,10 @@ def test_what_is_left_out() -> None:
     grid = spec('kind = "simulate"').grid
     assert len(grid) == 2 * len(POLICIES)
     checked = cell_of(spec('kind = "check"').grid, 1)
-    assert isinstance(checked, Checked)
+    assert isinstance(checked, CheckCell)
     assert (checked.vcpus, checked.executions, checked.seconds) == (2, 1000, None)
     timed = cell_of(spec('kind = "check"\n[grid]\nseconds = 2').grid, 0)
-    assert isinstance(timed, Checked)
+    assert isinstance(timed, CheckCell)
     assert (timed.executions, timed.seconds) == (None, 2.0)
 
 
@@ -58,7 +58,7 @@ def test_a_huge_grid_takes_no_room() -> None:
     grid = spec(text).grid
     assert len(grid) == 10**7
     last = cell_of(grid, 10**7 - 1)
-    assert isinstance(last, Checked)
+    assert isinstance(last, CheckCell)
     assert last.seed == 10**7 - 1
 
 
@@ -68,41 +68,71 @@ SIMULATE, CHECK = 'kind = "simulate"\n', 'kind = "check"\n'
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", 's.toml: does not say its kind; write kind = "simulate" or kind = "check"'),
-        ("kind = 'run'", "s.toml: no kind of sweep is called 'run'; write"),
-        ("kind = check\n", "s.toml: is no TOML: .*line 1"),
-        ("kind = 'check'\nkind = 'check'\n", "s.toml: is no TOML: .*line 2"),
-        (SIMULATE + "grid = 1", r"s.toml: grid: is no table; write \[grid\]"),
-        (SIMULATE + "title = 1", "s.toml: title: is no text"),
-        (SIMULATE + "[grids]", "s.toml: grids: is no key of a spec; write grid"),
-        (SIMULATE + "[grid]\nvcpu = 8", "s.toml: grid.vcpu: is no key of a spec; write vcpus"),
-        (SIMULATE + "[grid]\nseconds = 8", "s.toml: grid.seconds: is no key of a spec"),
-        (SIMULATE + "[grid]\nvcpus = []", "s.toml: grid.vcpus: is empty; give a value"),
-        (SIMULATE + "[grid]\nvcpus = [8, 8]", "s.toml: grid.vcpus: has 8 twice"),
-        (SIMULATE + "[grid]\nvcpus = 1", "s.toml: grid.vcpus: has 1; give whole numbers from 2"),
-        (SIMULATE + "[grid]\nvcpus = true", "s.toml: grid.vcpus: has True"),
-        (SIMULATE + "[grid]\nvcpus = 8.0", "s.toml: grid.vcpus: has 8.0"),
-        (SIMULATE + "[grid]\nvcpus = nan", "s.toml: grid.vcpus: has nan"),
-        (SIMULATE + "[grid]\nvcpus = {from = 8}", "s.toml: grid.vcpus: is no series"),
-        (SIMULATE + "[grid]\nvcpus = {from = 9, to = 8}", "is a series that does not rise"),
+        ("", 's.toml: the kind is missing; write kind = "simulate" or kind = "check"'),
+        ("kind = 'run'", "s.toml: unknown kind 'run'; write"),
+        ("kind = check\n", "s.toml: invalid TOML: .*line 1"),
+        ("kind = 'check'\nkind = 'check'\n", "s.toml: invalid TOML: .*line 2"),
+        (SIMULATE + "grid = 1", r"s.toml: grid: not a table; write \[grid\]"),
+        (SIMULATE + "title = 1", "s.toml: title: not a text"),
+        (SIMULATE + "[grids]", "s.toml: grids: unknown key; write grid"),
+        (SIMULATE + "[grid]\nvcpu = 8", "s.toml: grid.vcpu: unknown key; write vcpus"),
+        (SIMULATE + "[grid]\nseconds = 8", "s.toml: grid.seconds: unknown key"),
+        (SIMULATE + "[grid]\nvcpus = []", "s.toml: grid.vcpus: empty; give a value"),
+        (SIMULATE + "[grid]\nvcpus = [8, 8]", "s.toml: grid.vcpus: 8 is there twice"),
+        (
+            SIMULATE + "[grid]\nvcpus = 1",
+            "s.toml: grid.vcpus: invalid value 1; give whole numbers from 2",
+        ),
+        (SIMULATE + "[grid]\nvcpus = true", "s.toml: grid.vcpus: invalid value True"),
+        (SIMULATE + "[grid]\nvcpus = 8.0", "s.toml: grid.vcpus: invalid value 8.0"),
+        (SIMULATE + "[grid]\nvcpus = nan", "s.toml: grid.vcpus: invalid value nan"),
+        (SIMULATE + "[grid]\nvcpus = {from = 8}", "s.toml: grid.vcpus: not a series"),
+        (SIMULATE + "[grid]\nvcpus = {from = 9, to = 8}", "the series does not rise"),
         (SIMULATE + "[grid]\nvcpus = {from = 8, to = 9, times = 1}", "does not rise"),
-        (SIMULATE + "[grid]\nvcpus = {from = 8, to = nan}", "something else than whole numbers"),
-        (SIMULATE + "[grid]\npolicies = '+13'", r"grid.policies: knows no policy '\+13'; known"),
-        (SIMULATE + "[grid]\npolicies = ['+9', 'Base2+9']", r"has 'Base2\+9' twice"),
-        (SIMULATE + "[grid]\nmemory = 16", 'grid.memory: has 16; write "512M", "64G" or "12T"'),
-        (SIMULATE + "[grid]\nmemory = '0G'", "grid.memory: has '0G'; give more than nothing"),
-        (SIMULATE + "[grid]\npage-size = '8K'", "grid.page-size: has '8K'; there are 4K, 2M, 1G"),
-        (SIMULATE + "[grid]\nseeds = -1", "grid.seeds: has -1; give whole numbers from 0"),
-        (SIMULATE + "[simulate]\nspread = nan", "simulate.spread: has nan; give numbers from 1"),
-        (CHECK + "[grid]\nseconds = inf", "grid.seconds: has inf"),
-        (CHECK + "[grid]\nseconds = 1\nexecutions = 1", "grid.seconds: excludes grid.executions"),
-        (CHECK + "[grid]\nstrategies = 'bfs'", "grid.strategies: has 'bfs'; there are pct, random"),
-        (CHECK + "[check]\nproperties = 'starvation'", "check.properties: has 'starvation'; there"),
-        (CHECK + "[check]\nproperties = []", "check.properties: is empty, or has one twice"),
-        (CHECK + "[check]\nranges = '5'", "check.ranges: has '5'; write"),
-        (CHECK + "[check]\nranges = '5-5'", "check.ranges: has no range of gfns"),
-        (CHECK + "[check]\nalloc-fails = 1", "check.alloc-fails: is 1; write true or false"),
-        (CHECK + "[check]\nmemory-model = 'arm'", "has 'arm'; there are sc, tso"),
+        (SIMULATE + "[grid]\nvcpus = {from = 8, to = nan}", "takes whole numbers only"),
+        (SIMULATE + "[grid]\npolicies = '+13'", r"grid.policies: unknown policy '\+13'; known"),
+        (SIMULATE + "[grid]\npolicies = ['+9', 'Base2+9']", r"'Base2\+9' is there twice"),
+        (
+            SIMULATE + "[grid]\nmemory = 16",
+            'grid.memory: invalid value 16; write "512M", "64G" or "12T"',
+        ),
+        (SIMULATE + "[grid]\nmemory = '0G'", "grid.memory: invalid value '0G'; give more than 0"),
+        (
+            SIMULATE + "[grid]\npage-size = '8K'",
+            "grid.page-size: invalid value '8K'; use one of 4K, 2M, 1G",
+        ),
+        (
+            SIMULATE + "[grid]\nseeds = -1",
+            "grid.seeds: invalid value -1; give whole numbers from 0",
+        ),
+        (
+            SIMULATE + "[simulate]\nspread = nan",
+            "simulate.spread: invalid value nan; give numbers from 1",
+        ),
+        (CHECK + "[grid]\nseconds = inf", "grid.seconds: invalid value inf"),
+        (
+            CHECK + "[grid]\nseconds = 1\nexecutions = 1",
+            "grid.seconds: cannot be combined with grid.executions",
+        ),
+        (
+            CHECK + "[grid]\nstrategies = 'bfs'",
+            "grid.strategies: invalid value 'bfs'; use one of pct, random",
+        ),
+        (
+            CHECK + "[check]\nproperties = 'starvation'",
+            "check.properties: invalid value 'starvation'; use",
+        ),
+        (
+            CHECK + "[check]\nproperties = []",
+            "check.properties: empty, or a property is there twice",
+        ),
+        (CHECK + "[check]\nranges = '5'", "check.ranges: invalid value '5'; write"),
+        (CHECK + "[check]\nranges = '5-5'", "check.ranges: not a range of gfns"),
+        (
+            CHECK + "[check]\nalloc-fails = 1",
+            "check.alloc-fails: invalid value 1; write true or false",
+        ),
+        (CHECK + "[check]\nmemory-model = 'arm'", "invalid value 'arm'; use one of sc, tso"),
         (
             CHECK + "[grid]\nseeds = {from = 0, to = 999999999}",
             f"grid: 2,000,000,000 cells; ask for at most {MAX_CELLS:,}",

@@ -148,7 +148,7 @@ def test_timing_has_each_cell_once(tmp_path: Path) -> None:
 def test_a_directory_of_another_sweep_is_refused(tmp_path: Path) -> None:
     results = tmp_path / "results"
     run_inline(tmp_path, SIMULATE, results, stop_after=1)
-    with pytest.raises(UserError, match="holds another sweep: vcpus differs; give another"):
+    with pytest.raises(UserError, match="contains another sweep: vcpus differs; name another"):
         run_inline(tmp_path, SIMULATE.replace("[8, 9]", "[8, 10]"), results)
     _, job, manifest, _ = job_of(tmp_path, SIMULATE)
     for key, value, says in (
@@ -165,7 +165,9 @@ def test_a_directory_of_another_sweep_is_refused(tmp_path: Path) -> None:
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results/thesis.tex").write_text("x")
-    with pytest.raises(UserError, match=r"holds no sweep, and is not empty \(thesis.tex\)"):
+    with pytest.raises(
+        UserError, match=r"no sweep in this folder, and it is not empty \(thesis.tex\)"
+    ):
         run_inline(tmp_path, SIMULATE, tmp_path / "results")
     assert [p.name for p in (tmp_path / "results").iterdir()] == ["thesis.tex"]
 
@@ -174,7 +176,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
     _, _, manifest, _ = job_of(tmp_path, SIMULATE)
     first = Store(tmp_path / "results", "simulate", nothing)
     first.open(manifest, SIMULATE)
-    with pytest.raises(UserError, match="another sweep writes here"):
+    with pytest.raises(UserError, match="another sweep is writing here"):
         Store(tmp_path / "results", "simulate", nothing).open(manifest, SIMULATE)
     first.close()
 

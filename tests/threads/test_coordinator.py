@@ -14,9 +14,10 @@ import mtrrzap.threads as api
 from helpers.broken_protocols import mutex
 from helpers.crew import Crew, reached
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS, Range
+from mtrrzap.protocol import ALL_GFNS, PROTOCOLS, Range
 from mtrrzap.protocol.registry import protocol
-from mtrrzap.threads import AsyncZapCoordinator, ClosedError, ZapCoordinator, ZapError, errand
+from mtrrzap.threads import AsyncZapCoordinator, ClosedError, ZapCoordinator, ZapError
+from mtrrzap.threads import coordinator as face
 
 
 def away(work: Any, *args: Any, errors: int = 0) -> list[BaseException]:
@@ -33,8 +34,8 @@ def test_every_protocol_serves(name: str) -> None:
     with ZapCoordinator(lambda *zap: zaps.append(zap), name) as coordinator:
         coordinator.zap(0x1000, 0x2000)
         away(coordinator.zap, 0x1000, 0x2000)
-        coordinator.zap(*EVERYTHING)
-    assert zaps == [(0x1000, 0x2000), (0x1000, 0x2000), EVERYTHING]
+        coordinator.zap(*ALL_GFNS)
+    assert zaps == [(0x1000, 0x2000), (0x1000, 0x2000), ALL_GFNS]
 
 
 def test_a_protocol_of_ones_own_serves() -> None:
@@ -61,13 +62,13 @@ def test_integers_of_any_kind_will_do() -> None:
 @pytest.mark.parametrize(
     ("start", "end", "says"),
     [
-        (5, 5, "zap(0x5, 0x5): no range of frames; a range is start and end, 0 <= start < end"),
-        (6, 5, "zap(0x6, 0x5): no range of frames; a range is"),
-        (-1, 5, "zap(-0x1, 0x5): no range of frames; a range is"),
-        (0, (1 << 52) + 1, "zap(0x0, 0x10000000000001): no range of frames; a range is"),
-        (0.0, 5, "zap(0.0, 5): no range of frames; give two integers"),
-        ("0", "5", "zap('0', '5'): no range of frames; give two integers"),
-        (None, 5, "zap(None, 5): no range of frames; give two integers"),
+        (5, 5, "zap(0x5, 0x5): not a range of frames; use 0 <= start < end"),
+        (6, 5, "zap(0x6, 0x5): not a range of frames; use"),
+        (-1, 5, "zap(-0x1, 0x5): not a range of frames; use"),
+        (0, (1 << 52) + 1, "zap(0x0, 0x10000000000001): not a range of frames; use"),
+        (0.0, 5, "zap(0.0, 5): not a range of frames; give two integers"),
+        ("0", "5", "zap('0', '5'): not a range of frames; give two integers"),
+        (None, 5, "zap(None, 5): not a range of frames; give two integers"),
     ],
 )
 def test_what_is_no_range_is_refused(start: Any, end: Any, says: str) -> None:
@@ -85,8 +86,8 @@ async def zap_async(start: int, end: int) -> None:
     ("zap", "name", "says"),
     [
         (None, "ticket", "zap is None; give a function of (start, end)"),
-        (print, "v5", "no protocol is called 'v5'; there are direct, v3, v4"),
-        (print, [], "no protocol is called []; there are"),
+        (print, "v5", "unknown protocol 'v5'; use direct, v3, v4"),
+        (print, [], "unknown protocol []; use"),
         (zap_async, "ticket", "zap is a coroutine function; use an AsyncZapCoordinator"),
     ],
 )
@@ -172,7 +173,7 @@ def test_the_main_thread_works_where_no_thread_can_be_started(
     def start(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(errand._thread, "start_new_thread", start)
+    monkeypatch.setattr(face._thread, "start_new_thread", start)
     zaps: list[Range] = []
     ZapCoordinator(lambda *zap: zaps.append(zap)).zap(1, 2)
     assert zaps == [(0, 0x100)]

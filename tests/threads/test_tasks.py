@@ -221,7 +221,7 @@ def test_a_function_that_is_no_coroutine_function_is_refused_when_it_shows() -> 
 
 def test_what_is_no_range_is_refused() -> None:
     async def main() -> None:
-        with pytest.raises(UserError, match="no range of frames"):
+        with pytest.raises(UserError, match="not a range of frames"):
             await AsyncZapCoordinator(Gate().zap).zap(2, 1)
 
     loop(main())

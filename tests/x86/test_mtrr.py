@@ -76,19 +76,19 @@ def test_a_write_changes_one_msr(writes: list[tuple[int, int]]) -> None:
     [
         (0x200, 1 << 40, "bits 63:40 are reserved (MAXPHYADDR is 40)"),
         (0x200, 0x100, "bits 11:8 are reserved"),
-        (0x200, 0x2, "2 is no memory type of an MTRR"),
-        (0x200, 0x7, "7 is no memory type of an MTRR"),
+        (0x200, 0x2, "2 is not a memory type of an MTRR"),
+        (0x200, 0x7, "7 is not a memory type of an MTRR"),
         (0x201, 0x400, "bits 10:0 are reserved"),
         (0x201, 1 << 63, "bits 63:40 are reserved (MAXPHYADDR is 40)"),
-        (0x250, 0x0600030000000006, "byte 5 is 0x3, which is no memory type there"),
-        (0x250, 0x07, "byte 0 is 0x7, which is no memory type there"),
-        (0x277, 0x0300000000000000, "byte 7 is 0x3, which is no memory type there"),
+        (0x250, 0x0600030000000006, "byte 5 is 0x3, which is not a memory type there"),
+        (0x250, 0x07, "byte 0 is 0x7, which is not a memory type there"),
+        (0x277, 0x0300000000000000, "byte 7 is 0x3, which is not a memory type there"),
         (0x2FF, 0x1000, "bits 63:12 and 9:8 are reserved"),
         (0x2FF, 0x200, "bits 63:12 and 9:8 are reserved"),
-        (0x2FF, 0xC03, "3 is no memory type of an MTRR"),
+        (0x2FF, 0xC03, "3 is not a memory type of an MTRR"),
         (0xFE, 0x508, "the MSR is read-only"),
-        (0x210, 0, "no such MTRR"),
-        (0x10, 0, "no such MTRR"),
+        (0x210, 0, "not an MTRR"),
+        (0x10, 0, "not an MTRR"),
         (0x2FF, 1 << 64, "the value has more than 64 bits"),
     ],
 )
@@ -102,7 +102,7 @@ def test_refused_writes(msr: int, value: int, rule: str) -> None:
 
 
 def test_refused_read() -> None:
-    with pytest.raises(MsrRefusedError, match=r"MSR 0x210 .*: read refused: no such MTRR"):
+    with pytest.raises(MsrRefusedError, match=r"MSR 0x210 .*: read refused: not an MTRR"):
         Mtrrs().read(0x210)
 
 

@@ -11,13 +11,13 @@ from helpers.strategies import WIDTH, mtrrs
 from mtrrzap.x86 import physmap
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
-from mtrrzap.x86.physmap import Segment
+from mtrrzap.x86.physmap import MapSegment
 
 UC, WC, WT, WP, WB = 0, 1, 4, 5, 6
 PAGES = 1 << WIDTH - 12
 
 
-def merged(segments: Iterable[Segment]) -> list[tuple[int, int, MemType | None]]:
+def merged(segments: Iterable[MapSegment]) -> list[tuple[int, int, MemType | None]]:
     """Join neighbours of one type, whoever decided."""
     joined: list[tuple[int, int, MemType | None]] = []
     for start, end, kind, _ in segments:
@@ -90,7 +90,7 @@ def test_segments_of_a_usual_layout() -> None:
         (0xC0000000, 0x100000000, UC),
         (0x100000000, 1 << 40, WB),
     ]
-    assert list(physmap.physical_map(state))[-2] == Segment(
+    assert list(physmap.physical_map(state))[-2] == MapSegment(
         0xC0000000, 0x100000000, MemType.UC, ("PHYS0",)
     )
 

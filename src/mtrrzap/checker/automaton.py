@@ -33,11 +33,11 @@ from mtrrzap.protocol import (
 from mtrrzap.protocol.yielded import judged, where
 
 LINES = 100_000
-"""How many lines a protocol may run between two operations before it counts as endless."""
+"""Lines between two operations, after which a protocol counts as endless."""
 
 LONG = 64
-"""Operations into a call from which on generators are kept, to go on with: to run each place's
-operations anew from the start would take time that is quadratic in the length of a call."""
+"""Operations into a call after which generators are kept, to go on with: running each place's
+operations from the start would take time quadratic in the length of a call."""
 
 KEPT = 16
 """Generators that are kept, at most."""
@@ -61,7 +61,6 @@ class Automaton:
     """All the places of one protocol function, learned on demand."""
 
     def __init__(self, protocol: Protocol, vm: SharedState) -> None:
-        """Work on ``vm``, whose objects the operations must belong to."""
         self._protocol = protocol
         self._vm = vm
         self.objects: tuple[SharedObject, ...] = vm.objects()
@@ -80,8 +79,8 @@ class Automaton:
         """Return the place after ``place``'s operation has sent back ``result``.
 
         Raises:
-            UserError: if the protocol fails, yields rubbish, does not go on, or does otherwise
-                than it did before with the same results.
+            UserError: if the protocol fails, yields something else than an operation, does not
+                end, or does not repeat what it did before with the same results.
         """
         try:
             step = (id(place), freeze(result))
@@ -151,8 +150,8 @@ class Automaton:
                 self._check_hidden(steps)
             if before is not None and operation is not before:
                 raise UserError(
-                    f"{self._protocol.name} did {before} here before, and now {operation}, "
-                    "though everything it was told is the same",
+                    f"{self._protocol.name} yielded {before} here before, and now yields "
+                    f"{operation} after the same results",
                     place=where(steps) or self._home(),
                     mend="keep state in shared objects only",
                 )
@@ -171,7 +170,7 @@ class Automaton:
         name = self._hidden.changed()
         if name is not None:
             raise UserError(
-                f"the protocol changes {name}, which all vCPUs share, behind the engine's back",
+                f"the protocol changes {name}, which all vCPUs share, without an operation",
                 place=where(steps) or self._home(),
                 mend="keep state in shared objects only",
             )
@@ -198,16 +197,16 @@ class Automaton:
             raise
         except EndlessError as error:
             raise UserError(
-                f"the protocol never ends: {LINES:,} lines and no operation",
+                f"stopped after {LINES:,} lines without an operation",
                 place=error.place,
-                mend="every loop must yield",
+                mend="yield in every loop",
             ) from None
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             what = f"{type(error).__name__}: {error}"
             if isinstance(error, SystemExit):
-                what = "the file ends the program (SystemExit)"
+                what = "the file exits the program (SystemExit)"
             raise UserError(what, place=_raised_at(error) or self._home()) from error
         same = before is not None and operation == before
         return before if same else self._judged(operation, steps)
@@ -217,9 +216,9 @@ class Automaton:
         judged(operation, steps, self.objects)
         if not isinstance(operation.target, Sequence) and _holds_number(operation.args):
             raise UserError(
-                f"{operation} takes a Sequence's number, which means nothing elsewhere",
+                f"{operation} takes a Sequence's number, which only a Sequence understands",
                 place=where(steps),
-                mend="hand it back to a Sequence",
+                mend="pass it to a Sequence only",
             )
         assert isinstance(operation, Operation)
         return operation
@@ -257,7 +256,6 @@ class EndlessError(BaseException):
     """
 
     def __init__(self, place: str, frame: FrameType, trace: Any) -> None:
-        """Remember where it happened, and what to trace with."""
         super().__init__(place)
         self.place = place
         self._frame: FrameType | None = frame

@@ -1,24 +1,17 @@
-"""Put a protocol to every property: which searches that takes, and what they say."""
+"""Check a protocol for every property: which searches that takes, and what they say."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mtrrzap.checker import solo
 from mtrrzap.checker.explore import Progress, Search
 from mtrrzap.checker.ghost import Ghost, NoGhost
 from mtrrzap.checker.model import Model
-from mtrrzap.checker.properties import (
-    capacity,
-    deadlock,
-    lost_zap,
-    ordering,
-    starvation,
-    unlocked,
-    work,
-)
+from mtrrzap.checker.properties import lost_zap, ordering, safety, starvation, work
 from mtrrzap.checker.properties.lost_zap import LostZap
 from mtrrzap.checker.properties.ordering import Ordering
 from mtrrzap.checker.result import INTERRUPTED, Exploration, Limits, Schedule, by_ctrl_c
@@ -29,9 +22,9 @@ from mtrrzap.errors import UserError
 
 SAFETY = {
     lost_zap.NAME: lost_zap.FLAG,
-    deadlock.NAME: deadlock.FLAG,
-    unlocked.NAME: unlocked.FLAG,
-    capacity.NAME: capacity.FLAG,
+    safety.DEADLOCK: safety.DEADLOCK_FLAG,
+    safety.UNLOCKED: safety.UNLOCKED_FLAG,
+    safety.CAPACITY: safety.CAPACITY_FLAG,
 }
 """Properties that one search decides together."""
 
@@ -42,13 +35,13 @@ NOT_STARTED = "not started"
 HOLDS, VIOLATED, UNKNOWN, MEASURED = "holds", "VIOLATED", "unknown", "measured"
 
 SMALL = 30_000
-"""States that plain Python explores before the compiled search is worth loading."""
+"""States that plain Python explores before loading the compiled search pays off."""
 
 GRAPH = 1_000_000
-"""States of which all edges are kept, at most: starvation and work need them."""
+"""The most states whose edges are kept: starvation and work need them."""
 
 WATCHED = 3
-"""vCPUs beyond which starvation, ordering and work are looked for among this many."""
+"""The most vCPUs among which starvation, ordering and work are looked for."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Counterexample:
-    """A world, a schedule in it, and what the schedule shows. ``loop`` then repeats for ever."""
+    """A scenario, a schedule in it, and the property that it violates.
+
+    ``loop`` follows the schedule and repeats for ever, and ``starves`` is who never returns.
+    """
 
     scenario: Scenario
     prop: str
@@ -84,7 +80,7 @@ class Verdict:
     prop: str
     verdict: str
     detail: str
-    world: str
+    configuration: str
     states: int
     transitions: int
     seconds: float
@@ -95,7 +91,7 @@ class Verdict:
     """Of ``seconds``, what the search itself took: no loading of code, no counterexample."""
     engine: str = "python"
     counterexample: Counterexample | None = None
-    measured: work.Work | None = None
+    measured: work.MeasuredWork | None = None
     interrupted: bool = False
     """Whether Ctrl-C stopped it, or kept it from starting."""
 
@@ -108,10 +104,10 @@ def check(scenario: Scenario, options: Options | None = None) -> list[Verdict]:
     """Return one verdict for each property asked for. After Ctrl-C the rest is not started.
 
     Raises:
-        UserError: if the protocol is not one, or an option makes no sense.
+        UserError: if the protocol is invalid, or an option is.
     """
     options = options or Options()
-    _refuse_nonsense(options)
+    _refuse_unknown(options)
     stopped = False
     try:
         solo.run(scenario)
@@ -125,33 +121,33 @@ def check(scenario: Scenario, options: Options | None = None) -> list[Verdict]:
         if stopped:
             verdicts += undecided(scenario, asked, NOT_STARTED)
         elif options.strategy and names != tuple(SAFETY):
-            unseen = undecided(scenario, asked, "not sampled: it needs --strategy bfs")
+            unseen = undecided(scenario, asked, "not sampled: it needs breadth-first search (bfs)")
             # The sample says whether the protocol allocates.
-            world = verdicts[0].world if verdicts else scenario.title()
-            verdicts += [replace(each, world=world) for each in unseen]
+            title = verdicts[0].configuration if verdicts else scenario.title()
+            verdicts += [replace(each, configuration=title) for each in unseen]
         else:
             verdicts += _uninterrupted(judge, scenario, options, asked)
             stopped = verdicts[-1].interrupted
     return verdicts
 
 
-def _refuse_nonsense(options: Options) -> None:
+def _refuse_unknown(options: Options) -> None:
     for name in options.properties:
         if name not in PROPERTIES:
-            mend = f"there are {', '.join(PROPERTIES)}"
-            raise UserError(f"no property is called {name!r}", mend=mend)
+            mend = f"use one of {', '.join(PROPERTIES)}"
+            raise UserError(f"unknown property {name!r}", mend=mend)
     wrong = [name for name in options.properties if name not in SAFETY]
     if options.strategy and wrong and set(options.properties) != set(PROPERTIES):
         raise UserError(
             f"{options.strategy.name} cannot decide {', '.join(wrong)}",
-            mend=f"use --strategy bfs, or ask for {', '.join(SAFETY)}",
+            mend=f"use breadth-first search (bfs), or ask for {', '.join(SAFETY)}",
         )
 
 
 def undecided(
     scenario: Scenario, names: Iterable[str], why: str = NOT_STARTED, seconds: float = 0.0
 ) -> list[Verdict]:
-    """Return *unknown* for properties that nothing was found out about, because ``why``."""
+    """Return *unknown* for properties that were not decided, because ``why``."""
     stopped = why in (NOT_STARTED, INTERRUPTED)
     return [
         Verdict(name, UNKNOWN, why, scenario.title(), 0, 0, seconds, interrupted=stopped)
@@ -207,11 +203,11 @@ def _searched(model: Model, options: Options, wanted: int, engine: str) -> Explo
     if engine == "python":
         return _plain(model, options, wanted, options.limits).run()
     if not numba_works():
-        raise UserError("the compiled search needs numba", mend="pip install 'mtrrzap[check]'")
-    from mtrrzap.checker.packed_search import FastSearch
+        raise UserError("the compiled search needs numba", mend="run pip install 'mtrrzap[check]'")
+    from mtrrzap.checker.packed_search import PackedSearch
 
     try:
-        return FastSearch(
+        return PackedSearch(
             model,
             symmetry=options.symmetry,
             wanted=wanted if options.first else 0,
@@ -231,6 +227,22 @@ def numba_works() -> bool:
     return True
 
 
+def _verdict(
+    prop: str, verdict: str, detail: str, scenario: Scenario, found: Any, **more: Any
+) -> Verdict:
+    """Make a verdict; ``found`` is what a search says of itself."""
+    return Verdict(
+        prop=prop,
+        verdict=verdict,
+        detail=detail,
+        configuration=scenario.title(),
+        states=found.states,
+        transitions=found.transitions,
+        interrupted=by_ctrl_c(found.cut),
+        **more,
+    )
+
+
 def judged(
     found: Exploration,
     scenario: Scenario,
@@ -245,8 +257,7 @@ def judged(
     verdicts = []
     for name, flag in flags.items():
         violation = found.violations.get(flag)
-        verdict, detail = HOLDS, ""
-        shown = None
+        verdict, detail, shown = HOLDS, "", None
         if violation:
             verdict, detail = VIOLATED, f"{len(violation.schedule)} steps"
             steps = tuple(each._replace(vcpu=order[each.vcpu]) for each in violation.schedule)
@@ -254,23 +265,12 @@ def judged(
         elif found.cut:
             verdict = UNKNOWN
             detail = f"{found.cut}: not seen in {found.states:,} states, to depth {found.depth}"
+        effort = {
+            "seconds": seconds, "search_seconds": found.seconds, "learning_seconds": found.learning,
+            "bytes": found.bytes, "depth": found.depth, "engine": found.engine,
+        }  # fmt: skip
         verdicts.append(
-            Verdict(
-                prop=name,
-                verdict=verdict,
-                detail=detail,
-                world=scenario.title(),
-                states=found.states,
-                transitions=found.transitions,
-                seconds=seconds,
-                bytes=found.bytes,
-                depth=found.depth,
-                search_seconds=found.seconds,
-                learning_seconds=found.learning,
-                engine=found.engine,
-                counterexample=shown,
-                interrupted=by_ctrl_c(found.cut),
-            )
+            _verdict(name, verdict, detail, scenario, found, counterexample=shown, **effort)
         )
     return verdicts
 
@@ -311,8 +311,8 @@ def _safety(scenario: Scenario, options: Options, names: tuple[str, ...]) -> lis
 
 
 def _ordering(scenario: Scenario, options: Options, names: tuple[str, ...]) -> list[Verdict]:
-    def ghost(world: Scenario) -> Ghost:
-        return Ordering(world, world.protocol.vm.objects())
+    def ghost(sorted_: Scenario) -> Ghost:
+        return Ordering(sorted_, sorted_.protocol.vm.objects())
 
     return _explored(_watched(scenario), options, ghost, dict.fromkeys(names, ordering.FLAG))
 
@@ -342,20 +342,9 @@ def _starvation(scenario: Scenario, options: Options, names: tuple[str, ...]) ->
     elif answer.cut:
         verdict = UNKNOWN
         detail = f"{answer.cut}: {answer.states:,} states seen, no cycle looked for"
-    return [
-        Verdict(
-            prop=name,
-            verdict=verdict,
-            detail=detail,
-            world=endless.title(),
-            states=answer.states,
-            transitions=answer.transitions,
-            seconds=time.perf_counter() - started,
-            counterexample=shown,
-            interrupted=by_ctrl_c(answer.cut),
-        )
-        for name in names
-    ]
+    seconds = time.perf_counter() - started
+    more: dict[str, Any] = {"seconds": seconds, "counterexample": shown}
+    return [_verdict(name, verdict, detail, endless, answer, **more) for name in names]
 
 
 def _work(scenario: Scenario, options: Options, names: tuple[str, ...]) -> list[Verdict]:
@@ -369,20 +358,10 @@ def _work(scenario: Scenario, options: Options, names: tuple[str, ...]) -> list[
     )
     if found.cut:
         detail = f"{found.cut}: {found.states:,} states seen, nothing measured"
-    return [
-        Verdict(
-            prop=name,
-            verdict=UNKNOWN if found.cut else MEASURED,
-            detail=detail,
-            world=quiet.title(),
-            states=found.states,
-            transitions=found.transitions,
-            seconds=time.perf_counter() - started,
-            measured=None if found.cut else found,
-            interrupted=by_ctrl_c(found.cut),
-        )
-        for name in names
-    ]
+    verdict = UNKNOWN if found.cut else MEASURED
+    seconds = time.perf_counter() - started
+    more: dict[str, Any] = {"seconds": seconds, "measured": None if found.cut else found}
+    return [_verdict(name, verdict, detail, quiet, found, **more) for name in names]
 
 
 _JUDGES: dict[tuple[str, ...], Judge] = {

@@ -1,4 +1,4 @@
-"""Exhaustive breadth-first search in plain Python: the oracle, and the engine for small worlds."""
+"""Exhaustive breadth-first search in plain Python: the oracle, and the engine for few states."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from mtrrzap.checker.model import Model, State
-from mtrrzap.checker.properties import deadlock
+from mtrrzap.checker.properties import safety
 from mtrrzap.checker.result import INTERRUPTED, Choice, Exploration, Found, Limits, Schedule
 from mtrrzap.checker.stepper import Stepper
 
@@ -31,7 +31,7 @@ class Search:
         limits: Limits | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Stop early once every flag in ``wanted`` has been raised (0: never)."""
+        """Stop early once every flag in ``wanted`` was raised (0: never)."""
         self.stepper = Stepper(model, symmetry=symmetry)
         self._wanted = wanted
         self._limits = limits or Limits()
@@ -75,7 +75,7 @@ class Search:
             self._visit(self.stepper.canonical(move.after), at)
         self.result.transitions += moves
         if moves == 0 and not self.stepper.finished(state):
-            self._note(deadlock.FLAG, at, None)
+            self._note(safety.DEADLOCK_FLAG, at, None)
 
     def _note(self, flags: int, at: int, last: Choice | None) -> None:
         flag = 1

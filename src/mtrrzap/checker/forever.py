@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtrrzap.checker.local import Local
+from mtrrzap.checker.memory_model import LocalState
 from mtrrzap.checker.model import Model, State
 from mtrrzap.checker.stepper import Stepper
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import Number, Operation
-from mtrrzap.protocol.atomic import Sequence
+from mtrrzap.protocol.atomic import NUMBER_RULE, Sequence
 
 
 class ForeverStepper(Stepper):
     """A stepper whose canonical form subtracts the lowest sequence's value from all numbers."""
 
     def __init__(self, model: Model) -> None:
-        """``model`` must be one of a scenario that goes on for ever."""
+        """``model`` must be that of a scenario that goes on for ever."""
         super().__init__(model, symmetry=False)
         self._sequences = [
             model.vcpus + i for i, known in enumerate(model.objects) if isinstance(known, Sequence)
@@ -48,17 +48,21 @@ class ForeverStepper(Stepper):
     def _local(self, local: int, base: int) -> int:
         known = self._shifted.get((local, base))
         if known is None:
-            at: Local = self.model.locals.items[local]
+            at: LocalState = self.model.locals.items[local]
             known = self._shifted[local, base] = self.model.local(self._rebased(at, base))
         return known
 
-    def _rebased(self, at: Local, base: int) -> Local:
+    def _rebased(self, at: LocalState, base: int) -> LocalState:
         if at.place is None or not any(isinstance(each, Number) for each in at.place.results):
             return at
         ranges = self.model.scenario.requests[at.group][at.request]
         place = self.model.automaton.replay(ranges, rebased(at.place.results, base))
         if without_numbers(place.key) != without_numbers(at.place.key):
-            raise UserError("a number is used for more than comparing", place=at.place.where)
+            raise UserError(
+                "the protocol does more with a Sequence's number than compare it",
+                place=at.place.where,
+                mend=NUMBER_RULE,
+            )
         return at._replace(place=place)
 
 

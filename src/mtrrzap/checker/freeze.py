@@ -22,7 +22,7 @@ from mtrrzap.protocol.yielded import chain
 
 
 class UnfreezableError(Exception):
-    """Something cannot be compared by what it holds."""
+    """Something cannot be compared by its contents."""
 
 
 _BY_VALUE = (bool, int, str, bytes, range, Number)
@@ -49,7 +49,7 @@ def freeze(value: Any) -> Hashable:
     """Return something hashable that is equal for equal values, and never for different ones.
 
     Raises:
-        UnfreezableError: if ``value`` cannot be compared by what it holds.
+        UnfreezableError: if ``value`` cannot be compared by its contents.
     """
     return Freezer().freeze(value)
 
@@ -58,7 +58,6 @@ class Freezer:
     """Freezes values that may share what they hold: two lists alike are not one list twice."""
 
     def __init__(self) -> None:
-        """Nothing is seen yet."""
         self._seen: dict[int, tuple[int, Any]] = {}  # the values too: an id is not used again
 
     def freeze(self, value: Any) -> Hashable:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from mtrrzap.protocol import Operation
 
 
-class Step(NamedTuple):
+class GhostStep(NamedTuple):
     """What one transition did, as far as a ghost may care."""
 
     operation: Operation
@@ -29,7 +29,7 @@ class Ghost(Protocol):
     def initial(self) -> Hashable:
         """Return the value before any vCPU runs."""
 
-    def event(self, step: Step) -> Hashable:
+    def event(self, step: GhostStep) -> Hashable:
         """Return what of ``step`` matters, or None if it changes nothing."""
 
     def after(self, value: Any, event: Any, vcpu: int) -> tuple[Hashable, int]:
@@ -49,7 +49,7 @@ class NoGhost:
         """Return the only value."""
         return ()
 
-    def event(self, step: Step) -> Hashable:  # noqa: ARG002
+    def event(self, step: GhostStep) -> Hashable:  # noqa: ARG002
         """Nothing matters."""
         return None
 

@@ -1,4 +1,4 @@
-"""The explored world as a graph, for what a search alone cannot answer: cycles, longest paths."""
+"""All states and steps as a graph, for what a search cannot answer: cycles, longest paths."""
 
 from __future__ import annotations
 

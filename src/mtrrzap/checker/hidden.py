@@ -1,8 +1,8 @@
-"""Shared state behind the engine's back: globals, closures and class attributes that change.
+"""Shared state outside the VM: globals, closures and class attributes that change.
 
 All vCPUs run in one Python process, and every replay runs there again: what a protocol writes
-outside its VM is seen by all of them, at no step. So everything its functions can name is pictured
-before they run, and again after each step that is learned. What they reach in other ways (a
+outside its VM, all of them see, without an operation. So everything that its functions can name is
+compared before they run and after each step that is learned. What they reach in other ways (a
 module that comes with Python, a C object's insides, files) is not noticed.
 """
 
@@ -30,7 +30,6 @@ class Hidden:
     """What a protocol's functions can name, as it was before they ran."""
 
     def __init__(self, protocol: Protocol) -> None:
-        """Find it, starting from the protocol's function and its VM."""
         self._watched: list[tuple[str, Any, str]] = []
         self._known: set[int] = set()
         self._class(protocol.vm)
@@ -112,7 +111,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _ships(module: str | None) -> bool:
-    """Say whether a module comes with Python or with this package, and so holds no such state."""
+    """Say whether a module comes with Python or with this package, and so has no such state."""
     top = (module or "").partition(".")[0]
     return top in sys.stdlib_module_names or (top == "mtrrzap" and module in sys.modules)
 
@@ -132,7 +131,7 @@ def _picture(value: Any, seen: dict[int, int], depth: int) -> Hashable:
 
 
 def _items(value: Any) -> Any:
-    """Return what a value holds, or None if it does not say."""
+    """Return a value's contents, or None if it does not show them."""
     if isinstance(value, dict):
         return [part for item in value.items() for part in item]
     if isinstance(value, list | tuple | set | frozenset):

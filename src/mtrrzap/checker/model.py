@@ -1,7 +1,7 @@
 """The tables: local states, object values and effects as small integers, filled on demand.
 
 A state is a tuple of integers: one local state a vCPU, one value a shared object, one ghost value.
-All engines of the search work on these numbers; what they mean is known only here.
+Both searches work on these numbers; only this module knows what they mean.
 """
 
 from __future__ import annotations
@@ -10,27 +10,25 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from mtrrzap.checker.automaton import Automaton, Place
-from mtrrzap.checker.effects import outcomes
-from mtrrzap.checker.ghost import Ghost, Step
-from mtrrzap.checker.local import Alternative, Local
-from mtrrzap.checker.meaning import is_buffered, is_lock, is_zap
-from mtrrzap.checker.memory_model import Memory
-from mtrrzap.checker.properties import capacity, unlocked
+from mtrrzap.checker.ghost import Ghost, GhostStep
+from mtrrzap.checker.memory_model import Alternative, LocalState, MemoryModel
+from mtrrzap.checker.operations import is_buffered, is_lock, is_zap, outcomes
+from mtrrzap.checker.properties import safety
 from mtrrzap.checker.scenario import Scenario
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import Operation, SharedObject
 
 LOCALS = 1 << 16
-"""How many local states a protocol may have before it counts as endless."""
+"""Local states of one vCPU, after which a protocol counts as endless."""
 
 LONGEST = 2000
-"""How many operations for each range a call may make on the way to a place, likewise."""
+"""Operations of one call for each range, after which it counts as endless."""
 
 State = tuple[int, ...]
 
 
-class Entry(NamedTuple):
-    """What an alternative does on a value: next local state, value, ghost event or -1, flags."""
+class Effect(NamedTuple):
+    """What an alternative does: next local state, next value, ghost event or -1, flags."""
 
     local: int
     value: int
@@ -42,7 +40,6 @@ class Interned:
     """Numbers for hashable things, in the order of their discovery."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self.items: list[Any] = []
         self._numbers: dict[Hashable, int] = {}
 
@@ -55,15 +52,16 @@ class Interned:
         return known
 
     def __len__(self) -> int:
-        """How many there are."""
         return len(self.items)
 
 
 class Model:
-    """One scenario with one ghost, learned as the search asks."""
+    """One scenario with one ghost, learned while the search asks.
+
+    At first only the vCPUs' start is known.
+    """
 
     def __init__(self, scenario: Scenario, ghost: Ghost) -> None:
-        """Nothing is learned yet but where the vCPUs start."""
         self.scenario = scenario
         self.ghost = ghost
         self.vcpus = scenario.vcpus
@@ -72,7 +70,7 @@ class Model:
         self.objects: tuple[SharedObject, ...] = vm.objects()
         self.automaton = Automaton(scenario.protocol, vm)
         self._named = scenario.named
-        self._memory = Memory(self.objects, scenario.memory, alloc_fails=scenario.alloc_fails)
+        self._memory = MemoryModel(self.objects, scenario.memory, alloc_fails=scenario.alloc_fails)
         self.locals = Interned()
         self.values = [Interned() for _ in (*self.objects, None)]
         self.events = Interned()
@@ -94,7 +92,7 @@ class Model:
     def _requests(self, group: int) -> tuple[Any, ...]:
         return self.scenario.requests[self.groups.index(group)]
 
-    def _start(self, group: int, request: int) -> Local:
+    def _start(self, group: int, request: int) -> LocalState:
         requests = self._requests(group)
         if self.scenario.forever:
             request %= len(requests)
@@ -105,28 +103,32 @@ class Model:
                 place=place.where,
                 mend="yield at least one operation for every request",
             )
-        return Local(group, request, place, frozenset(), 0, ())
+        return LocalState(group, request, place, frozenset(), 0, ())
 
-    def local(self, local: Local) -> int:
+    def local(self, local: LocalState) -> int:
         """Return the number of a local state.
 
         Raises:
-            UserError: if there is no end of them.
+            UserError: if there are more than a protocol that ends can have.
         """
         number = self.locals.number(local.key(), local)
         if number == len(self.alternatives):
             if local.place is not None and len(local.place.results) > LONGEST * self._ranges:
                 raise UserError(
-                    f"the protocol never ends: {len(local.place.results):,} operations in one call",
+                    f"stopped after {len(local.place.results):,} operations in one call",
                     place=local.place.where,
+                    mend="check the loop: every call must end",
                 )
             if number == LOCALS:
-                raise UserError(f"the protocol never ends: {LOCALS:,} local states")
+                raise UserError(
+                    f"stopped after {LOCALS:,} local states of one vCPU",
+                    mend="check the loops: every call must end",
+                )
             operation = self.operation(local)
             self.alternatives.append(self._memory.alternatives(local, operation))
         return number
 
-    def operation(self, local: Local) -> Operation | None:
+    def operation(self, local: LocalState) -> Operation | None:
         """Return the next step of a local state, with zaps and queued locks taken apart."""
         operation = None if local.place is None else local.place.operation
         if operation is None:
@@ -138,18 +140,18 @@ class Model:
             return Operation(operation.target, "join")
         return operation
 
-    def name(self, local: Local) -> int:
+    def name(self, local: LocalState) -> int:
         """Return the vCPU in a local state, or -1 where it stands for any of its group."""
         return local.group if self._named else -1
 
     def finished(self, local: int) -> bool:
         """Say whether a vCPU in this local state has made all its requests."""
-        known: Local = self.locals.items[local]
+        known: LocalState = self.locals.items[local]
         return known.place is None
 
-    def entry(self, local: int, choice: int, value: int) -> Entry | None:
+    def effect(self, local: int, choice: int, value: int) -> Effect | None:
         """Compute what an alternative does on a value; None if it is blocked."""
-        at: Local = self.locals.items[local]
+        at: LocalState = self.locals.items[local]
         option = self.alternatives[local][choice]
         if option.flush:
             return self._flush(at, option, value)
@@ -165,34 +167,34 @@ class Model:
         after, result = found[option.choice]
         flags = 0
         if operation.target.problem(seen, operation, after) is not None:
-            flags |= capacity.FLAG
+            flags |= safety.CAPACITY_FLAG
         if not option.seen:
             value = self.values[option.target].number((type(after), after), after)
         return self._moved(at, option, value, result, flags=flags)
 
-    def _flush(self, at: Local, option: Alternative, value: int) -> Entry:
+    def _flush(self, at: LocalState, option: Alternative, value: int) -> Effect:
         before = self.values[option.target].items[value]
         after = option.operation.target.effect(before, option.operation, self.name(at))[0][0]
         number = self.values[option.target].number((type(after), after), after)
-        return Entry(self.local(at._replace(buffer=at.buffer[1:])), number, -1, 0)
+        return Effect(self.local(at._replace(buffer=at.buffer[1:])), number, -1, 0)
 
     def _moved(
         self,
-        at: Local,
+        at: LocalState,
         option: Alternative,
         value: int,
         result: Any,
         *,
         flags: int = 0,
         buffer: tuple[Operation, ...] | None = None,
-    ) -> Entry:
+    ) -> Effect:
         operation = option.operation
-        flags |= unlocked.FLAG if unlocked.problem(at.held, operation) else 0
+        flags |= safety.UNLOCKED_FLAG if safety.lacks_lock(at.held, operation) else 0
         after, returns = self._advance(at, operation, result)
         if buffer is not None:
             after = after._replace(buffer=buffer)
         requests = self._requests(at.group)
-        step = Step(
+        step = GhostStep(
             operation=operation,
             result=result,
             call=requests[at.request] if at.calling else None,
@@ -200,9 +202,11 @@ class Model:
         )
         event = self.ghost.event(step)
         number = -1 if event is None else self.events.number(event, event)
-        return Entry(self.local(after), value, number, flags)
+        return Effect(self.local(after), value, number, flags)
 
-    def _advance(self, at: Local, operation: Operation, result: Any) -> tuple[Local, bool]:
+    def _advance(
+        self, at: LocalState, operation: Operation, result: Any
+    ) -> tuple[LocalState, bool]:
         if is_zap(operation, "zap_begin") or is_lock(operation, "join"):
             return at._replace(phase=1), False
         held = at.held

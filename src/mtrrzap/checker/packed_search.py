@@ -1,4 +1,8 @@
-"""The compiled search: which loop, which room, and the way back to a schedule."""
+"""The compiled search: it runs the loop, answers its questions, makes room, and finds the way back.
+
+Memory of the states and of their hash table is reserved once, as much as the machine has, and takes
+nothing until it is touched: so neither has ever to be copied to grow.
+"""
 
 # mypy: disable-error-code="call-arg,no-untyped-call"
 
@@ -13,20 +17,23 @@ from typing import Any
 
 import numpy as np
 
-from mtrrzap.checker import packed_general as kernel
-from mtrrzap.checker import packed_one_word as plain
-from mtrrzap.checker import visited
+from mtrrzap.checker import packed_layout as packed
+from mtrrzap.checker import packed_loop, packed_set
 from mtrrzap.checker.explore import Progress, schedule
 from mtrrzap.checker.model import Model, State
-from mtrrzap.checker.properties import deadlock
+from mtrrzap.checker.packed_layout import Notes, SeenStates
+from mtrrzap.checker.packed_tables import PackedTables
+from mtrrzap.checker.properties import safety
 from mtrrzap.checker.result import INTERRUPTED, Choice, Exploration, Found, Limits
 from mtrrzap.checker.stepper import Stepper
-from mtrrzap.checker.tables import Tables
 
-_PAUSE = 1 << 18
-_FIRST_SLOTS = 1 << 18
-_NARROW_SLOTS = 21
+PAUSE = 1 << 18
+"""States that the loop expands between two reports of progress."""
+FIRST_SLOTS = 1 << 18
+NARROW_SLOTS = 21
 """Bits of the slots that a table may begin with, to be one of narrow slots."""
+FULLEST = 0.75
+"""Of the hash table, the part that may be taken before it grows."""
 _MOST_SLOTS = 1 << 32
 _RESERVE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -34,8 +41,7 @@ _RESERVE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 def _reserved(needed: int, dtype: Any) -> Any:
     """Return zeros, at least so many: room that takes no memory until it is touched.
 
-    It never has to be copied to grow. Huge pages, where there are any, save most of the time that
-    random accesses cost.
+    Huge pages, where there are any, save most of the time that random accesses cost.
     """
     size = max(needed * np.dtype(dtype).itemsize, _RESERVE)
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
@@ -53,12 +59,11 @@ def _reserved(needed: int, dtype: Any) -> Any:
     return np.frombuffer(room, dtype)
 
 
-class FastSearch:
+class PackedSearch:
     """The same search as :class:`explore.Search`, compiled.
 
     ``_states`` are kept in the order of their discovery, with the first of each level in
-    ``_levels``; which state one was reached from is looked for when a schedule is wanted. In the
-    *plain* search, of states of one word without symmetry, the table is one of :mod:`visited`.
+    ``_levels``. Which state one was reached from is looked for when a schedule is wanted.
     """
 
     def __init__(
@@ -70,38 +75,33 @@ class FastSearch:
         limits: Limits | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Take the same arguments as the search in plain Python."""
         self._model = model
         self._stepper = Stepper(model, symmetry=symmetry)
         self._limits = limits or Limits()
         self._progress = progress
-        self._tables = Tables(model, symmetry=bool(self._stepper.runs))
+        self._tables = PackedTables(model, self._stepper.runs)
         self._fields, self.words = self._tables.fields, self._tables.words
-        self._control = np.zeros(kernel.CONTROLS, np.int64)
-        self._control[kernel.WANTED] = wanted
-        self._violations = np.zeros(kernel.FLAGS, np.int64)
+        self._control = np.zeros(packed.CONTROLS, np.int64)
+        self._control[packed.WANTED] = wanted
+        self._violations = np.zeros(packed.FLAGS, np.int64)
         self._asked = np.zeros((0, 4), np.int64)
-        self._runs = np.array(self._stepper.runs, np.int64).reshape(-1, 2)
+        self._ranks = np.zeros(model.vcpus, np.int64)
         self._table = np.zeros(0, np.bool_)
+        self._recent = np.zeros(0, np.uint64)
         self._hashing = np.zeros(3, np.uint64)
-        self._recent = np.zeros(1 << visited.RECENT_BITS, np.uint64)
         self._learning = 0.0
-
-    @property
-    def _plain(self) -> bool:
-        return self.words == 1 and not len(self._runs)
 
     def run(self) -> Exploration:
         """Search to the end, to the last wanted violation, to a limit, or until Ctrl-C."""
         self._begin()
         self._load()
-        self._control[kernel.PAUSE_AT] = _PAUSE
+        self._control[packed.PAUSE_AT] = PAUSE
         started = time.perf_counter()
         result = Exploration(engine="numba")
         try:
             while result.cut is None:
                 status = self._advance()
-                if status == kernel.DONE:
+                if status == packed_loop.DONE:
                     break
                 result.cut = self._after(status, started)
         except KeyboardInterrupt:
@@ -111,18 +111,17 @@ class FastSearch:
         return self._finish(result, time.perf_counter() - started)
 
     def _begin(self) -> None:
-        self._states = _reserved(1, np.int64)
+        self._states = _reserved(1, np.uint64)
         self._levels = _reserved(1, np.int64)
         control = self._control
-        control[kernel.SLOTS] = _FIRST_SLOTS
+        self._wanted_slots = control[packed.SLOTS] = FIRST_SLOTS
         first = self._stepper.canonical(self._model.initial)
         first = (*first[:-1], self._tables.ghost_number(first[-1]))
         self._fields, self.words = self._tables.fields, self._tables.words
-        self._states[: self.words] = [kernel.TAKEN, 0][: self.words]
-        for (word, shift, _), number in zip(self._fields, first, strict=True):
-            self._states[word] |= number << shift
-        control[kernel.COUNT] = control[kernel.LEVEL_END] = 1
-        control[kernel.PAUSE_AT] = 0
+        for (word, shift, _), number in zip(self._fields.tolist(), first, strict=True):
+            self._states[word] |= np.uint64(number << shift)
+        control[packed.COUNT] = control[packed.LEVEL_END] = 1
+        control[packed.PAUSE_AT] = 0
         self._make_table()
 
     def _load(self) -> None:
@@ -130,72 +129,48 @@ class FastSearch:
         self._advance()  # pauses at once
         self._answer()
         states, fields, words = self._states, self._fields, self.words
-        kernel.repack(states, 0, words, fields, states, words, fields)
-        if self._plain:
-            none = np.zeros(2 + visited.MARGIN, self._table.dtype)
-            visited.double(none, np.array([2, 0, visited.NARROW], np.uint64))
-        else:
-            kernel.double(np.zeros(4, np.int64), 2, 1)
+        packed.repack(states, 0, words, fields, states, words, fields)
+        none = np.zeros(words * (2 + packed_set.MARGIN), self._table.dtype)
+        hashing = np.array([2, 0, packed_set.NARROW], np.uint64)
+        packed_set.double(SeenStates(none, self._recent, hashing), self._tables.layout().words)
 
     def _advance(self) -> int:
-        tables = self._tables
-        questions = kernel.BATCH * self._model.vcpus * tables.most
+        questions = packed_loop.BATCH * self._model.vcpus * self._tables.most
         if len(self._asked) < questions:
             self._asked = np.zeros((questions, 4), np.int64)
-        if self._plain:
-            states = self._states.view(np.uint64)
-            where = states, self._levels, self._table, self._recent, self._hashing
-            return int(plain.search(*where, *self._plainly(), *self._notes()))
-        return int(
-            kernel.search(
-                self._states, self._levels, self._table, self.words, self._fields,
-                *self._lookups(), tables.finished, *self._notes(),
-            )
-        )  # fmt: skip
+        return int(packed_loop.search(self._states, self._levels, self._seen(), *self._steps()))
 
-    def _notes(self) -> tuple[Any, Any, Any]:
-        return self._violations, self._asked, self._control
+    def _seen(self) -> SeenStates:
+        return SeenStates(self._table, self._recent, self._hashing)
 
-    def _plainly(self) -> tuple[Any, Any, Any]:
-        """Return what the plain loop looks up."""
+    def _steps(self) -> tuple[Any, ...]:
+        """Return what it takes to make steps."""
+        notes = Notes(self._violations, self._asked, self._control, self._ranks)
         tables = self._tables
-        _, ghost_at, _ = self._fields[-1].tolist()
-        local_bits = int(self._fields[0, 2]).bit_length()
-        shape = self._model.vcpus, tables.most, local_bits, ghost_at, tables.stride
-        effects = tables.effects.view(np.uint64)
-        lookups = tables.choices, effects, tables.events, tables.finished
-        return tuple(map(np.uint64, shape)), lookups, tables.compiled()
-
-    def _lookups(self) -> tuple[Any, ...]:
-        """Return what the other loop looks up."""
-        tables = self._tables
-        return (
-            self._model.vcpus, self._runs, tables.options, tables.option_field, tables.option_row,
-            tables.effects, tables.events, tables.stride, tables.swaps, tables.keys,
-        )  # fmt: skip
+        return tables.layout(), tables.lookups(), tables.ghost_values(), notes
 
     def _after(self, status: int, started: float) -> str | None:
-        if status == kernel.MISS:
+        if status == packed_loop.MISS:
             asked = time.perf_counter()
             self._answer()
             self._learning += time.perf_counter() - asked
-        elif status == kernel.GROW:
+        elif status == packed_loop.GROW:
             return self._grow()
-        elif status == kernel.FOUND:
+        elif status == packed_loop.FOUND:
             return "every violation asked for was found"
         elif (cut := self._pause(time.perf_counter() - started)) is not None:
             return cut
         return self._limits.late(started) or self._limits.big(self._bytes())
 
     def _answer(self) -> None:
-        asked = self._asked[: int(self._control[kernel.ASKED])]
-        self._control[kernel.ASKED] = 0
+        asked = self._asked[: int(self._control[packed.ASKED])]
+        self._control[packed.ASKED] = 0
         if self._tables.learn(asked):
             self._fit_layout()
 
     def _pause(self, seconds: float) -> str | None:
-        count, at = int(self._control[kernel.COUNT]), int(self._control[kernel.AT])
-        self._control[kernel.PAUSE_AT] = at + _PAUSE
+        count, at = int(self._control[packed.COUNT]), int(self._control[packed.AT])
+        self._control[packed.PAUSE_AT] = at + PAUSE
         if self._progress:
             self._progress(count, seconds, count - at)
         return self._enough(count)
@@ -205,54 +180,43 @@ class FastSearch:
         return f"limit of {states:,} states" if states is not None and count >= states else None
 
     def _grow(self) -> str | None:
-        count, slots = int(self._control[kernel.COUNT]), int(self._control[kernel.SLOTS])
-        enough = self._enough(count) or self._limits.big(self._bytes() + slots * self._slot_bytes())
+        count, slots = int(self._control[packed.COUNT]), int(self._control[packed.SLOTS])
+        more = self._bytes() + slots * self._table.itemsize * self.words
+        enough = self._enough(count) or self._limits.big(more)
         if enough is not None:
             return enough
         if slots >= _MOST_SLOTS:
             return "more states than the hash table may have"
-        room = len(self._states) // self.words
-        if (2 * slots + visited.MARGIN) * self._slot_words() > len(self._table) or 2 * count > room:
+        slots_fit = (2 * slots + packed_set.MARGIN) * self.words <= len(self._table)
+        if not slots_fit or 2 * count * self.words > len(self._states):
             return "out of memory"
-        self._control[kernel.SLOTS] = 2 * slots
+        self._wanted_slots = self._control[packed.SLOTS] = 2 * slots
         self._double(slots)
         self._set_limit()
         return None
 
     def _double(self, slots: int) -> None:
-        if not self._plain:
-            if not kernel.double(self._table, slots, self.words):
-                self._make_table()
-            return
         slot_bits, width = self._widths()
         if (slot_bits, width) == (slots.bit_length(), self._hashing[2]):
-            went = visited.double(self._table, self._hashing)
+            went = packed_set.double(self._seen(), self._tables.layout().words)
             self._hashing[1] += np.uint64(1)
             self._recent[:] = 0
             if went:
                 return
         self._make_table()
 
-    def _slot_words(self) -> int:
-        """Return how many of the table's numbers make a slot."""
-        return 1 if self._plain else self.words
-
-    def _slot_bytes(self) -> int:
-        return int(self._table.itemsize) * self._slot_words()
-
     def _bytes(self) -> int:
         """Return what the states take: themselves, and the hash table."""
-        count, slots = int(self._control[kernel.COUNT]), int(self._control[kernel.SLOTS])
-        return count * 8 * self.words + slots * self._slot_bytes()
+        count, slots = int(self._control[packed.COUNT]), int(self._control[packed.SLOTS])
+        return (count * 8 + slots * int(self._table.itemsize)) * self.words
 
     def _set_limit(self) -> None:
         """Let the loop go on to where the table is too full, or there are states enough."""
-        slots = int(self._control[kernel.SLOTS])
-        most = slots * 3 // 4 if self._plain else slots // 2
+        most = int(self._control[packed.SLOTS] * FULLEST)
         if self._limits.states is not None:  # overshot by a batch
-            room = kernel.BATCH * self._model.vcpus * self._tables.most + 1
+            room = packed_loop.BATCH * self._model.vcpus * self._tables.most + 1
             most = min(most, self._limits.states + room)
-        self._control[kernel.GROW_AT] = most
+        self._control[packed.GROW_AT] = most
 
     def _fit_layout(self) -> None:
         """Pack the states anew if their fields have moved."""
@@ -261,67 +225,68 @@ class FastSearch:
             return
         same = words == self.words and np.array_equal(fields[:, :2], self._fields[:, :2])
         bits = self._bits()
-        count = int(self._control[kernel.COUNT])
+        count = int(self._control[packed.COUNT])
         states = self._states
         if words != self.words:
-            states = _reserved(count * words, np.int64)
+            states = _reserved(count * words, np.uint64)
         if not same:
-            kernel.repack(self._states, count, self.words, self._fields, states, words, fields)
+            old, new = self._states.view(np.int64), states.view(np.int64)
+            packed.repack(old, count, self.words, self._fields, new, words, fields)
         self._states, self._fields, self.words = states, fields, words
-        if not same or not self._plain or bits != self._bits():
+        if not same or bits != self._bits():
             self._make_table()
 
     def _bits(self) -> int:
-        """Return the bits of a hash: those of a state, and some for more to come."""
+        """Return the bits of a hash: those of a state's first word, and some for more to come."""
+        if self.words == 2:
+            return packed.WORD_BITS
         _, shift, mask = self._fields[-1].tolist()
-        return max(visited.LEAST_BITS, int(shift) + int(mask).bit_length())
+        return max(packed_set.LEAST_BITS, int(shift) + int(mask).bit_length())
 
     def _widths(self) -> tuple[int, int]:
-        slot_bits = int(self._control[kernel.SLOTS]).bit_length() - 1
-        return visited.widths(self._bits(), slot_bits, _NARROW_SLOTS)
+        while int(self._control[packed.COUNT]) > self._wanted_slots * FULLEST:
+            self._wanted_slots *= 2  # the slots were more only to be narrow
+        slot_bits = self._wanted_slots.bit_length() - 1
+        return packed_set.widths(self._bits(), slot_bits, NARROW_SLOTS)
 
     def _make_table(self) -> None:
         """Put all states into a new table, of the kind that suits them."""
-        count = int(self._control[kernel.COUNT])
-        if not self._plain:
-            slots = int(self._control[kernel.SLOTS])
-            self._table = _reserved(slots * self.words, np.int64)
-            kernel.rebuild(self._states, count, self._table, slots, self.words)
-            self._set_limit()
-            return
-        self._recent[:] = 0
+        count = int(self._control[packed.COUNT])
+        self._recent = np.zeros(self.words << packed_set.RECENT_BITS, np.uint64)
         slot_bits, width = self._widths()
+        words = self._tables.layout().words
         while True:
             self._hashing[:] = self._bits(), slot_bits, width
-            kind = np.uint32 if width == visited.NARROW else np.uint64
-            used = int(self._control[kernel.SLOTS]) + visited.MARGIN
-            self._control[kernel.SLOTS] = 1 << slot_bits
+            kind = np.uint32 if width == packed_set.NARROW else np.uint64
+            used = (int(self._control[packed.SLOTS]) + packed_set.MARGIN) * self.words
+            self._control[packed.SLOTS] = 1 << slot_bits
             if self._table.dtype == kind:
                 self._table[:used] = 0
             else:
-                self._table = _reserved((1 << slot_bits) + visited.MARGIN, kind)
-            states = self._states.view(np.uint64)
-            if visited.rebuild(states, count, self._table, self._hashing):
+                room = ((1 << slot_bits) + packed_set.MARGIN) * self.words
+                self._table = _reserved(room, kind)
+            if packed_set.rebuild(self._states, count, self._seen(), words):
                 break
             slot_bits += 1
         self._set_limit()
 
     def _unpacked(self, index: int) -> State:
-        words = self._states[index * self.words : (index + 1) * self.words]
+        words = self._states[index * self.words : (index + 1) * self.words].tolist()
+        fields = self._fields.tolist()
         return self._tables.model_state(
-            tuple(int(words[word]) >> int(shift) & int(mask) for word, shift, mask in self._fields)
+            tuple(words[word] >> shift & mask for word, shift, mask in fields)
         )
 
     def _finish(self, result: Exploration, seconds: float) -> Exploration:
         control = self._control
-        result.states = int(control[kernel.COUNT])
-        result.transitions = int(control[kernel.TRANSITIONS])
-        result.depth = int(control[kernel.DEPTH])
-        result.frontier = result.states - int(control[kernel.AT])
+        result.states = int(control[packed.COUNT])
+        result.transitions = int(control[packed.TRANSITIONS])
+        result.depth = int(control[packed.DEPTH])
+        result.frontier = result.states - int(control[packed.AT])
         result.seconds, result.learning = seconds, self._learning
         result.bytes = self._bytes()
-        for bit in range(kernel.FLAGS):
-            if int(control[kernel.RAISED]) >> bit & 1:
+        for bit in range(packed.FLAGS):
+            if int(control[packed.RAISED]) >> bit & 1:
                 flag = 1 << bit
                 result.violations[flag] = Found(flag, self._schedule(bit))
         return result
@@ -329,26 +294,19 @@ class FastSearch:
     def _schedule(self, bit: int) -> tuple[Choice, ...]:
         flag = 1 << bit
         at = int(self._violations[bit])
-        levels = self._levels[: int(self._control[kernel.DEPTH]) + 1].tolist()
+        levels = self._levels[: int(self._control[packed.DEPTH]) + 1].tolist()
         indices = [at]
         for level in range(bisect_right(levels, at) - 1, 0, -1):
             at = self._predecessor(levels[level - 1], levels[level], at)
             indices.append(at)
         path = [self._unpacked(index) for index in reversed(indices)]
-        last = None if flag == deadlock.FLAG else Choice(0, 0)
+        last = None if flag == safety.DEADLOCK_FLAG else Choice(0, 0)
         return schedule(self._stepper, path, last, flag)
 
     def _predecessor(self, first: int, stop: int, at: int) -> int:
         """Return the state that was the first to lead to state ``at``."""
         while True:
-            if self._plain:
-                states = self._states.view(np.uint64)
-                found = plain.predecessor(states, first, stop, at, *self._plainly(), *self._notes())
-            else:
-                found = kernel.predecessor(
-                    self._states, first, stop, at, self.words, self._fields, *self._lookups(),
-                    *self._notes(),
-                )  # fmt: skip
+            found = packed_loop.predecessor(self._states, first, stop, at, *self._steps())
             if found >= 0:
                 return int(found)
             self._answer()

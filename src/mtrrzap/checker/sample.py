@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mtrrzap.checker.explore import Progress
 from mtrrzap.checker.model import Model, State
-from mtrrzap.checker.properties import deadlock
+from mtrrzap.checker.properties import safety
 from mtrrzap.checker.result import INTERRUPTED, Choice, Exploration, Found, Limits
 from mtrrzap.checker.stepper import Move, Stepper
 from mtrrzap.checker.strategies import Strategy
@@ -37,10 +37,8 @@ def sample(
 
     A schedule that shows a violation is the shortest seen, not the shortest there is.
     """
-    stepper = Stepper(model, symmetry=False)
-    tally = _Tally()
-    started = time.perf_counter()
-    done = 0
+    stepper, tally = Stepper(model, symmetry=False), _Tally()
+    started, done = time.perf_counter(), 0
     why = f"{runs:,} executions ({strategy.name})"
     try:
         for done in range(runs):
@@ -76,7 +74,7 @@ def _execution(stepper: Stepper, strategy: Strategy, tally: _Tally) -> None:
         moves: list[Move] = list(stepper.moves(state))
         if not moves:
             if not stepper.finished(state):
-                _note(tally, deadlock.FLAG, steps)
+                _note(tally, safety.DEADLOCK_FLAG, steps)
             break
         move = moves[strategy.choose(len(steps), [move.vcpu for move in moves])]
         steps.append(Choice(move.vcpu, move.choice))

@@ -1,4 +1,4 @@
-"""What is to be explored: the protocol, who asks for what, and what the world may do to it."""
+"""What is to be explored: the protocol, who asks for what, and what may go wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, Protocol, Range
+from mtrrzap.protocol import ALL_GFNS, Protocol, Range
 
 Request = tuple[Range, ...]
 """The ranges that one event makes KVM zap."""
@@ -18,7 +18,7 @@ MAX_REQUESTS = 1000
 
 @dataclass(frozen=True)
 class Scenario:
-    """One bounded world. vCPUs with equal request lists are interchangeable.
+    """One bounded configuration. vCPUs with equal request lists are interchangeable.
 
     ``requests`` has one entry per vCPU: the requests it makes, one after the other. With
     ``forever`` it starts again after the last. ``apart`` are vCPUs that a property watches, which
@@ -59,13 +59,13 @@ class Scenario:
         return all(known.is_symmetric() for known in self.protocol.vm.objects())
 
     def watching(self, vcpu: int) -> Scenario:
-        """Return the same world with ``vcpu`` set apart."""
+        """Return the same scenario with ``vcpu`` set apart."""
         return replace(self, apart=self.apart | {vcpu})
 
     def together(self) -> tuple[Scenario, tuple[int, ...]]:
-        """Return the world with interchangeable vCPUs side by side, and who each of them is here.
+        """Return it with interchangeable vCPUs side by side, and which vCPU here each of them is.
 
-        Only neighbours can be exchanged, so this is the world to search.
+        Only neighbours can be exchanged, so this is the scenario to search.
         """
         groups = self.groups()
         order = tuple(sorted(range(self.vcpus), key=groups.__getitem__))
@@ -74,7 +74,7 @@ class Scenario:
         return replace(self, requests=requests, apart=apart), order
 
     def title(self) -> str:
-        """Describe the world in a few words."""
+        """Describe the configuration in a few words."""
         if self.forever:
             failing = ", allocation may fail" if self.alloc_fails else ""
             return f"{self.vcpus} vCPUs that ask for ever{failing}"
@@ -93,26 +93,29 @@ def scenario(
     vcpus: int = 2,
     requests: int = 1,
     *,
-    ranges: Sequence[Request] = ((EVERYTHING,),),
+    ranges: Sequence[Request] = ((ALL_GFNS,),),
     alloc_fails: bool = False,
     memory: str = "sc",
 ) -> Scenario:
-    """Make the usual world: vCPU *i* asks ``requests`` times for ``ranges[i % len(ranges)]``.
+    """Make the usual scenario: vCPU *i* asks ``requests`` times for ``ranges[i % len(ranges)]``.
 
     Raises:
-        UserError: if a size or a range makes no sense.
+        UserError: if a size, a range or the memory model is invalid.
     """
     if not 1 <= vcpus <= MAX_VCPUS:
-        raise UserError(f"{vcpus} vCPUs", mend=f"ask for 1 to {MAX_VCPUS}")
+        raise UserError(f"invalid number of vCPUs: {vcpus}", mend=f"use 1 to {MAX_VCPUS}")
     if not 1 <= requests <= MAX_REQUESTS:
-        raise UserError(f"{requests} requests each", mend=f"ask for 1 to {MAX_REQUESTS:,}")
+        mend = f"use 1 to {MAX_REQUESTS:,}"
+        raise UserError(f"invalid number of requests: {requests}", mend=mend)
     if memory not in MEMORY_MODELS:
-        raise UserError(f"no memory model is called {memory!r}", mend="use sc or tso")
+        raise UserError(f"unknown memory model {memory!r}", mend="use sc or tso")
     for request in ranges:
         for start, end in request:
-            if not 0 <= start < end <= EVERYTHING[1]:
-                raise UserError(f"[{start:#x}, {end:#x}) is no range of gfns")
-    each = tuple((ranges[i % len(ranges)],) * requests for i in range(vcpus))
+            if not 0 <= start < end <= ALL_GFNS.end:
+                mend = "use 0 <= start < end <= 2^52"
+                raise UserError(f"invalid range [{start:#x}, {end:#x})", mend=mend)
+    asked = [tuple(Range(*each) for each in request) for request in ranges]
+    each = tuple((asked[i % len(asked)],) * requests for i in range(vcpus))
     return Scenario(
         protocol=protocol,
         requests=each,

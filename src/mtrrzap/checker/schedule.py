@@ -1,8 +1,8 @@
-"""Run a schedule file again, step by step.
+"""Schedule files: write one, and run one again step by step.
 
-The file is text. A header of ``key: value`` lines names the world, then every step is a line:
-the vCPU, and what it did, exactly as the protocol's operation reads. A step that the protocol does
-not do (any more) is an error that names the line.
+The file is text. A header of ``key: value`` lines names the scenario. Then every step is a line:
+the vCPU, and its operation as :class:`protocol.Operation` renders it. A step that the protocol does
+not make (any more) is an error that names the line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mtrrzap.checker.check import SAFETY, Counterexample
 from mtrrzap.checker.forever import ForeverStepper
 from mtrrzap.checker.ghost import Ghost, NoGhost
 from mtrrzap.checker.model import Model, State
-from mtrrzap.checker.properties import deadlock, ordering, starvation
+from mtrrzap.checker.properties import ordering, safety, starvation
 from mtrrzap.checker.properties.lost_zap import LostZap
 from mtrrzap.checker.properties.ordering import Ordering
 from mtrrzap.checker.result import Choice, Schedule
@@ -22,7 +22,7 @@ from mtrrzap.checker.scenario import MEMORY_MODELS, Request, Scenario
 from mtrrzap.checker.stepper import Stepper
 from mtrrzap.checker.trace import line_of, trace
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import Protocol
+from mtrrzap.protocol import Protocol, Range
 
 MAGIC = "# mtrrzap schedule 1"
 LOOP = "for ever:"
@@ -80,7 +80,7 @@ class _Step:
 
 
 Load = Callable[[str], Protocol]
-"""Gives the protocol that a schedule names. Raises ``UserError`` if there is none."""
+"""Returns the protocol that a schedule names. Raises ``UserError`` if there is none."""
 
 
 def replay(text: str, place: str, load: Load) -> Counterexample:
@@ -89,28 +89,35 @@ def replay(text: str, place: str, load: Load) -> Counterexample:
     ``place`` names the file in errors.
 
     Raises:
-        UserError: naming the line, if it is no schedule, or a step is not what the protocol does.
+        UserError: naming the line, if the file is not a schedule or a step is not what the protocol
+            does.
     """
     lines = text.splitlines()
     if not lines or lines[0] != MAGIC:
-        raise UserError("is no schedule", place=f"{place}:1", mend=f"it begins with {MAGIC!r}")
+        raise UserError("not a schedule file", place=f"{place}:1", mend=f"begin it with {MAGIC!r}")
     blank = lines.index("") if "" in lines else len(lines)
     header = dict(_header(lines[1:blank], place))
     scenario = _scenario(header, place, load)
     if scenario.memory not in MEMORY_MODELS:
         raise UserError(
-            f"no memory model is called {scenario.memory!r}", place=_at(lines, "memory", place)
+            f"unknown memory model {scenario.memory!r}",
+            place=_at(lines, "memory", place),
+            mend="use sc or tso",
         )
     prop = header.get("shows", "lost zap")
     if prop not in (*SAFETY, ordering.NAME, starvation.NAME):
-        raise UserError(f"no schedule shows {prop!r}", place=_at(lines, "shows", place))
+        raise UserError(
+            f"{prop!r} is not a property that a schedule can show",
+            place=_at(lines, "shows", place),
+            mend=f"use one of {', '.join((*SAFETY, ordering.NAME, starvation.NAME))}",
+        )
     starves = _starves(header, scenario, _at(lines, "starves", place))
     steps = list(_steps(lines, blank, place))
     loop_at = next((i for i, step in enumerate(steps) if step.text == LOOP), len(steps))
     schedule = _run(scenario, prop, [step for step in steps if step.text != LOOP], place)
     shown = Counterexample(scenario, prop, schedule[:loop_at], schedule[loop_at:], starves)
     if not shows(shown):
-        raise UserError(f"runs to its end, and shows no {prop}", place=place)
+        raise UserError(f"the schedule runs to its end and does not show {prop}", place=place)
     return shown
 
 
@@ -118,7 +125,7 @@ def shows(shown: Counterexample) -> bool:
     """Say whether a counterexample, run step by step, ends in what it is said to show."""
     model, stepper = model_for(shown.scenario, shown.prop)
     run = trace(model, shown.schedule + shown.loop, stepper=stepper)
-    if shown.prop == deadlock.NAME or (shown.prop == starvation.NAME and shown.starves is None):
+    if shown.prop == safety.DEADLOCK or (shown.prop == starvation.NAME and shown.starves is None):
         return bool(run.stuck) and not shown.loop
     if shown.prop != starvation.NAME:
         return bool(run.lines and run.lines[-1].flags & (SAFETY | _ORDERING)[shown.prop])
@@ -155,7 +162,7 @@ def _starves(header: dict[str, str], scenario: Scenario, place: str) -> int | No
     if text is None:
         return None
     if not text.isdecimal() or not text.isascii() or int(text) >= scenario.vcpus:
-        raise UserError(f"no vCPU is called {text!r}", place=place)
+        raise UserError(f"unknown vCPU {text!r}", place=place)
     return int(text)
 
 
@@ -163,7 +170,9 @@ def _header(lines: list[str], place: str) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines, 2):
         key, colon, value = line.partition(": ")
         if not colon:
-            raise UserError(f"{line!r} is no 'key: value'", place=f"{place}:{number}")
+            raise UserError(
+                f"invalid header line {line!r}", place=f"{place}:{number}", mend="write key: value"
+            )
         yield key, value
 
 
@@ -178,9 +187,9 @@ def _scenario(header: dict[str, str], place: str, load: Load) -> Scenario:
             forever=header["forever"] == "yes",
         )
     except KeyError as error:
-        raise UserError(f"the header does not say {error}", place=place) from error
+        raise UserError(f"the header lacks {error}", place=place) from error
     except ValueError as error:
-        raise UserError(f"a range is no range: {error}", place=place) from error
+        raise UserError(f"invalid range: {error}", place=place) from error
 
 
 def _parsed(text: str) -> tuple[Request, ...]:
@@ -189,7 +198,7 @@ def _parsed(text: str) -> tuple[Request, ...]:
     )
 
 
-def parse_range(text: str) -> tuple[int, int]:
+def parse_range(text: str) -> Range:
     """Read ``start-end``, two numbers in any base Python knows.
 
     Raises:
@@ -198,7 +207,7 @@ def parse_range(text: str) -> tuple[int, int]:
     start, dash, end = text.partition("-")
     if not dash:
         raise ValueError(text)
-    return int(start, 0), int(end, 0)
+    return Range(int(start, 0), int(end, 0))
 
 
 def _steps(lines: list[str], blank: int, place: str) -> Iterator[_Step]:
@@ -208,7 +217,11 @@ def _steps(lines: list[str], blank: int, place: str) -> Iterator[_Step]:
             continue
         vcpu, _, text = line.partition(" ")
         if not (vcpu.isascii() and vcpu.isdecimal()) or not text:
-            raise UserError(f"{line!r} is no step", place=f"{place}:{number}")
+            raise UserError(
+                f"invalid step {line!r}",
+                place=f"{place}:{number}",
+                mend="write the vCPU's number and its operation",
+            )
         yield _Step(number, int(vcpu), text)
 
 

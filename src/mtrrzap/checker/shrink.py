@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mtrrzap.checker.check import SAFETY, Counterexample
-from mtrrzap.checker.properties import deadlock
+from mtrrzap.checker.properties import safety
 from mtrrzap.checker.result import Choice, Schedule
 from mtrrzap.checker.schedule import model_for
 
@@ -23,7 +23,7 @@ TRIES = 2000
 
 
 def shrunk(shown: Counterexample) -> Counterexample:
-    """Return a counterexample to the same property in the same world, no longer than this one.
+    """Return a counterexample to the same property in the same scenario, no longer than this one.
 
     One with a loop, or of a property that no single execution decides, is returned as it is.
     """
@@ -46,7 +46,7 @@ class _Runs:
         self.left = TRIES
         self._model, self._stepper = model_for(shown.scenario, shown.prop)
         self._flag = SAFETY[shown.prop]
-        self._stuck = shown.prop == deadlock.NAME
+        self._stuck = shown.prop == safety.DEADLOCK
 
     def violating(self, steps: Sequence[Choice]) -> Schedule | None:
         """Return the steps that could be made up to the violation, None if there is none."""

@@ -1,16 +1,16 @@
-"""One call, alone in the VM: what must work before interleavings are worth a look."""
+"""One call, alone in the VM: it must work before interleavings are worth exploring."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mtrrzap.checker.automaton import Automaton, Place
-from mtrrzap.checker.effects import outcomes
-from mtrrzap.checker.scenario import Scenario
+from mtrrzap.checker.operations import outcomes
+from mtrrzap.checker.scenario import Request, Scenario
 from mtrrzap.errors import UserError
 
 STEPS = 1000
-"""Operations for each range of a call that meets nobody, after which it counts as endless."""
+"""Operations for each range of a call alone in the VM, after which it counts as endless."""
 
 
 def run(scenario: Scenario) -> None:
@@ -20,7 +20,7 @@ def run(scenario: Scenario) -> None:
     that comes back to where it was and finds all as it was: it polls, and waits for another vCPU.
 
     Raises:
-        UserError: if a call goes on and on, or does not do the same twice.
+        UserError: if a call does not end, or does not do the same twice.
     """
     for request in dict.fromkeys(each for vcpu in scenario.requests for each in vcpu):
         vm = scenario.protocol.vm()
@@ -29,7 +29,7 @@ def run(scenario: Scenario) -> None:
         _run(Automaton(scenario.protocol, vm), request)
 
 
-def _run(automaton: Automaton, request: tuple[tuple[int, int], ...]) -> None:
+def _run(automaton: Automaton, request: Request) -> None:
     values: dict[int, Any] = {id(known): known.initial for known in automaton.objects}
     place = automaton.start(request)
     seen: set[object] = set()
@@ -51,7 +51,8 @@ def _run(automaton: Automaton, request: tuple[tuple[int, int], ...]) -> None:
 
 def _endless(place: Place) -> None:
     raise UserError(
-        f"the protocol never ends: alone in the VM, it is still at {place.operation} after "
-        f"{len(place.results):,} operations",
+        f"stopped after {len(place.results):,} operations of a call alone in the VM, "
+        f"at {place.operation}",
         place=place.where,
+        mend="check the loop: a call must end when no other vCPU runs",
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mtrrzap.checker.model import Entry, Model, State
+from mtrrzap.checker.model import Effect, Model, State
 
 _UNKNOWN = object()
 
@@ -33,7 +33,7 @@ class Stepper:
         groups = model.groups
         self._pairs = [i for i in range(model.vcpus - 1) if symmetry and groups[i] == groups[i + 1]]
         self.runs = _runs(self._pairs)
-        self._entries: dict[tuple[int, int, int], Entry | None] = {}
+        self._effects: dict[tuple[int, int, int], Effect | None] = {}
         self._ghost_steps: dict[tuple[int, int, int], tuple[int, int]] = {}
         self._keys: dict[tuple[int, int], int] = {}
         self._swaps: dict[tuple[int, int], int] = {}
@@ -53,24 +53,24 @@ class Stepper:
 
     def moves(self, state: State) -> Iterator[Move]:
         """Yield every enabled transition, in the order of vCPUs and alternatives."""
-        entries = self._entries
+        effects = self._effects
         for vcpu in range(self._vcpus):
             local = state[vcpu]
             for choice, at in self.options(local):
                 key = (local, choice, state[at])
-                entry = entries.get(key, _UNKNOWN)
-                if entry is _UNKNOWN:
-                    entry = entries[key] = self.model.entry(*key)
-                if entry is not None:
-                    yield self._move(state, vcpu, choice, at, entry)  # type: ignore[arg-type]
+                effect = effects.get(key, _UNKNOWN)
+                if effect is _UNKNOWN:
+                    effect = effects[key] = self.model.effect(*key)
+                if effect is not None:
+                    yield self._move(state, vcpu, choice, at, effect)  # type: ignore[arg-type]
 
-    def _move(self, state: State, vcpu: int, choice: int, at: int, entry: Entry) -> Move:
+    def _move(self, state: State, vcpu: int, choice: int, at: int, effect: Effect) -> Move:
         after = list(state)
-        after[vcpu] = entry.local
-        after[at] = entry.value
-        flags = entry.flags
-        if entry.event >= 0:
-            after[-1], raised = self._ghost_step(state[-1], entry.event, vcpu)
+        after[vcpu] = effect.local
+        after[at] = effect.value
+        flags = effect.flags
+        if effect.event >= 0:
+            after[-1], raised = self._ghost_step(state[-1], effect.event, vcpu)
             flags |= raised
         return Move(vcpu, choice, tuple(after), flags)
 

@@ -1,20 +1,16 @@
-"""A schedule made visible: what each step did, in words, to which shared object.
-
-A schedule file is text: a header that says which world it runs in, then a line a step. ``replay``
-runs it again, step by step, and refuses a line that the protocol does not do.
-"""
+"""A schedule made visible: what each step did, in words, to which shared object."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from mtrrzap.checker.local import Local
+from mtrrzap.checker.memory_model import LocalState
 from mtrrzap.checker.model import Model, State
 from mtrrzap.checker.result import Schedule
 from mtrrzap.checker.stepper import Move, Stepper
 from mtrrzap.protocol import Allocator, Cpu, Mmu
-from mtrrzap.protocol.shared import show_range
+from mtrrzap.protocol.operation import show_range
 
 HIDDEN = Mmu, Allocator, Cpu
 """Objects without a value that one could look at."""
@@ -27,7 +23,7 @@ _SILENT = frozenset(
 
 
 @dataclass(frozen=True)
-class Line:
+class StepLine:
     """One step: who did what, what changed, and what began or ended with it.
 
     ``calls`` and ``returns`` name the ranges of a call that this step begins or ends; ``lost`` says
@@ -44,19 +40,19 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Trace:
+class ScheduleRun:
     """A schedule's steps, the shared state before them, and who stands where after them."""
 
     vcpus: int
     before: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[StepLine, ...]
     state: State
     stuck: tuple[tuple[int, str], ...]
     """``(vcpu, what it waits for)`` for every vCPU that cannot go on, if none can."""
     flags: int
 
 
-def trace(model: Model, schedule: Schedule, *, stepper: Stepper | None = None) -> Trace:
+def trace(model: Model, schedule: Schedule, *, stepper: Stepper | None = None) -> ScheduleRun:
     """Run a schedule from the start. Steps are of actual vCPUs: there is no symmetry here."""
     stepper = stepper or Stepper(model, symmetry=False)
     state = stepper.canonical(model.initial)
@@ -67,7 +63,7 @@ def trace(model: Model, schedule: Schedule, *, stepper: Stepper | None = None) -
         lines.append(line_of(model, state, move))
         flags |= move.flags
         state = stepper.canonical(move.after)
-    return Trace(
+    return ScheduleRun(
         vcpus=model.vcpus,
         before=tuple(_drawn(model, model.initial)),
         lines=tuple(lines),
@@ -77,10 +73,10 @@ def trace(model: Model, schedule: Schedule, *, stepper: Stepper | None = None) -
     )
 
 
-def line_of(model: Model, state: State, move: Move) -> Line:
+def line_of(model: Model, state: State, move: Move) -> StepLine:
     """Describe one transition."""
-    local: Local = model.locals.items[state[move.vcpu]]
-    after: Local = model.locals.items[move.after[move.vcpu]]
+    local: LocalState = model.locals.items[state[move.vcpu]]
+    after: LocalState = model.locals.items[move.after[move.vcpu]]
     option = model.alternatives[state[move.vcpu]][move.choice]
     assert local.place is not None or option.flush
     changed = []
@@ -89,7 +85,7 @@ def line_of(model: Model, state: State, move: Move) -> Line:
         if old != new:
             changed.append(new)
     returned = not option.flush and local.place is not None and _ended(local, after)
-    return Line(
+    return StepLine(
         vcpu=move.vcpu,
         text=_text(model, state, move),
         changed=tuple(changed),
@@ -100,15 +96,15 @@ def line_of(model: Model, state: State, move: Move) -> Line:
     )
 
 
-def _ended(local: Local, after: Local) -> bool:
+def _ended(local: LocalState, after: LocalState) -> bool:
     if after.place is None or after.request != local.request:
         return True
     return after.calling and after.phase == 0
 
 
 def _text(model: Model, state: State, move: Move) -> str:
-    local: Local = model.locals.items[state[move.vcpu]]
-    after: Local = model.locals.items[move.after[move.vcpu]]
+    local: LocalState = model.locals.items[state[move.vcpu]]
+    after: LocalState = model.locals.items[move.after[move.vcpu]]
     option = model.alternatives[state[move.vcpu]][move.choice]
     if option.flush:
         return f"(visible) {option.operation}"
@@ -131,7 +127,7 @@ def show_result(result: Any) -> str:
     return str(result)
 
 
-def _ranges(model: Model, local: Local) -> str:
+def _ranges(model: Model, local: LocalState) -> str:
     group = model.groups.index(local.group)
     ranges = model.scenario.requests[group][local.request]
     return " ".join(show_range(*each) for each in ranges)

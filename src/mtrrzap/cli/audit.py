@@ -1,61 +1,53 @@
-"""``mtrrzap audit``: may a stale memory type survive a policy?"""
+"""``mtrrzap audit``: which entries may keep a stale memory type under a policy."""
 
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from mtrrzap.cli.options import (
-    EptOption,
-    HostMaxphyaddrOption,
+    HostOptions,
     JsonOption,
-    NcdOption,
     PageSize,
     PolicyOption,
-    QuirkOption,
     TraceArgument,
-    host,
     policies,
+    with_options,
 )
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm import audit as core
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR
-from mtrrzap.report import audit as report
+from mtrrzap.report import audit_rows as report
 from mtrrzap.report import text
 
 SHOWN = 40
 """Rows printed for one group of policies; JSON has all."""
 
 
+@with_options
 def audit(
     file: TraceArgument,
     policy: PolicyOption = None,
     *,
-    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
-    quirk: QuirkOption = True,
-    ept: EptOption = True,
-    noncoherent_dma: NcdOption = True,
+    host: HostOptions,
     page_size: Annotated[
-        PageSize, typer.Option(help="The largest page by which the host backs the guest.")
+        PageSize, typer.Option(help="Largest page with which the host backs the guest.")
     ] = PageSize.HUGE,
     windows: Annotated[
-        bool, typer.Option("--windows", help="List what is stale only inside update windows too.")
+        bool,
+        typer.Option(
+            "--windows", help="Also list entries that are stale only during update windows."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Look for entries that may outlive their memory type. Exit status 1 if there are any."""
+    """Find page-table entries that may keep a stale memory type. Exit status 1 if there are any."""
     chosen = policies(policy)
-    trace = traces.one(file)
-    where = host(
-        host_maxphyaddr,
-        quirk=quirk,
-        ept=ept,
-        noncoherent_dma=noncoherent_dma,
-        largest_page=page_size,
-    )
+    trace = traces.load(file)
+    where = replace(host.host(), largest_page=page_size.level)
     found = [(each, core.audit(trace, each, where)) for each in chosen]
     if json:
         sys.stdout.write(text.as_json([report.as_dict(*pair, trace.incomplete) for pair in found]))
@@ -67,7 +59,7 @@ def audit(
 
 def _print(trace: Trace, found: list[tuple[Policy, core.Audit]], *, windows: bool) -> None:
     console = text.console()
-    columns = [name.replace("_", " ") for name in report.Summary._fields]
+    columns = [name.replace("_", " ") for name in report.AuditRow._fields]
     console.print(
         text.table(
             columns,

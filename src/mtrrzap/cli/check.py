@@ -6,8 +6,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,13 +14,15 @@ import typer
 
 from mtrrzap.checker.check import PROPERTIES, Options, Verdict, exit_status, undecided
 from mtrrzap.checker.check import check as put
-from mtrrzap.checker.explore import Progress
 from mtrrzap.checker.result import Limits
 from mtrrzap.checker.scenario import Request, Scenario, scenario
 from mtrrzap.checker.schedule import parse_range, replay, written
 from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
+from mtrrzap.cli.options import with_options
+from mtrrzap.cli.output import writing
+from mtrrzap.cli.progress import searching
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, PROTOCOLS
+from mtrrzap.protocol import ALL_GFNS, PROTOCOLS, Protocol
 from mtrrzap.protocol.load import blamed, load
 from mtrrzap.report.counterexample import drawn
 from mtrrzap.report.findings import findings
@@ -78,23 +79,68 @@ Brief = Annotated[bool, typer.Option("--brief", help="Print the table only.")]
 Findings = Annotated[bool, typer.Option("--findings", help="Print docs/findings.md.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What is checked: vCPUs, their requests, and the memory model."""
+
+    vcpus: Vcpus = 2
+    requests: Requests = 1
+    ranges: Ranges = None
+    alloc_fails: AllocFails = True
+    memory: Memory = "sc"
+
+    def scenario(self, protocol: Protocol) -> Scenario:
+        """Return the scenario of a protocol. Raises ``UserError``."""
+        return scenario(
+            protocol,
+            self.vcpus,
+            self.requests,
+            ranges=_ranges(self.ranges),
+            alloc_fails=self.alloc_fails,
+            memory=self.memory,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """What is looked for, how, and how long."""
+
+    properties: Property = None
+    strategy: StrategyName = "bfs"
+    runs: Runs = 1000
+    seed: Seed = 0
+    max_states: MaxStates = None
+    max_seconds: MaxSeconds = None
+    max_gb: MaxGb = 8.0
+    first: First = False
+    symmetry: Symmetry = True
+    engine: Engine = "auto"
+
+    def options(self) -> Options:
+        """Return the checker's options. Raises ``UserError``."""
+        if self.engine not in ("auto", "python", "numba"):
+            raise UserError(
+                f"no engine is called {self.engine!r}", mend="use auto, python or numba"
+            )
+        if self.runs < 1:
+            raise UserError(f"--runs {self.runs}", mend="ask for at least one")
+        return Options(
+            properties=tuple(self.properties or PROPERTIES),
+            symmetry=self.symmetry,
+            engine=self.engine,
+            limits=_limits(self.max_states, self.max_seconds, self.max_gb),
+            strategy=_strategy(self.strategy, self.seed),
+            runs=self.runs,
+            first=self.first,
+        )
+
+
+@with_options
 def check(
     protocols: Names = None,
-    vcpus: Vcpus = 2,
-    requests: Requests = 1,
-    ranges: Ranges = None,
-    alloc_fails: AllocFails = True,
-    memory: Memory = "sc",
-    properties: Property = None,
-    strategy: StrategyName = "bfs",
-    runs: Runs = 1000,
-    seed: Seed = 0,
-    max_states: MaxStates = None,
-    max_seconds: MaxSeconds = None,
-    max_gb: MaxGb = 8.0,
-    first: First = False,
-    symmetry: Symmetry = True,
-    engine: Engine = "auto",
+    *,
+    model: ModelOptions,
+    search: SearchOptions,
     replay_: Replay = None,
     schedules: Schedules = None,
     json_: Json = False,
@@ -111,37 +157,12 @@ def check(
         return
     if replay_ is not None:
         again(replay_)
-    if engine not in ("auto", "python", "numba"):
-        raise UserError(f"no engine is called {engine!r}", mend="use auto, python or numba")
-    if runs < 1:
-        raise UserError(f"--runs {runs}", mend="ask for at least one")
-    options = Options(
-        properties=tuple(properties or PROPERTIES),
-        symmetry=symmetry,
-        engine=engine,
-        limits=_limits(max_states, max_seconds, max_gb),
-        strategy=_strategy(strategy, seed),
-        runs=runs,
-        progress=progress_line() if sys.stderr.isatty() else None,
-        first=first,
-    )
-    worlds = [
-        (
-            name,
-            scenario(
-                load(name),
-                vcpus,
-                requests,
-                ranges=_ranges(ranges),
-                alloc_fails=alloc_fails,
-                memory=memory,
-            ),
-        )
-        for name in protocols or PROTOCOLS
-    ]
+    options = search.options()
+    worlds = [(name, model.scenario(load(name))) for name in protocols or PROTOCOLS]
     if schedules is not None:
         _make(schedules)
-    results = _results(worlds, options)
+    with searching() as progress:
+        results = _results(worlds, replace(options, progress=progress))
     _print(results, json_=json_, brief=brief)
     if schedules is not None:
         _write(results, schedules)
@@ -191,7 +212,7 @@ def again(path: Path) -> None:
     try:
         shown = replay(text, str(path), load)
     except SystemExit as error:
-        raise UserError("its protocol ends the program (SystemExit)", place=str(path)) from error
+        raise UserError("its protocol exits the program (SystemExit)", place=str(path)) from error
     sys.stdout.write(drawn(shown, shown.scenario.protocol.name))
     raise typer.Exit(1)
 
@@ -208,27 +229,14 @@ def _strategy(name: str, seed: int) -> Strategy | None:
 
 def _ranges(texts: list[str] | None) -> tuple[Request, ...]:
     if not texts:
-        return ((EVERYTHING,),)
+        return ((ALL_GFNS,),)
     try:
         return tuple(tuple(parse_range(each) for each in text.split(",")) for text in texts)
     except ValueError as error:
         raise UserError(f"--range {error} is no START-END", mend="for example 0x0-0x100") from error
 
 
-def progress_line() -> Progress:
-    """Return what writes states, rate and frontier on one line of stderr, over and over."""
-
-    def show(states: int, seconds: float, frontier: int) -> None:
-        rate = f"{states / seconds:,.0f}/s" if seconds else ""
-        sys.stderr.write(f"\r{states:,} states {rate} frontier {frontier:,}\x1b[K")
-        sys.stderr.flush()
-
-    return show
-
-
 def _print(results: Results, *, json_: bool, brief: bool) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
     if json_:
         sys.stdout.write(json.dumps(as_json(results), indent=1) + "\n")
         return
@@ -249,23 +257,13 @@ def _write(results: Results, into: Path) -> None:
                 stem = stem.replace("/", "_").replace(":", "_")
                 file = into / f"{stem}.{verdict.prop.replace(' ', '-')}.schedule"
                 text = written(verdict.counterexample, name)
-                with _refused(file):
+                with writing(file, "name a directory"):
                     file.write_text(text, encoding="utf-8")
 
 
 def _make(directory: Path) -> None:
     """Make the directory of the schedules before the search, so that none is in vain."""
-    with _refused(directory):
+    with writing(directory, "name a directory"):
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
-
-
-@contextmanager
-def _refused(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror}", place=str(place), mend="name a directory"
-        ) from error

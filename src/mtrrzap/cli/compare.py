@@ -5,68 +5,52 @@ from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mtrrzap.cli.options import (
-    CsvOption,
-    EptOption,
-    HostMaxphyaddrOption,
-    JsonOption,
-    MemoryOption,
-    NcdOption,
+    FormatOptions,
+    GuestOptions,
+    HostOptions,
     PageSize,
     PolicyOption,
-    QuirkOption,
     TracesArgument,
-    VcpusOption,
-    host,
-    one_format,
     policies,
-    rescaled,
+    with_options,
 )
 from mtrrzap.guest import open as traces
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR
 from mtrrzap.report import text
 from mtrrzap.simulator import cost_model
-from mtrrzap.study.compare import Row, rows
+from mtrrzap.study.compare import CompareRow, rows
 
 
+@with_options
 def compare(
     files: TracesArgument = None,
     policy: PolicyOption = None,
     *,
-    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
-    quirk: QuirkOption = True,
-    ept: EptOption = True,
-    noncoherent_dma: NcdOption = True,
+    host: HostOptions,
     page_size: Annotated[
-        PageSize, typer.Option(help="Page size of the full page table that the walks go through.")
+        PageSize, typer.Option(help="Page size of the fully populated table that zaps walk.")
     ] = PageSize.SMALL,
-    vcpus: VcpusOption = None,
-    memory: MemoryOption = None,
+    guest: GuestOptions,
     modelled: Annotated[
-        bool, typer.Option("--modelled", help="Print the modelled cycles instead of the counts.")
+        bool, typer.Option("--modelled", help="Print modelled cycles instead of counts.")
     ] = False,
-    json: JsonOption = False,
-    csv: CsvOption = False,
+    form: FormatOptions,
 ) -> None:
-    """Count what every policy zaps for every guest, and say if a stale type may survive it."""
-    one_format(json=json, csv=csv)
+    """Count what every policy zaps for every guest, and say whether a stale type may survive."""
     chosen = policies(policy)
-    where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
-    named = [(name, rescaled(each, vcpus, memory)) for name, each in traces.named(files or [])]
-    wanted = modelled or json or csv
-    found = list(rows(named, chosen, where, page_size.level, modelled=wanted))
-    if json:
+    named = [(name, guest.rescaled(each)) for name, each in traces.load_all(files or [])]
+    wanted = modelled or form.json or form.csv
+    found = list(rows(named, chosen, host.host(), page_size.level, modelled=wanted))
+    if form.json:
         sys.stdout.write(text.as_json([row._asdict() for row in found]))
-    elif csv:
-        sys.stdout.write(text.as_csv(found, Row._fields))
+    elif form.csv:
+        sys.stdout.write(text.as_csv(found, CompareRow._fields))
     else:
         _print(found, page_size, modelled=modelled)
 
 
-COUNTED: dict[str, Callable[[Row], object]] = {
+COUNTED: dict[str, Callable[[CompareRow], object]] = {
     "guest": lambda row: row.guest,
     "vCPUs": lambda row: row.vcpus,
     "policy": lambda row: row.policy,
@@ -78,7 +62,7 @@ COUNTED: dict[str, Callable[[Row], object]] = {
     "visits": lambda row: row.visits,
     "stale types": lambda row: row.verdict,
 }
-MODELLED: dict[str, Callable[[Row], object]] = {
+MODELLED: dict[str, Callable[[CompareRow], object]] = {
     "guest": lambda row: row.guest,
     "vCPUs": lambda row: row.vcpus,
     "policy": lambda row: row.policy,
@@ -93,7 +77,7 @@ DROPPABLE = ("visits", "entries zapped", "frames asked for", "ranges")
 """Columns left out, in this order, where the terminal is too narrow for all."""
 
 
-def _print(found: list[Row], page_size: PageSize, *, modelled: bool) -> None:
+def _print(found: list[CompareRow], page_size: PageSize, *, modelled: bool) -> None:
     columns = dict(MODELLED if modelled else COUNTED)
     if len({(row.guest, row.vcpus) for row in found}) < len({row.trace for row in found}):
         # By path, if the guests are not enough to tell the traces apart.
@@ -101,38 +85,23 @@ def _print(found: list[Row], page_size: PageSize, *, modelled: bool) -> None:
         columns = {"trace": lambda row: row.trace, **columns}
     cells = [tuple(cell(row) for cell in columns.values()) for row in found]
     console = text.console()
-    made, left_out = _fitting(console, list(columns), cells)
+    numbers = frozenset(columns) - WORDS
+    made, left_out = text.fitting(
+        console, list(columns), cells, DROPPABLE, numbers=numbers, group_by=2
+    )
     console.print(made)
     for line in _remarks(found, page_size, left_out, modelled=modelled):
         text.say(console, line)
 
 
-def _fitting(
-    console: Console, columns: list[str], cells: list[tuple[object, ...]]
-) -> tuple[Table, list[str]]:
-    """Return a table that fits the console, and the columns left out for that."""
-    left_out: list[str] = []
-    for drop in (None, *DROPPABLE):
-        if drop is not None:
-            left_out.append(drop)
-        kept = [n for n, column in enumerate(columns) if column not in left_out]
-        names = [columns[n] for n in kept]
-        numbers = frozenset(names) - WORDS
-        rows = [tuple(row[n] for n in kept) for row in cells]
-        made = text.table(names, rows, numbers=numbers, group_by=2)
-        if text.width(console, made) <= console.width:
-            break
-    return made, left_out
-
-
 def _remarks(
-    found: list[Row], page_size: PageSize, left_out: list[str], *, modelled: bool
+    found: list[CompareRow], page_size: PageSize, left_out: list[str], *, modelled: bool
 ) -> Iterator[str]:
     for name, why in {row.trace: row.incomplete for row in found}.items():
         if why is not None:
             yield f"{name}: INCOMPLETE ({why}): figures are of what was recorded."
     if left_out:
-        yield f"Left out, for a wider terminal or a pipe: {', '.join(left_out)}."
+        yield f"Left out; a wider terminal or a pipe shows them: {', '.join(left_out)}."
     if modelled:
         yield (
             "Modelled figures are millions of cycles, wrong by a factor of "
@@ -149,11 +118,11 @@ def _remarks(
         )
     if any(row.host_writes.startswith("modelled") for row in found):
         yield (
-            "What user space writes to MTRRs at power-on is no part of a recording: the recorder "
-            "adds QEMU's writes, modelled (see 'mtrrzap show')."
+            "A recording cannot see what QEMU writes to MTRRs at power-on: the recorder adds these "
+            "writes, modelled (see 'mtrrzap show')."
         )
     yield (
-        f"Entries and visits: if before each walk all memory were mapped with {page_size.value} "
-        "pages where memslots allow it, on one root, uncontended. "
+        f"Entries and visits assume that all memory is mapped with {page_size.value} pages before "
+        "every walk, where memslots allow it, on one root, uncontended. "
         "Stale types: see 'mtrrzap audit'."
     )

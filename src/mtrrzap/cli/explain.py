@@ -6,42 +6,38 @@ from typing import Annotated
 import typer
 
 from mtrrzap.cli.options import (
-    HostMaxphyaddrOption,
+    GuestOptions,
+    IntelHostOptions,
     JsonOption,
-    MemoryOption,
     PageSize,
-    QuirkOption,
     TraceArgument,
-    VcpusOption,
-    host,
-    rescaled,
+    with_options,
 )
 from mtrrzap.guest import open as traces
 from mtrrzap.kvm.policy import by_name
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR, replay
+from mtrrzap.kvm.replay import replay
 from mtrrzap.report import text
 from mtrrzap.report.explain import COLUMNS, PHASES, as_data, lines, phases
 from mtrrzap.simulator import Guest, cost_model, simulate
 from mtrrzap.simulator.arrivals import PATTERNS
 
 
+@with_options
 def explain(
     file: TraceArgument,
     policy: Annotated[str, typer.Option("--policy", "-p", help="A policy's name.")],
     *,
-    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
-    quirk: QuirkOption = True,
+    host: IntelHostOptions,
     page_size: Annotated[
         PageSize, typer.Option(help="Page size by which the host backs the guest.")
     ] = PageSize.SMALL,
-    vcpus: VcpusOption = None,
-    memory: MemoryOption = None,
+    size: GuestOptions,
     json: JsonOption = False,
 ) -> None:
     """Say who asked, who zapped and who waited for whom under one policy. All of it is modelled."""
     chosen = by_name(policy)
-    trace = rescaled(traces.one(file), vcpus, memory)
-    where = host(host_maxphyaddr, quirk=quirk, ept=True, noncoherent_dma=True)
+    trace = size.rescaled(traces.load(file))
+    where = host.host()
     guest = Guest.of(trace, where, page_size.level, cost_model.costs())
     result = simulate(guest, chosen, replay(trace, chosen, where))
     if json:

@@ -9,25 +9,23 @@ from typing import Annotated
 import typer
 
 from mtrrzap.cli.options import (
-    EptOption,
     ForceOption,
-    HostMaxphyaddrOption,
-    NcdOption,
+    HostOptions,
     PageSize,
     PolicyOption,
-    QuirkOption,
     TraceArgument,
-    host,
     policies,
+    with_options,
 )
-from mtrrzap.errors import UserError
-from mtrrzap.guest import csv_trace, parquet_trace
+from mtrrzap.cli.output import write
 from mtrrzap.guest import open as traces
+from mtrrzap.guest import tabular
 from mtrrzap.guest.files import distinct, kept
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR
+from mtrrzap.guest.trace import Trace
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.kvm.replay import Host
 from mtrrzap.report import perfetto
 from mtrrzap.report.perfetto_modelled import modelled_events
-from mtrrzap.report.perfetto_requests import request_events
 
 
 class Format(StrEnum):
@@ -38,6 +36,7 @@ class Format(StrEnum):
     PERFETTO = "perfetto"
 
 
+@with_options
 def export(
     file: TraceArgument,
     form: Annotated[
@@ -45,46 +44,40 @@ def export(
         typer.Option(
             "--format",
             "-f",
-            help="csv, parquet: one row an event; perfetto: JSON, with requests and zaps.",
+            help="csv or parquet: a row an event; perfetto: JSON with requests and zaps.",
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to; standard output if not given.")
+        Path | None,
+        typer.Option("--output", "-o", help="The file to write. Default: standard output."),
     ] = None,
     policy: PolicyOption = None,
     *,
-    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
-    quirk: QuirkOption = True,
-    ept: EptOption = True,
-    noncoherent_dma: NcdOption = True,
+    host: HostOptions,
     page_size: Annotated[
-        PageSize, typer.Option(help="Page size of the full page table of the leaves' counters.")
+        PageSize,
+        typer.Option(help="Page size of the fully populated table whose leaves are counted."),
     ] = PageSize.SMALL,
     force: ForceOption = False,
 ) -> None:
     """Write a trace as CSV ('import' reads it back), as Parquet, or as JSON for the Perfetto UI.
 
-    The policies and the host matter to the requests and the modelled zaps in perfetto's JSON only.
+    Policies and host options apply to perfetto's JSON only: to its requests and modelled zaps.
     """
     if output is not None:
         distinct({"--output": output}, {"FILE": file})
         kept(output, "--output", force=force)
     chosen = policies(policy)
-    where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
-    trace = traces.one(file)
-
-    def requests(stamps: perfetto.Stamps) -> Iterator[perfetto.Item]:
-        yield from request_events(trace, chosen, where, page_size.level, stamps)
-        yield from modelled_events(trace, chosen, where, page_size.level)
-
+    where = host.host()
+    trace = traces.load(file)
     pieces: Iterable[str] | bytes
     match form:
         case Format.CSV:
-            pieces = csv_trace.lines(trace)
+            pieces = tabular.csv_lines(trace)
         case Format.PARQUET:
-            pieces = parquet_trace.encoded(trace)
+            pieces = tabular.parquet_bytes(trace)
         case Format.PERFETTO:
-            pieces = perfetto.chunks(trace, requests)
+            pieces = _perfetto(trace, chosen, where, page_size.level)
     if output is not None:
         write(output, pieces)
     elif isinstance(pieces, bytes):
@@ -93,15 +86,11 @@ def export(
         sys.stdout.writelines(pieces)
 
 
-def write(path: Path, pieces: Iterable[str] | bytes) -> None:
-    """Write text or bytes to a file. Raises ``UserError`` if that fails."""
-    try:
-        if isinstance(pieces, bytes):
-            path.write_bytes(pieces)
-            return
-        with path.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(pieces)
-    except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror}", place=str(path), mend="choose another place"
-        ) from error
+def _perfetto(
+    trace: Trace, chosen: tuple[Policy, ...], where: Host, page_level: int
+) -> Iterator[str]:
+    def requests(stamps: perfetto.Stamps) -> Iterator[perfetto.Item]:
+        yield from perfetto.request_events(trace, chosen, where, page_level, stamps)
+        yield from modelled_events(trace, chosen, where, page_level)
+
+    return perfetto.chunks(trace, requests)

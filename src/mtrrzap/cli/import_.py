@@ -3,22 +3,22 @@
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.export import write
-from mtrrzap.cli.options import CaptureArgument, ForceOption, memory_size
+from mtrrzap.cli.options import CaptureArgument, ForceOption, memory_size, with_options
+from mtrrzap.cli.output import write
 from mtrrzap.errors import UserError
-from mtrrzap.guest import csv_trace
-from mtrrzap.guest.costs import cost_path
+from mtrrzap.guest import tabular
 from mtrrzap.guest.event import Kind
 from mtrrzap.guest.files import distinct, kept
-from mtrrzap.guest.importer import Capture, Cost, Imported, Known, Start, read_capture
+from mtrrzap.guest.importer import Capture, Imported, Known, Start, read_capture
 from mtrrzap.guest.importer.source import Opened, opened
+from mtrrzap.guest.measured_costs import Cost, cost_path
 from mtrrzap.guest.trace import MAGIC, MAX_LINE, Trace, trace_lines
 from mtrrzap.report import text
 from mtrrzap.x86 import msr as m
@@ -26,6 +26,26 @@ from mtrrzap.x86 import msr as m
 _NUMBERS = frozenset(("VM", "vCPUs", "events", "MTRR writes", "#GP", "CR0 writes", "INITs"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class CapturedGuestOptions:
+    """What a capture cannot tell of its guest."""
+
+    firmware: Annotated[str, typer.Option(help="The guest's firmware: family, version.")] = (
+        "unknown"
+    )
+    guest_kernel: Annotated[str, typer.Option(help="The guest's kernel.")] = "unknown"
+    memory: Annotated[
+        str, typer.Option(help="Guest RAM, for example 16G, or in bytes; 0: unknown.")
+    ] = "0"
+    maxphyaddr: Annotated[
+        int | None, typer.Option(help="The guest's MAXPHYADDR in bits.", min=32, max=52)
+    ] = None
+    vcpus: Annotated[
+        int, typer.Option(help="The guest's vCPUs, if some did nothing.", min=1, max=4096)
+    ] = 1
+
+
+@with_options
 def import_(
     file: CaptureArgument,
     output: Annotated[
@@ -38,28 +58,16 @@ def import_(
     start: Annotated[
         Start, typer.Option(help="Where the capture begins, if the guess is wrong.")
     ] = Start.AUTO,
-    firmware: Annotated[
-        str, typer.Option(help="The guest's firmware: family, version.")
-    ] = "unknown",
-    guest_kernel: Annotated[str, typer.Option(help="The guest's kernel.")] = "unknown",
-    memory: Annotated[
-        str, typer.Option(help="Guest RAM, for example 16G, or in bytes; 0: unknown.")
-    ] = "0",
-    maxphyaddr: Annotated[
-        int | None, typer.Option(help="The guest's MAXPHYADDR in bits.", min=32, max=52)
-    ] = None,
-    vcpus: Annotated[
-        int, typer.Option(help="The guest's vCPUs, if some did nothing.", min=1, max=4096)
-    ] = 1,
+    guest: CapturedGuestOptions,
     force: ForceOption = False,
 ) -> None:
     """Turn a capture of a real KVM (trace-cmd, ftrace, perf; docs/capture.md) into traces."""
     known = Known(
-        firmware=firmware,
-        guest_kernel=guest_kernel,
-        memory=memory_size(memory),
-        maxphyaddr=maxphyaddr,
-        vcpus=vcpus,
+        firmware=guest.firmware,
+        guest_kernel=guest.guest_kernel,
+        memory=memory_size(guest.memory),
+        maxphyaddr=guest.maxphyaddr,
+        vcpus=guest.vcpus,
         command=f"mtrrzap import {file.name}",
         start=start,
     )
@@ -86,7 +94,7 @@ def _read(file: Path, output: Path | None, *, force: bool) -> Capture | None:
     with opened(file) as capture_file:
         if capture_file.head.startswith(MAGIC.encode()):
             raise UserError("already a trace", place=capture_file.name, mend="use it as it is")
-        if capture_file.head.startswith(csv_trace.FIRST.encode()):
+        if capture_file.head.startswith(tabular.CSV_FIRST.encode()):
             _import_csv(capture_file, output or _default(file), file, force=force)
             return None
         return read_capture(capture_file.source, capture_file.name)
@@ -115,7 +123,7 @@ def _chosen(capture: Capture, vm: int | None) -> list[int]:
         raise UserError(
             f"no VM {vm}; the capture has {len(numbers)}",
             place="--vm",
-            mend="see 'mtrrzap import --list'",
+            mend="list them with 'mtrrzap import --list'",
         )
     return [vm]
 
@@ -143,7 +151,7 @@ def _paths(output: Path, chosen: Sequence[int]) -> list[Path]:
 def _import_csv(capture_file: Opened, output: Path, file: Path, *, force: bool) -> None:
     distinct({"--output": output}, {"FILE": file})
     kept(output, "--output", force=force)
-    trace = csv_trace.read(_lines(capture_file.source()), capture_file.name)
+    trace = tabular.read_csv(_lines(capture_file.source()), capture_file.name)
     write(output, trace_lines(trace))
     console = text.console()
     text.say(console, f"{output}: {len(trace.events):,} events from CSV.")

@@ -6,14 +6,15 @@ from typing import Annotated
 import typer
 
 from mtrrzap.cli import output as say
+from mtrrzap.cli.options import with_options
 from mtrrzap.errors import UserError
-from mtrrzap.guest.elf import is_static_elf
+from mtrrzap.guest.busybox import build, is_static_elf
 from mtrrzap.guest.files import distinct, readable, writable
-from mtrrzap.guest.initrd import build
 
 _MEND = "install a static one (Debian: apt install busybox-static) or name it with --busybox"
 
 
+@with_options
 def initrd(
     output: Annotated[Path, typer.Option("--output", "-o", help="The initrd to write.")],
     busybox: Annotated[Path, typer.Option(help="A static busybox.")] = Path("/bin/busybox"),

@@ -24,7 +24,7 @@ from mtrrzap.cli.report import report
 from mtrrzap.cli.requests import requests
 from mtrrzap.cli.run import run
 from mtrrzap.cli.show import show
-from mtrrzap.cli.sweep_group import app as sweep_app
+from mtrrzap.cli.sweep import app as sweep_app
 from mtrrzap.errors import UserError
 
 app = typer.Typer(
@@ -36,30 +36,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (
-    compare,
-    explain,
-    audit,
-    check,
-    show,
-    requests,
-    policies,
-    memtype,
-    import_,
-    report,
-    export,
-    initrd,
-    record,
-    run,
-):
+_FIRST = (compare, explain, audit, check, show, requests, policies, memtype)
+for _command in (*_FIRST, import_, report, export, initrd):  # the order of the help
     app.command(_command.__name__.rstrip("_"))(_command)
-for _command in (compare, explain, audit, show, requests, policies, initrd):
-    app.command(_command.__name__)(_command)
 # Whatever follows -- is for QEMU.
 app.command("record", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     record
 )
-
+app.command("run")(run)
 app.add_typer(sweep_app, name="sweep")
 
 

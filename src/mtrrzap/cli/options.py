@@ -1,24 +1,103 @@
-"""Options that several commands share, and what they mean."""
+"""Options that several commands share, and how a command takes a group of them.
 
+A group is a frozen dataclass whose fields are options. ``with_options`` turns it into the options
+themselves, so that typer sees one parameter an option and the command one parameter a group.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo
 
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import MAX_VCPUS, Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
-from mtrrzap.kvm.replay import Host
+from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
 from mtrrzap.study.rescale import with_memory, with_vcpus
+from mtrrzap.study.units import parse_size
+
+Result = TypeVar("Result")
+
+
+def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Let a command take groups of options: parameters whose type is a dataclass.
+
+    Every field of the dataclass becomes an option of its own, in the group's place, with the
+    field's ``Annotated`` type and default. The command receives the dataclass, filled::
+
+        @dataclass(frozen=True, kw_only=True)
+        class LimitOptions:
+            states: Annotated[int, typer.Option(help="Stop after this many states.")] = 1000
+
+        @with_options
+        def search(name: str, limits: LimitOptions) -> None: ...  # search NAME --states 1000
+
+    Two groups of one command must not share a field's name (``ValueError``).
+
+    A ``UserError`` whose place is one of the parameters, in the library's words (``memory``), gets
+    the option's name in its place (``--memory``).
+    """
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {
+        p.name: p.annotation for p in parameters if is_dataclass(p.annotation)
+    }
+    options = (_options_of(groups[p.name]) if p.name in groups else (p,) for p in parameters)
+    flat = inspect.Signature(
+        [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in chain.from_iterable(options)]
+    )
+
+    @functools.wraps(command)
+    def called(**given: Any) -> Result:
+        values = flat.bind(**given)
+        values.apply_defaults()
+        taken = values.arguments
+        for name, group in groups.items():
+            taken[name] = group(**{field.name: taken.pop(field.name) for field in fields(group)})
+        try:
+            return command(**taken)
+        except UserError as error:
+            if parameter := flat.parameters.get(error.place or ""):
+                error.place = _spelled(parameter)
+            raise
+
+    # typer reads both: the signature for names and defaults, the annotations for types.
+    vars(called)["__signature__"] = flat
+    called.__annotations__ = {name: p.annotation for name, p in flat.parameters.items()}
+    return called
+
+
+def _spelled(parameter: inspect.Parameter) -> str:
+    """Return a parameter as the user writes it: ``--page-size``, ``FILE``."""
+    info = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
+    if isinstance(info, ArgumentInfo):
+        return info.metavar or parameter.name.upper()
+    declared = [name.partition("/")[0] for name in getattr(info, "param_decls", None) or ()]
+    usual = f"--{parameter.name.replace('_', '-')}"
+    return next((name for name in declared if name.startswith("--")), usual)
+
+
+def _options_of(group: Any) -> Iterator[inspect.Parameter]:
+    types = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        default = inspect.Parameter.empty if field.default is MISSING else field.default
+        kind = inspect.Parameter.KEYWORD_ONLY
+        yield inspect.Parameter(field.name, kind, default=default, annotation=types[field.name])
+
 
 TracesArgument = Annotated[
     list[Path] | None,
-    typer.Argument(help="Traces, or names of shipped recordings; all shipped ones if none."),
+    typer.Argument(help="Traces, or names of shipped recordings. Default: all that are shipped."),
 ]
 TraceArgument = Annotated[Path, typer.Argument(help="A trace, or a shipped recording's name.")]
 CaptureArgument = Annotated[
-    Path, typer.Argument(help="A capture's text (also compressed), a trace.dat, a CSV, or -.")
+    Path, typer.Argument(help="A capture: text (plain or compressed), trace.dat, CSV; - is stdin.")
 ]
 PolicyOption = Annotated[
     list[str] | None,
@@ -26,29 +105,13 @@ PolicyOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-HostMaxphyaddrOption = Annotated[
-    int, typer.Option(help="Host MAXPHYADDR in bits; zaps are clamped to it.", min=32, max=52)
-]
-QuirkOption = Annotated[
-    bool,
-    typer.Option("--quirk/--no-quirk", help="KVM_X86_QUIRK_CD_NW_CLEARED; user space's default."),
-]
-EptOption = Annotated[bool, typer.Option("--ept/--npt", help="Intel EPT or AMD nested paging.")]
-NcdOption = Annotated[
-    bool, typer.Option("--noncoherent-dma/--coherent-dma", help="A device that does not snoop.")
-]
 VcpusOption = Annotated[
     int | None,
     typer.Option(
-        help="Rescale to so many vCPUs; refused where the trace does not tell.",
+        help="Rescale the guest to this many vCPUs, if the trace shows what they do.",
         min=1,
         max=MAX_VCPUS,
     ),
-]
-MemoryOption = Annotated[
-    str | None,
-    typer.Option(help="Rescale to so much memory, for example 64G; refused where unsound."),
 ]
 
 
@@ -65,38 +128,80 @@ class PageSize(StrEnum):
         return list(PageSize).index(self) + 1
 
 
-def host(
-    maxphyaddr: int,
-    *,
-    quirk: bool,
-    ept: bool,
-    noncoherent_dma: bool,
-    largest_page: PageSize = PageSize.HUGE,
-) -> Host:
-    """Return the host that these options describe."""
-    return Host(
-        maxphyaddr=maxphyaddr,
-        quirk_cd_nw_cleared=quirk,
-        ept=ept,
-        noncoherent_dma=noncoherent_dma,
-        largest_page=largest_page.level,
-    )
+@dataclass(frozen=True, kw_only=True)
+class IntelHostOptions:
+    """The host, with Intel's EPT and a device whose DMA is not coherent."""
+
+    host_maxphyaddr: Annotated[
+        int,
+        typer.Option(help="The host's MAXPHYADDR in bits; zaps are clamped to it.", min=32, max=52),
+    ] = HOST_MAXPHYADDR
+    quirk: Annotated[
+        bool, typer.Option("--quirk/--no-quirk", help="Whether KVM_X86_QUIRK_CD_NW_CLEARED is on.")
+    ] = True
+
+    def host(self) -> Host:
+        """Return the host that the options describe."""
+        return Host(
+            maxphyaddr=self.host_maxphyaddr,
+            quirk_cd_nw_cleared=self.quirk,
+            ept=True,
+            noncoherent_dma=True,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostOptions(IntelHostOptions):
+    """The host: its address width, KVM's quirk, paging and devices."""
+
+    ept: Annotated[
+        bool,
+        typer.Option("--ept/--npt", help="The host's second-level paging: Intel EPT or AMD NPT."),
+    ] = True
+    noncoherent_dma: Annotated[
+        bool,
+        typer.Option("--noncoherent-dma/--coherent-dma", help="Whether a device does not snoop."),
+    ] = True
+
+    def host(self) -> Host:
+        """Return the host that the options describe."""
+        return replace(super().host(), ept=self.ept, noncoherent_dma=self.noncoherent_dma)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestOptions:
+    """Another size of guest than the trace's."""
+
+    vcpus: VcpusOption = None
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Rescale the guest to this much memory, for example 64G, if that is sound."
+        ),
+    ] = None
+
+    def rescaled(self, trace: Trace) -> Trace:
+        """Return the trace of a guest of this size. Raises ``UserError`` where that is unsound."""
+        return rescaled(trace, self.vcpus, self.memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatOptions:
+    """JSON or CSV in place of tables."""
+
+    json: JsonOption = False
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False
+
+    def __post_init__(self) -> None:
+        if self.json and self.csv:
+            raise UserError("--json and --csv cannot be combined", mend="choose one")
 
 
 def rescaled(trace: Trace, vcpus: int | None, memory: str | None) -> Trace:
     """Return the trace of a guest with so many vCPUs and so much memory, if sound."""
     if vcpus is not None:
         trace = with_vcpus(trace, vcpus)
-    return trace if memory is None else with_memory(trace, size(memory))
-
-
-def size(text: str) -> int:
-    """Return a number of bytes: ``64G``, ``12T``. Raises ``UserError``."""
-    units = {"M": 20, "G": 30, "T": 40}
-    number, unit = text[:-1], text[-1:].upper()
-    if unit not in units or not (number.isascii() and number.isdecimal() and len(number) < 20):
-        raise UserError(f"no size: {text!r}", place="--memory", mend="write 512M, 64G or 12T")
-    return int(number) << units[unit]
+    return trace if memory is None else with_memory(trace, parse_size(memory))
 
 
 def memory_size(text: str) -> int:
@@ -104,12 +209,14 @@ def memory_size(text: str) -> int:
 
     Raises ``UserError`` unless it is whole pages that 52 bits can address.
     """
-    count = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else size(text)
+    count = (
+        int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else parse_size(text)
+    )
     if count % 4096 or count > 1 << 52:
         raise UserError(
-            f"no guest has {text} of memory",
-            place="--memory",
-            mend="write 512M, 64G or 12T, or bytes that are whole pages",
+            f"invalid size {text!r}",
+            place="memory",
+            mend="use for example 512M or 64G, or bytes that are whole pages",
         )
     return count
 
@@ -117,9 +224,3 @@ def memory_size(text: str) -> int:
 def policies(names: list[str] | None) -> tuple[Policy, ...]:
     """Return the named policies in the order given, or all."""
     return tuple(by_name(name) for name in names) if names else POLICIES
-
-
-def one_format(*, json: bool, csv: bool) -> None:
-    """Refuse two output formats at once."""
-    if json and csv:
-        raise UserError("--json and --csv exclude each other", mend="choose one")

@@ -1,12 +1,17 @@
-"""Lines for the user about work that is done: a failure to print them must not look like its own.
+"""What commands print and write.
 
-Standard output may be closed or full; the trace or the initrd is written all the same.
+A failure to print a line about work that is done must not look like a failure of the work: standard
+output may be closed or full, but the trace or the initrd is written.
 """
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO
+
+from mtrrzap.errors import UserError
 
 
 def note(line: str) -> None:
@@ -18,6 +23,27 @@ def result(line: str) -> None:
     """Print a line on standard output, or else on standard error."""
     if not _print(line, sys.stdout):
         note(line)
+
+
+@contextmanager
+def writing(place: Path, remedy: str = "choose another place") -> Iterator[None]:
+    """Turn a file that cannot be written into a ``UserError``."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot be written: {error.strerror}", place=str(place), mend=remedy
+        ) from error
+
+
+def write(path: Path, pieces: Iterable[str] | bytes) -> None:
+    """Write text or bytes to a file. Raises ``UserError`` if that fails."""
+    with writing(path):
+        if isinstance(pieces, bytes):
+            path.write_bytes(pieces)
+            return
+        with path.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(pieces)
 
 
 def printable(text: str) -> str:

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.options import JsonOption
+from mtrrzap.cli.options import JsonOption, with_options
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES
 from mtrrzap.report import text
 from mtrrzap.report.policies import COLUMNS, cells, markdown
 
 
+@with_options
 def policies(
     *,
     json: JsonOption = False,
@@ -21,7 +22,7 @@ def policies(
 ) -> None:
     """Say what each policy zaps and when: KVM versions, the rows of the series, the review."""
     if json and as_markdown:
-        raise UserError("--json and --markdown exclude each other", mend="choose one")
+        raise UserError("--json and --markdown cannot be combined", mend="choose one")
     if as_markdown:
         sys.stdout.write(markdown(POLICIES))
     elif json:

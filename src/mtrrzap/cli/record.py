@@ -2,46 +2,63 @@
 
 import os
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mtrrzap.cli import output as say
+from mtrrzap.cli.options import with_options
+from mtrrzap.cli.progress import recording
 from mtrrzap.errors import UserError
-from mtrrzap.guest.record import Options, Outcome
+from mtrrzap.guest.record import Options, Recorded
 from mtrrzap.guest.record import record as record_guest
 from mtrrzap.guest.record.session import INIT_NOTE
 
 _INTERRUPTED = "interrupted by SIGINT"
 
 
-def record(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The trace to write.")],
-    firmware: Annotated[
-        str, typer.Option(help="seabios, ovmf, or the path of an image.")
-    ] = "seabios",
-    vcpus: Annotated[int, typer.Option(help="Number of vCPUs.")] = 1,
-    memory: Annotated[str, typer.Option(help="Guest memory, as 512M or 16G.")] = "1G",
+@dataclass(frozen=True, kw_only=True)
+class BootOptions:
+    """The guest, and what it boots."""
+
+    firmware: Annotated[str, typer.Option(help="seabios, ovmf, or the path of an image.")] = (
+        "seabios"
+    )
+    vcpus: Annotated[int, typer.Option(help="Number of vCPUs.")] = 1
+    memory: Annotated[str, typer.Option(help="Guest memory, as 512M or 16G.")] = "1G"
     kernel: Annotated[
         Path | None, typer.Option(help="Linux image to boot; without one, only firmware runs.")
-    ] = None,
+    ] = None
     initrd: Annotated[
         Path | None, typer.Option(help="Its initrd; make one with 'mtrrzap initrd'.")
-    ] = None,
+    ] = None
     append: Annotated[
         str | None,
         typer.Option(help="Its command line; nokaslr is added. [default: console=ttyS0 nokaslr]"),
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds that each pass may take.")] = 300.0,
-    qemu: Annotated[str, typer.Option(help="QEMU to use, 7.2 or newer.")] = "qemu-system-x86_64",
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QemuOptions:
+    """How QEMU runs it."""
+
+    timeout: Annotated[float, typer.Option(help="Seconds that each pass may take.")] = 300.0
+    qemu: Annotated[str, typer.Option(help="QEMU to use, 7.2 or newer.")] = "qemu-system-x86_64"
     console: Annotated[
         Path | None, typer.Option(help="Save what the guest prints on its serial port.")
-    ] = None,
+    ] = None
     host_writes: Annotated[
         str, typer.Option(help="Model the MTRR writes of this user space: qemu or none.")
-    ] = "qemu",
+    ] = "qemu"
+
+
+@with_options
+def record(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The trace to write.")],
+    guest: BootOptions,
+    emulator: QemuOptions,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     extra: Annotated[
         list[str] | None,
@@ -53,24 +70,22 @@ def record(
     Arguments after -- go to QEMU. The trace is valid however the recording ends; exit status 1
     means that it is marked incomplete.
     """
-    if host_writes not in ("qemu", "none"):
-        raise UserError(f"unknown {host_writes!r}", place="--host-writes", mend="qemu or none")
+    if emulator.host_writes not in ("qemu", "none"):
+        raise UserError(
+            f"unknown {emulator.host_writes!r}", place="--host-writes", mend="qemu or none"
+        )
     options = Options(
         output=output,
-        firmware=firmware,
-        vcpus=vcpus,
-        memory=memory,
-        kernel=kernel,
-        initrd=initrd,
-        append=append,
-        timeout=timeout,
-        qemu=qemu,
-        console=console,
-        host_writes=host_writes == "qemu",
+        **vars(guest),
+        timeout=emulator.timeout,
+        qemu=emulator.qemu,
+        console=emulator.console,
+        host_writes=emulator.host_writes == "qemu",
         force=force,
         extra=tuple(extra or ()),
     )
-    outcome = record_guest(with_command(options))
+    with recording(options.vcpus) as progress:
+        outcome = record_guest(with_command(options), progress)
     for note in outcome.header.notes:
         if note != INIT_NOTE:
             say.note(f"note: {note}")
@@ -80,7 +95,7 @@ def record(
     say.result(summary(output, outcome))
 
 
-def summary(output: Path, outcome: Outcome) -> str:
+def summary(output: Path, outcome: Recorded) -> str:
     """Return the line that ends a successful recording."""
     header = outcome.header
     return (

@@ -6,24 +6,18 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.options import (
-    EptOption,
-    HostMaxphyaddrOption,
-    NcdOption,
-    PageSize,
-    QuirkOption,
-    TracesArgument,
-    host,
-)
-from mtrrzap.errors import UserError
+from mtrrzap.cli.options import HostOptions, PageSize, TracesArgument, with_options
+from mtrrzap.cli.output import write
 from mtrrzap.guest import open as traces
-from mtrrzap.guest.costs import beside
+from mtrrzap.guest.files import kept
+from mtrrzap.guest.measured_costs import beside
 from mtrrzap.kvm.policy import POLICIES, by_name
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
+from mtrrzap.kvm.replay import Host
 from mtrrzap.report.page import document, section
 from mtrrzap.study.checked import checked
 
 
+@with_options
 def report(
     files: TracesArgument = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path(
@@ -33,12 +27,9 @@ def report(
         str, typer.Option("--policy", "-p", help="Whose requests and protocol to show.")
     ] = "Base2",
     *,
-    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
-    quirk: QuirkOption = True,
-    ept: EptOption = True,
-    noncoherent_dma: NcdOption = True,
+    host: HostOptions,
     page_size: Annotated[
-        PageSize, typer.Option(help="Page size of the full page table that the walks go through.")
+        PageSize, typer.Option(help="Page size of the fully populated table that zaps walk.")
     ] = PageSize.SMALL,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the page if it exists.")
@@ -48,44 +39,24 @@ def report(
 
     Costs that 'import' has measured and left beside a trace are shown, too.
     """
+    kept(output, "--output", force=force)
     shown = by_name(policy)
-    where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
-    named = traces.named(files or [])
-    # Shipped recordings that nobody named are no files with costs beside them.
+    where = host.host()
+    sections = []
+    named = traces.load_all(files or [])
+    # Only a file that was named can have costs beside it.
     paths: list[Path | None] = [*files] if files else [None] * len(named)
-    sections = [
-        section(
-            name if path is None else path.name.removesuffix(".trace"),
-            trace,
-            POLICIES,
-            shown,
-            where,
-            page_size.level,
-            beside(path, trace) if path else (),
-        )
-        for path, (name, trace) in zip(paths, named, strict=True)
-    ]
+    for path, (name, trace) in zip(paths, named, strict=True):
+        title = name if path is None else path.name.removesuffix(".trace")
+        costs = beside(path, trace) if path else ()
+        sections.append(section(title, trace, POLICIES, shown, where, page_size.level, costs))
     page = document(sections, checked(shown), assumptions(where, page_size))
-    _write(output, page, force=force)
+    write(output, [page])
     count = sum(len(each.trace.events) for each in sections)
     plural = "s"[: len(sections) != 1]
     sys.stdout.write(
         f"{output}: {len(sections)} trace{plural}, {count:,} events, {len(page):,} characters\n"
     )
-
-
-def _write(path: Path, page: str, *, force: bool) -> None:
-    try:
-        with path.open("w" if force else "x", encoding="utf-8", newline="\n") as stream:
-            stream.write(page)
-    except FileExistsError as error:
-        raise UserError(
-            "exists already", place=str(path), mend="use --force to overwrite it"
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror}", place=str(path), mend="choose another place"
-        ) from error
 
 
 def assumptions(where: Host, page_size: PageSize) -> str:

@@ -6,42 +6,27 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mtrrzap.cli.options import (
-    CsvOption,
-    EptOption,
-    HostMaxphyaddrOption,
-    JsonOption,
-    NcdOption,
-    QuirkOption,
-    TraceArgument,
-    host,
-    one_format,
-)
+from mtrrzap.cli.options import FormatOptions, HostOptions, TraceArgument, with_options
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import by_name
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Request, replay
+from mtrrzap.kvm.replay import Request, replay
 from mtrrzap.report import text
 
 
+@with_options
 def requests(
     file: TraceArgument,
     policy: Annotated[str, typer.Option("--policy", "-p", help="The policy's name.")],
     *,
-    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
-    quirk: QuirkOption = True,
-    ept: EptOption = True,
-    noncoherent_dma: NcdOption = True,
-    json: JsonOption = False,
-    csv: CsvOption = False,
+    host: HostOptions,
+    form: FormatOptions,
 ) -> None:
-    """List the zap requests of one trace under one policy: event, vCPU, why, which frames."""
-    one_format(json=json, csv=csv)
+    """List every zap request of one trace under one policy: event, vCPU, cause and frames."""
     chosen = by_name(policy)
-    trace = traces.one(file)
-    where = host(host_maxphyaddr, quirk=quirk, ept=ept, noncoherent_dma=noncoherent_dma)
-    found = list(replay(trace, chosen, where))
-    if json:
+    trace = traces.load(file)
+    found = list(replay(trace, chosen, host.host()))
+    if form.json:
         listed = [_as_dict(request) for request in found]
         whole = {"policy": chosen.name, "incomplete": trace.incomplete, "requests": listed}
         sys.stdout.write(text.as_json(whole))
@@ -58,7 +43,7 @@ def requests(
         )
         for request in found
     ]
-    if csv:
+    if form.csv:
         sys.stdout.write(text.as_csv(rows, columns))
         _warn(text.console(stderr=True), trace)
         return

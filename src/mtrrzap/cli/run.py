@@ -1,42 +1,39 @@
 """``mtrrzap run``: a trace for real, on vCPUs of /dev/kvm or on threads."""
 
 import sys
-from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mtrrzap.cli import output as say
-from mtrrzap.cli.live_progress import LiveProgress
 from mtrrzap.cli.options import (
-    HostMaxphyaddrOption,
+    IntelHostOptions,
     JsonOption,
     PageSize,
-    QuirkOption,
     VcpusOption,
-    host,
     rescaled,
-    size,
+    with_options,
 )
+from mtrrzap.cli.progress import running
 from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, by_name
-from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
-from mtrrzap.live.environment import Environment, environment
+from mtrrzap.kvm.replay import Host
+from mtrrzap.live.host import Environment, environment
 from mtrrzap.live.measure import Engine, Settings, measure
 from mtrrzap.live.plan import Plan, plan
-from mtrrzap.live.result import Run
-from mtrrzap.live.run import Case
+from mtrrzap.live.running import Case
+from mtrrzap.live.tally import Run
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.protocol import load as protocols
 from mtrrzap.report import text
-from mtrrzap.report.live import COUNTED, MODELLED, TIMED, Measured, as_data, line, measured, remarks
+from mtrrzap.report.live import COUNTED, MODELLED, TIMED, as_data, line, remarks
+from mtrrzap.study.live_runs import Measured, measured
+from mtrrzap.study.units import parse_size
 
 USUAL = ("direct", "v4", "review", "ticket")
 _LONGEST = 86_400.0
@@ -47,6 +44,49 @@ _REQUESTS_OF = "review"
 """Whose requests a protocol is given that is named without a policy: patches 6-8 and 10."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The test guest, and what its vCPUs do."""
+
+    vcpus: VcpusOption = None
+    memory: Annotated[str, typer.Option(help="Memory of the test guest.")] = "64M"
+    repeat: Annotated[int, typer.Option("--repeat", "-r", help="Runs of each policy.", min=1)] = 3
+    touch: Annotated[
+        int, typer.Option(help="Pages that each vCPU touches before every event.", min=1)
+    ] = 256
+    page_size: Annotated[
+        PageSize, typer.Option(help="Pages that back the test guest: 4K or 2M.")
+    ] = PageSize.SMALL
+    meet: Annotated[
+        bool,
+        typer.Option(
+            "--meet/--no-meet",
+            help="Let vCPUs that act at once make each request at once, as if each had a core.",
+        ),
+    ] = True
+    timeout: Annotated[float, typer.Option(help="Seconds for one run, memory filled.")] = 60.0
+
+    def settings(self, engine: Engine) -> Settings:
+        """Return what the runs are made with. Raises ``UserError``."""
+        if self.page_size is PageSize.HUGE:
+            raise UserError(
+                "a test guest cannot be backed by 1G pages", place="page_size", mend="use 2M"
+            )
+        if not 0 < self.timeout <= _LONGEST:
+            raise UserError(
+                f"invalid timeout of {self.timeout:g} s", place="timeout", mend="give 1 to 86400"
+            )
+        return Settings(
+            engine=engine,
+            memory=parse_size(self.memory),
+            touch=self.touch,
+            huge=self.page_size is PageSize.LARGE,
+            meet=self.meet,
+            timeout=self.timeout,
+        )
+
+
+@with_options
 def run(
     file: Annotated[
         Path, typer.Argument(metavar="[TRACE]", help="A trace, or a shipped recording's name.")
@@ -64,49 +104,22 @@ def run(
     engine: Annotated[
         Engine, typer.Option(help="A real VM, or threads with a modelled page table.")
     ] = Engine.LIVE,
-    vcpus: VcpusOption = None,
-    memory: Annotated[str, typer.Option(help="Memory of the test guest.")] = "64M",
-    repeat: Annotated[int, typer.Option("--repeat", "-r", help="Runs of each policy.", min=1)] = 3,
-    touch: Annotated[
-        int, typer.Option(help="Pages that each vCPU touches before every event.", min=1)
-    ] = 256,
-    page_size: Annotated[
-        PageSize, typer.Option(help="Pages that back the test guest: 4K or 2M.")
-    ] = PageSize.SMALL,
-    meet: Annotated[
-        bool,
-        typer.Option(
-            "--meet/--no-meet",
-            help="Let vCPUs that act at once make each request at once, as if each had a core.",
-        ),
-    ] = True,
-    timeout: Annotated[float, typer.Option(help="Seconds for one run, memory filled.")] = 60.0,
-    host_maxphyaddr: HostMaxphyaddrOption = HOST_MAXPHYADDR,
-    quirk: QuirkOption = True,
+    test: RunOptions,
+    host: IntelHostOptions,
     json: JsonOption = False,
 ) -> int:
     """Run a trace's requests for real: vCPUs exit, zaps drop entries, accesses fault."""
-    if page_size is PageSize.HUGE:
-        raise UserError("no test guest is backed by 1G pages", place="--page-size", mend="use 2M")
-    if not 0 < timeout <= _LONGEST:
-        raise UserError(f"{timeout:g} s is no limit", place="--timeout", mend="give 1 to 86400")
+    settings = test.settings(engine)
     cases = [case_of(name) for name in policy or USUAL]
-    trace = rescaled(traces.one(file), vcpus, None)
-    where = host(host_maxphyaddr, quirk=quirk, ept=True, noncoherent_dma=True)
-    settings = Settings(
-        engine=engine,
-        memory=size(memory),
-        touch=touch,
-        huge=page_size is PageSize.LARGE,
-        meet=meet,
-        timeout=timeout,
-    )
+    trace = rescaled(traces.load(file), test.vcpus, None)
+    where = host.host()
     around = environment()
-    runs, early = _measured(cases, plan(trace), where, settings, repeat)
+    runs, early = _measured(cases, plan(trace), where, settings, test.repeat)
     made = [(case, each) for case, each in zip(cases, runs, strict=True) if each]
-    rows = measured(trace, where, page_size.level, made)
+    rows = measured(trace, where, test.page_size.level, made)
     why = early if isinstance(early, UserError) else "interrupted"
-    ended = f"{why} after {sum(map(len, runs))} of {repeat * len(cases)} runs" if early else None
+    wanted = test.repeat * len(cases)
+    ended = f"{why} after {sum(map(len, runs))} of {wanted} runs" if early else None
     if json and (rows or ended is None):
         data = _data(str(file), trace, settings, around, rows)
         sys.stdout.write(text.as_json(data | {"ended": ended}))
@@ -130,8 +143,7 @@ def _measured(
             for case in cases:
                 if case.protocol.name not in PROTOCOLS:
                     stack.enter_context(protocols.blamed(Path(case.protocol.source)))
-            progress = LiveProgress([len(mine) for mine in divided.items], repeat)
-            show = stack.enter_context(progress).show
+            show = stack.enter_context(running([len(mine) for mine in divided.items], repeat))
             for index, made in measure(
                 cases, divided, where, settings, repeat=repeat, progress=show
             ):
@@ -183,31 +195,17 @@ def _print(
     columns, cells = (*COUNTED, *TIMED, *MODELLED), [line(row) for row in rows]
     vcpus, mib = trace.header.vcpus, settings.memory >> 20
     title = f"{text.printable(name)}, {vcpus} vCPUs, {mib} MiB; medians, times in ms"
-    made = _table(columns, cells, title)
+    numbers = frozenset(columns) - {"policy"}
+    made = text.table(columns, cells, title=title, numbers=numbers)
     if text.width(console, made) <= console.width:
         console.print(made)
     else:
-        console.print(_narrow(console, (*COUNTED, *TIMED), cells, title))
         split = len(COUNTED) + len(TIMED)
+        left = [each[:split] for each in cells]
+        console.print(
+            text.fitting(console, columns[:split], left, DROPPABLE, title=title, numbers=numbers)[0]
+        )
         right = [(each[0], *each[split:]) for each in cells]
-        console.print(_table(("policy", *MODELLED), right))
+        console.print(text.table(("policy", *MODELLED), right, numbers=numbers))
     for remark in remarks(name, trace, settings, around, rows):
         text.say(console, remark)
-
-
-def _table(
-    columns: Sequence[str], cells: Iterable[Sequence[object]], title: str | None = None
-) -> Table:
-    return text.table(columns, cells, title=title, numbers=frozenset(columns) - {"policy"})
-
-
-def _narrow(
-    console: Console, columns: Sequence[str], cells: list[tuple[object, ...]], title: str
-) -> Table:
-    """Return the table without as many of ``DROPPABLE`` as do not fit."""
-    for dropped in range(len(DROPPABLE) + 1):
-        kept = [n for n, column in enumerate(columns) if column not in DROPPABLE[:dropped]]
-        made = _table([columns[n] for n in kept], [[row[n] for n in kept] for row in cells], title)
-        if text.width(console, made) <= console.width:
-            break
-    return made

@@ -1,21 +1,22 @@
-"""``mtrrzap show``: what one trace holds."""
+"""``mtrrzap show``: what one trace contains."""
 
 import sys
 from dataclasses import asdict, fields
 
 from rich.console import Console
 
-from mtrrzap.cli.options import JsonOption, TraceArgument
+from mtrrzap.cli.options import JsonOption, TraceArgument, with_options
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Header, Trace, format_event
 from mtrrzap.kvm.windows import Window, windows
-from mtrrzap.report import show as report
 from mtrrzap.report import text
+from mtrrzap.study import trace_summary as report
 
 
+@with_options
 def show(file: TraceArgument, *, json: JsonOption = False) -> None:
     """Show a trace: its header, events per vCPU, update windows, final memory types."""
-    trace = traces.one(file)
+    trace = traces.load(file)
     if json:
         sys.stdout.write(text.as_json(_as_dict(trace)))
         return
@@ -70,7 +71,7 @@ def _print_header(console: Console, trace: Trace) -> None:
 
 
 def _print_summaries(console: Console, trace: Trace) -> None:
-    columns = [name.replace("_", " ") for name in report.Summary._fields]
+    columns = [name.replace("_", " ") for name in report.VcpuCounts._fields]
     console.print(
         text.table(
             columns,
@@ -90,7 +91,7 @@ def _print_windows(console: Console, trace: Trace) -> None:
         text.table(
             columns,
             map(_window_cells, windows(trace)),
-            title="Update windows: CD = 1, or MTRRs disabled, until neither holds",
+            title="Update windows: while CD = 1 or the MTRRs are disabled",
             numbers=frozenset(columns[3:5]),
         )
     )
@@ -104,19 +105,8 @@ def _window_cells(window: Window) -> tuple[object, ...]:
         "1" if window.cd else "0",
         window.def_type_writes,
         window.other_writes,
-        numbers(sorted(window.others)) or "-",
+        text.numbers(sorted(window.others)) or "-",
     )
-
-
-def numbers(values: list[int] | tuple[int, ...]) -> str:
-    """Return sorted numbers as ``0, 2-5``."""
-    runs: list[list[int]] = []
-    for value in values:
-        if runs and value == runs[-1][1] + 1:
-            runs[-1][1] = value
-        else:
-            runs.append([value, value])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
 def _print_maps(console: Console, trace: Trace) -> None:
@@ -134,7 +124,7 @@ def _print_maps(console: Console, trace: Trace) -> None:
             )
             for row in group.map
         ]
-        title = f"Final map of vCPU {numbers(group.vcpus)} (bytes, end exclusive)"
+        title = f"Final map of vCPU {text.numbers(group.vcpus)} (bytes, end exclusive)"
         console.print(
             text.table(("start", "end", "manual", "KVM", "decided by"), rows, title=title)
         )

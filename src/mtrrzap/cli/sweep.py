@@ -1,44 +1,51 @@
-"""``mtrrzap sweep``: a grid of cells, on this machine or on a cluster; resumable."""
-
-from __future__ import annotations
+"""``mtrrzap sweep SPEC`` runs a grid of cells, ``mtrrzap sweep show RESULTS`` shows the rows."""
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from mtrrzap.cli.options import with_options
 from mtrrzap.cli.output import note, result
-from mtrrzap.cli.sweep_progress import Line
+from mtrrzap.cli.progress import sweeping
+from mtrrzap.cli.sweep_show import sweep_show
 from mtrrzap.errors import UserError
 from mtrrzap.sweep import inputs as sweep_inputs
-from mtrrzap.sweep.cell import CHECK
-from mtrrzap.sweep.executor import Executor
-from mtrrzap.sweep.run import Driver, State
+from mtrrzap.sweep.driver import Driver, Executor, SweepState
+from mtrrzap.sweep.grid import CHECK
 from mtrrzap.sweep.spec import Spec
 from mtrrzap.sweep.store import Store
-from mtrrzap.sweep.work import Job
+from mtrrzap.sweep.worker import Job
 
-SpecArgument = Annotated[Path, typer.Argument(help="A spec in TOML (docs/sweep.md).")]
+SpecArgument = Annotated[
+    Path, typer.Argument(help="The sweep's specification, in TOML (docs/sweep.md).")
+]
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", help="Directory of the results; one that is begun goes on."),
+    typer.Option(
+        "--output", "-o", help="Directory for the results; an unfinished sweep in it is continued."
+    ),
 ]
 Scheduler = Annotated[
-    str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT. Default: this machine.")
+    str | None,
+    typer.Option(help="Address of a Dask scheduler, tcp://HOST:PORT. Default: this machine."),
 ]
 Processes = Annotated[
     int | None,
-    typer.Option("--processes", "-j", help="Processes here; all cores.", min=1, max=1024),
+    typer.Option(
+        "--processes", "-j", help="Processes on this machine. Default: one a core.", min=1, max=1024
+    ),
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run cells again that failed.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 
 
+@with_options
 def sweep(
     spec: SpecArgument,
     output: Output,
@@ -48,13 +55,13 @@ def sweep(
     retry_failed: RetryFailed = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run what is missing of a sweep.
+    """Run the missing cells of a sweep.
 
     Exit status: 0 every cell has a row; 1 cells failed, or a property is violated; 2 bad usage;
-    130 Ctrl-C: what was in flight is finished, and the same command goes on.
+    130 Ctrl-C: running cells are finished, and the same command continues.
     """
     if scheduler is not None and processes is not None:
-        raise UserError("--scheduler and --processes exclude each other", mend="choose one")
+        raise UserError("--scheduler and --processes cannot be combined", mend="choose one")
     asked, job, manifest, text = sweep_inputs.job(spec)
     store = Store(output, asked.grid.kind, note)
     try:
@@ -81,16 +88,17 @@ def _run(
         return False
     with _signals() as stopped:
         executor = _executor(job, scheduler, processes, driver.state)
-        line = Line(executor.says, quiet=quiet)
         try:
-            driver.run(executor, lambda: bool(stopped), line.tell)
+            with sweeping(executor.says, quiet=quiet) as show:
+                driver.run(executor, lambda: bool(stopped), show)
         finally:
-            line.end()
             executor.close()
     return not driver.state.complete
 
 
-def _executor(job: Job, scheduler: str | None, processes: int | None, state: State) -> Executor:
+def _executor(
+    job: Job, scheduler: str | None, processes: int | None, state: SweepState
+) -> Executor:
     if scheduler is not None:
         from mtrrzap.sweep.cluster import DaskCluster
 
@@ -110,8 +118,7 @@ def _signals() -> Iterator[list[int]]:
         if stopped:
             raise KeyboardInterrupt
         stopped.append(number)
-        newline = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""
-        note(f"{newline}stopping: finishing the cells in flight; once more to leave them")
+        note("stopping after the running cells; press Ctrl-C again to stop now")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -135,7 +142,7 @@ def _schedules(driver: Driver, store: Store) -> None:
         )
 
 
-def _ending(state: State, asked: Spec, output: Path, *, interrupted: bool) -> None:
+def _ending(state: SweepState, asked: Spec, output: Path, *, interrupted: bool) -> None:
     counts = state.counts
     parts = [f"{counts.rows:,} of {state.cells:,} cells: {counts.done:,} done"]
     parts += [f"{counts.refused:,} refused"] if counts.refused else []
@@ -144,6 +151,31 @@ def _ending(state: State, asked: Spec, output: Path, *, interrupted: bool) -> No
     parts += [f"{state.dropped:,} left out (stop-at-first)"] if state.dropped else []
     result(", ".join(parts) + (f"; {state.new:,} of them new" if state.new < counts.rows else ""))
     if interrupted:
-        result(f"Interrupted. What is done is in {output}; run the same command to go on.")
+        result(f"Interrupted. Finished cells are in {output}; run the same command to continue.")
     else:
         result(f"See 'mtrrzap sweep show {output}'.")
+
+
+# ---- the group --------------------------------------------------------------------------------
+
+
+class _RunUnlessNamed(TyperGroup):
+    """Takes a first argument that names no command for the spec of a sweep to run."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command's name before a spec."""
+        if args and args[0] not in (*self.commands, "--help", "-h"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunUnlessNamed,
+    help="Run a grid of cells, on this machine or on a cluster, and show the results.\n\n"
+    "'mtrrzap sweep SPEC.toml -o results/' runs the missing cells, as 'sweep run' does.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(sweep)
+app.command("show")(sweep_show)

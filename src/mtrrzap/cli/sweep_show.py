@@ -1,7 +1,5 @@
 """``mtrrzap sweep show``: a sweep's results as tables, plots, a page, or what SQL asks."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Iterator
@@ -11,26 +9,30 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.options import CsvOption, JsonOption, one_format
+from mtrrzap.cli.options import FormatOptions, with_options
+from mtrrzap.cli.output import writing
 from mtrrzap.errors import UserError
 from mtrrzap.report import text
 from mtrrzap.simulator import cost_model
-from mtrrzap.sweep.cell import CHECK, SIMULATE
+from mtrrzap.study.units import mcycles
 from mtrrzap.sweep.columns import FAILED, REFUSED
-from mtrrzap.sweep.crossover import vcpus
-from mtrrzap.sweep.curves import World, mcycles, worlds
+from mtrrzap.sweep.curves import GuestCurves, guest_curves, vcpus
+from mtrrzap.sweep.grid import CHECK, SIMULATE
 from mtrrzap.sweep.page import page
 from mtrrzap.sweep.parquet import written
 from mtrrzap.sweep.plot import plot
-from mtrrzap.sweep.query import Answer, Results
+from mtrrzap.sweep.query import QueryAnswer, Results
 
-ResultsArgument = Annotated[Path, typer.Argument(help="A directory that a sweep has written.")]
+ResultsArgument = Annotated[Path, typer.Argument(help="A directory that 'mtrrzap sweep' wrote.")]
 Sql = Annotated[
-    str | None, typer.Option(help="SQL (DuckDB) over the tables cells and timing (docs/sweep.md).")
+    str | None,
+    typer.Option(help="Run SQL (DuckDB) on the tables cells and timing (docs/sweep.md)."),
 ]
-Plots = Annotated[Path | None, typer.Option(help="Write a plot (SVG) of each guest here.")]
+Plots = Annotated[
+    Path | None, typer.Option(help="Write a plot (SVG) of each guest into this directory.")
+]
 PageOption = Annotated[
-    Path | None, typer.Option("--page", help="Write a page (Markdown) with its plots beside it.")
+    Path | None, typer.Option("--page", help="Write a page (Markdown), with its plots beside it.")
 ]
 
 SWARM = """
@@ -43,54 +45,51 @@ FROM cells WHERE status = 'done' GROUP BY ALL ORDER BY min(number)
 """
 
 
+@with_options
 def sweep_show(
     results: ResultsArgument,
     *,
     sql: Sql = None,
     plots: Plots = None,
     page_: PageOption = None,
-    json: JsonOption = False,
-    csv: CsvOption = False,
+    form: FormatOptions,
 ) -> None:
-    """Show the results of a sweep, also of one that is not complete."""
-    one_format(json=json, csv=csv)
+    """Show the results of a sweep, complete or not."""
     found = Results(results)
     for path in found.damaged:
         sys.stderr.write(
-            f"mtrrzap: {path} is damaged and left out; the sweep runs its cells again\n"
+            f"mtrrzap: {path} is damaged and skipped; run the sweep again to replace it\n"
         )
     if (plots or page_) and found.kind != SIMULATE:
-        raise UserError("has no plots", place=str(results), mend="plots are of kind simulate")
+        raise UserError(
+            "this sweep has no plots", place=str(results), mend="plots need kind simulate"
+        )
     if plots is not None:
         _plots(found, plots)
     if page_ is not None:
         made = page(found, page_.stem)
         _write({page_.name: made.text, **made.plots}, page_.parent)
-    if sql is not None or json or csv:
-        _print(found.ask(sql or "SELECT * FROM cells"), json=json, csv=csv)
+    if sql is not None or form.json or form.csv:
+        _print(found.ask(sql or "SELECT * FROM cells"), json=form.json, csv=form.csv)
     elif plots is None and page_ is None:
         _tables(found)
 
 
 def _plots(found: Results, directory: Path) -> None:
-    made = {f"{w.file}.svg": plot(w, w.crossings()) for w in worlds(found)}
+    made = {f"{w.file}.svg": plot(w, w.crossings()) for w in guest_curves(found)}
     _write(made, directory)
 
 
 def _write(files: dict[str, str], directory: Path) -> None:
-    try:
+    with writing(directory, "name a directory"):
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             written(directory / name, content.encode())
-    except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror}", place=str(directory), mend="name a directory"
-        ) from error
     for name in files:
         sys.stdout.write(f"{directory / name}\n")
 
 
-def _print(answer: Answer, *, json: bool, csv: bool) -> None:
+def _print(answer: QueryAnswer, *, json: bool, csv: bool) -> None:
     if json:
         rows = [
             {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
@@ -129,17 +128,17 @@ def _tables(found: Results) -> None:
         answer = found.ask(SWARM)
         _table(answer.columns, answer.rows)
         return
-    every = worlds(found)
-    for world in every:
-        at = sorted({n for curve in world.curves.values() for n in curve})
+    every = guest_curves(found)
+    for guest in every:
+        at = sorted({n for curve in guest.curves.values() for n in curve})
         rows: list[tuple[object, ...]] = [
             (policy, *(mcycles(curve[n]) if n in curve else None for n in at))
-            for policy, curve in world.curves.items()
+            for policy, curve in guest.curves.items()
         ]
-        text.say(console, f"{world.title}: modelled Mcycles by vCPUs")
+        text.say(console, f"{guest.title}: modelled Mcycles by vCPUs")
         columns = ("policy", *(f"{n:,}" for n in at))
         console.print(text.table(columns, rows, numbers=frozenset(columns[1:])))
-    crossings = [row for world in every for row in _crossings(world)]
+    crossings = [row for guest in every for row in _crossings(guest)]
     if crossings:
         _table(("guest", "from vCPUs", "cheaper is", "than"), crossings, group_by=1)
     text.say(
@@ -150,10 +149,10 @@ def _tables(found: Results) -> None:
     )
 
 
-def _crossings(world: World) -> Iterator[tuple[object, ...]]:
-    for crossing in world.crossings():
-        at = f"{vcpus(crossing.at)}{world.wanders(crossing)}"
-        yield world.title, at, crossing.above, crossing.below
+def _crossings(guest: GuestCurves) -> Iterator[tuple[object, ...]]:
+    for crossing in guest.crossings():
+        at = f"{vcpus(crossing.at)}{guest.wanders(crossing)}"
+        yield guest.title, at, crossing.above, crossing.below
 
 
 def _head(found: Results) -> Iterator[str]:

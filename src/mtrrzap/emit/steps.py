@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 from mtrrzap.checker.ghost import NoGhost
 from mtrrzap.checker.graph import Graph, build
-from mtrrzap.checker.local import Local
+from mtrrzap.checker.memory_model import LocalState
 from mtrrzap.checker.model import Model
 from mtrrzap.checker.result import Choice
 from mtrrzap.checker.scenario import scenario
 from mtrrzap.checker.stepper import Stepper
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import EVERYTHING, Allocator, Cpu, Mmu, Number, Operation, Protocol, Range
+from mtrrzap.protocol import ALL_GFNS, Allocator, Cpu, Mmu, Number, Operation, Protocol, Range
 
 
 class Difference(NamedTuple):
@@ -95,7 +95,7 @@ class _Walk:
         yield "start", []
         state = model.initial
         for vcpu, choice in schedule:
-            local: Local = model.locals.items[state[vcpu]]
+            local: LocalState = model.locals.items[state[vcpu]]
             if local.calling:
                 words = " ".join(f"{start} {end}" for start, end in self._request(local))
                 yield f"call {vcpu} {words}", []
@@ -109,14 +109,14 @@ class _Walk:
                 m for m in self.stepper.moves(state) if (m.vcpu, m.choice) == (vcpu, choice)
             )
             value = model.values[option.target].items[move.after[at]]
-            after: Local = model.locals.items[move.after[vcpu]]
+            after: LocalState = model.locals.items[move.after[vcpu]]
             printed = [f"{vcpu} {line(option.operation, result, value)}"]
             if after.place is None or after.request != local.request:
                 printed.append(f"return {vcpu}")
             yield f"step {vcpu} {option.choice}", printed
             state = move.after
 
-    def _request(self, local: Local) -> tuple[Range, ...]:
+    def _request(self, local: LocalState) -> tuple[Range, ...]:
         group = self.model.groups.index(local.group)
         found: tuple[Range, ...] = self.model.scenario.requests[group][local.request]
         return found
@@ -127,7 +127,7 @@ def drive(
     protocol: Protocol,
     vcpus: int = 2,
     requests: int = 1,
-    ranges: Sequence[tuple[Range, ...]] = ((EVERYTHING,),),
+    ranges: Sequence[tuple[Range, ...]] = ((ALL_GFNS,),),
 ) -> Driven:
     """Drive every transition of the checker's graph through the C of the test build."""
     walk = _Walk(protocol, vcpus, requests, ranges)
@@ -196,7 +196,7 @@ def accepted(protocol: Protocol, log: Iterable[str]) -> int:
         words = text.split()
         if words[0] == "call":
             pairs = [int(each) for each in words[2:]]
-            ranges = tuple(zip(pairs[::2], pairs[1::2], strict=True))
+            ranges = tuple(map(Range, pairs[::2], pairs[1::2]))
             calls[int(words[1])] = _Call(protocol, ranges)
         elif words[0] == "return":
             if calls.pop(int(words[1])).operation is not None:

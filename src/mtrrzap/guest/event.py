@@ -18,9 +18,9 @@ class Kind(StrEnum):
     INIT = "init"
     """INIT: CR0.CD, CR0.NW, the MTRRs and IA32_PAT are preserved."""
     HELD_CR0 = "held-cr0"
-    """CR0 was found to hold a value; nobody was seen to write it, and nothing zaps for it."""
+    """CR0 has this value, but no write was seen; nothing zaps for it."""
     HELD_MSR = "held-msr"
-    """An MTRR or IA32_PAT was found to hold a value; nothing zaps for it either."""
+    """An MTRR or IA32_PAT has this value, but no write was seen; nothing zaps for it."""
 
 
 class Event(NamedTuple):

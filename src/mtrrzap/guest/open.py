@@ -1,24 +1,64 @@
-"""Open the traces that a command line names; the only place that reads trace files."""
+"""Open a trace: by path, by the name of a shipped one, as text, CSV or Parquet."""
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.trace import Trace, lines_of, load
+from mtrrzap.guest.tabular import CSV_FIRST, PARQUET_FIRST, read_csv, read_parquet
+from mtrrzap.guest.trace import MAGIC, Trace, lines_of, parse
 
 
-def load_file(path: Path) -> Trace:
-    """Read one trace. Raises ``UserError`` if it cannot be opened or is no trace."""
+def load(source: str | os.PathLike[str]) -> Trace:
+    """Return one trace: a file, or a shipped recording or scenario by its name (``seabios-8``).
+
+    A file may be a trace, or its CSV or Parquet as ``mtrrzap export`` writes them. A file wins over
+    a shipped trace of the same name.
+
+    Raises:
+        UserError: if the file does not exist, cannot be read or is not a trace; names the line.
+    """
+    path = Path(source)
+    if path.name == str(path) and not os.path.lexists(path):
+        known = dict(shipped()) | dict(scenarios())
+        if path.name in known:
+            return known[path.name]
+        if not path.suffix:
+            raise UserError(
+                "no such file or shipped trace",
+                place=str(path),
+                mend=f"shipped are: {', '.join(known)}",
+            )
     try:
-        # Bytes that are no UTF-8, and carriage returns, are for the reader to refuse.
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
-            return load(lines_of(stream), str(path))
+        return _load_file(path)
     except OSError as error:
         raise UserError(
             f"cannot be read: {error.strerror}", place=str(path), mend="name a trace file"
         ) from error
+
+
+def _load_file(path: Path) -> Trace:
+    # One pass over the file, which may be a pipe.
+    with path.open("rb") as stream:
+        first = stream.peek(len(CSV_FIRST))
+        if first.startswith(PARQUET_FIRST):
+            return read_parquet(stream.read(), str(path))
+        read = read_csv if first.startswith(CSV_FIRST.encode()) else parse
+        # The reader itself refuses bytes that are not UTF-8, and carriage returns.
+        text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="\n")
+        return read(lines_of(text), str(path))
+
+
+def is_trace(first: bytes) -> bool:
+    """Tell by a file's first 16 bytes whether ``load`` would take it for a trace."""
+    return first.startswith((MAGIC.encode(), CSV_FIRST.encode(), PARQUET_FIRST))
+
+
+def load_all(paths: Iterable[str | os.PathLike[str]]) -> list[tuple[str, Trace]]:
+    """Return the traces of these sources by name; all shipped recordings if there are none."""
+    return [(os.fspath(path), load(path)) for path in paths] or shipped()
 
 
 def shipped() -> list[tuple[str, Trace]]:
@@ -36,23 +76,5 @@ def _folder(name: str) -> Iterator[tuple[str, Trace]]:
     for item in folder.iterdir() if folder.is_dir() else ():
         if item.name.endswith(".trace"):
             with item.open(encoding="utf-8") as stream:
-                yield item.name.removesuffix(".trace"), load(lines_of(stream), item.name)
-
-
-def named(paths: Iterable[Path]) -> list[tuple[str, Trace]]:
-    """Return the traces of these files by path, or the shipped ones if there are none."""
-    return [(str(path), one(path)) for path in paths] or shipped()
-
-
-def one(path: Path) -> Trace:
-    """Return one trace: a file, or a shipped recording or scenario by its name, ``seabios-8``."""
-    if path.name == str(path) and not os.path.lexists(path):
-        known = dict(shipped()) | dict(scenarios())
-        if path.name in known:
-            return known[path.name]
-        if not path.suffix:
-            names = ", ".join(known)
-            raise UserError(
-                "no such file or shipped recording", place=str(path), mend=f"shipped are: {names}"
-            )
-    return load_file(path)
+                name = item.name.removesuffix(".trace")
+                yield name, parse(lines_of(stream), name)

@@ -3,6 +3,7 @@
 Nothing here opens a file: the reader takes an iterable of lines, the writer a text stream.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -15,7 +16,7 @@ from mtrrzap.guest.event import Event, Kind
 MAGIC = "mtrrzap-trace"
 VERSION = 1
 MAX_LINE = 1 << 16
-"""Characters a line may have; ``lines_of`` never holds more of a file in memory."""
+"""Longest line in characters; ``lines_of`` never keeps more of a file in memory."""
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}|unknown", re.ASCII)
 _HEX = re.compile(r"0x0*[0-9a-f]{1,16}")
@@ -31,7 +32,7 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What was recorded. Every field is one ``key: value`` line, ``memslot`` and ``note`` many."""
+    """What was recorded: one ``key: value`` line a field; ``memslot`` and ``note`` may repeat."""
 
     firmware: str
     """Family first, then version: ``SeaBIOS 1.16.2-debian-1.16.2-1``."""
@@ -59,16 +60,23 @@ class Header:
         return self.firmware.split(maxsplit=1)[0] if self.firmware.strip() else "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Trace:
-    """A whole trace in memory. ``incomplete`` is the reason why it is not whole, or None."""
+    """A trace in memory. ``incomplete`` says why events are missing at its end, or is None."""
 
     header: Header
     events: tuple[Event, ...]
     incomplete: str | None = None
+    name: str = dataclasses.field(default="", compare=False)
+    """The file or shipped recording that it was read from, empty if none."""
+
+    def __repr__(self) -> str:
+        name = f" {self.name}" if self.name else ""
+        size = f"{self.header.vcpus} vCPUs, {len(self.events)} events"
+        state = "" if self.incomplete is None else ", incomplete"
+        return f"<Trace{name}: {self.header.family}, {size}{state}>"
 
     def __iter__(self) -> Iterator[Event]:
-        """Iterate over the events, as over a ``Reader``."""
         return iter(self.events)
 
 
@@ -108,6 +116,12 @@ def format_event(event: Event) -> str:
     return " ".join(words)
 
 
+def format_end(events: int, incomplete: str | None) -> str:
+    """Return the closing line without its line end; ``incomplete`` says why, if it is."""
+    state = "complete" if incomplete is None else f"incomplete: {_one_line(incomplete)}"
+    return f"end {events} {state}"
+
+
 class Writer:
     """Write a trace to a text stream as it happens; ``end`` closes it, complete or not."""
 
@@ -125,8 +139,7 @@ class Writer:
 
     def end(self, incomplete: str | None = None) -> None:
         """Write the closing line; ``incomplete`` says why the trace is not whole."""
-        state = "complete" if incomplete is None else f"incomplete: {_one_line(incomplete)}"
-        self._stream.write(f"end {self.count} {state}\n")
+        self._stream.write(format_end(self.count, incomplete) + "\n")
         self._stream.flush()
 
 
@@ -135,8 +148,7 @@ def trace_lines(trace: Trace) -> Iterator[str]:
     yield format_header(trace.header)
     for event in trace.events:
         yield format_event(event) + "\n"
-    state = "complete" if trace.incomplete is None else f"incomplete: {_one_line(trace.incomplete)}"
-    yield f"end {len(trace.events)} {state}\n"
+    yield format_end(len(trace.events), trace.incomplete) + "\n"
 
 
 def dumps(trace: Trace) -> str:
@@ -187,7 +199,7 @@ class Reader:
 
     def _check_text(self, line: str) -> None:
         if any("\ud800" <= char <= "\udfff" for char in line):
-            raise self._error("bytes that are no UTF-8", "is this a trace? see the first line")
+            raise self._error("bytes that are not UTF-8", "is this a trace? see the first line")
         if "\r" in line:
             raise self._error("a carriage return", "end lines with a line feed alone")
 
@@ -216,7 +228,7 @@ class Reader:
             else:
                 values[key] = self._header_value(key, value)
         if line is None:
-            raise self._error("the file ends inside the header", "record it again")
+            raise self._error("the file ends inside the header", "record the guest again")
         return self._header(values, tuple(slots), tuple(notes))
 
     def _read_magic(self) -> None:
@@ -229,7 +241,7 @@ class Reader:
             )
         if words[1] != str(VERSION):
             raise self._error(
-                f"trace format version {words[1]} is not known here, only {VERSION}",
+                f"unknown trace format version {words[1]}; this is version {VERSION}",
                 "use the version of mtrrzap that wrote it",
             )
 
@@ -240,21 +252,23 @@ class Reader:
             if key not in values:
                 raise self._error(f"the header lacks {key!r}", "see docs/trace-format.md")
         if any(a.end > b.start for a, b in pairwise(sorted(slots))):
-            raise self._error("two memslots overlap", "mend their lines (gfns, half-open)")
+            raise self._error("two memslots overlap", "fix their lines (gfns, half-open)")
         known: dict[str, Any] = {_field(key): _HEADER_KEYS[key](values[key]) for key in values}
         return Header(**known, memslots=slots, notes=notes)
 
     def _header_value(self, key: str, value: str) -> str:
         if _HEADER_KEYS[key] is int:
             if not (value.isascii() and value.isdecimal()):
-                raise self._error(f"{key} is not a decimal number: {value[:40]!r}", "mend the line")
+                raise self._error(f"{key} is not a decimal number: {value[:40]!r}", "fix the line")
             low, high = _LIMITS[key]
             if len(value) > 20 or not low <= int(value) <= high:
-                raise self._error(f"{key} {value[:40]} is not in {low}..{high}", "mend the line")
+                raise self._error(f"{key} {value[:40]} is not in {low}..{high}", "fix the line")
         elif key == "date" and not _DATE.fullmatch(value):
             raise self._error(f"not a date: {value[:40]!r}", "write YYYY-MM-DD")
         elif key == "firmware" and not value.strip():
-            raise self._error("no firmware is named", "write its family and version, or 'unknown'")
+            raise self._error(
+                "the firmware has no name", "write its family and version, or 'unknown'"
+            )
         return value
 
     def _slot(self, value: str) -> Slot:
@@ -270,7 +284,7 @@ class Reader:
 
     def _hex(self, word: str) -> int:
         if not _HEX.fullmatch(word):
-            raise self._error(f"not a 64-bit number in hex: {word[:40]!r}", "write it as 0x1f")
+            raise self._error(f"invalid 64-bit hex number {word[:40]!r}", "write it as 0x1f")
         return int(word, 16)
 
     # -- events
@@ -286,7 +300,7 @@ class Reader:
             event = self._event(line)
             if event.vcpu >= vcpus:
                 raise self._error(
-                    f"vCPU {event.vcpu} in a trace of {vcpus} vCPUs", "mend 'vcpus' in the header"
+                    f"vCPU {event.vcpu} in a trace of {vcpus} vCPUs", "fix 'vcpus' in the header"
                 )
             yield event
             count += 1
@@ -308,7 +322,9 @@ class Reader:
             words.pop()
         kind = _KINDS.get(words[1]) if len(words) >= 2 else None
         if kind is None:
-            raise self._error(f"unknown event: {line[:60]!r}", f"known are: {', '.join(_KINDS)}")
+            raise self._error(
+                f"unknown event: {line[:60]!r}", f"expected one of {', '.join(_KINDS)}"
+            )
         if len(words) != _WORDS[kind] or (refused and kind is not Kind.WRMSR):
             raise self._error(f"malformed event: {line[:60]!r}", f"write '{_SHAPES[kind]}'")
         if not (words[0].isascii() and words[0].isdecimal() and len(words[0]) <= 9):
@@ -316,7 +332,7 @@ class Reader:
         numbers = [self._hex(word) for word in words[2:]]
         msr = numbers.pop(0) if len(numbers) == 2 else 0
         if msr >> 32:
-            raise self._error(f"MSR number {msr:#x} has more than 32 bits", "mend the line")
+            raise self._error(f"MSR number {msr:#x} has more than 32 bits", "fix the line")
         return Event(int(words[0]), kind, msr, numbers[0] if numbers else 0, refused, time_ns)
 
     def _read_end(self, line: str, count: int) -> None:
@@ -328,7 +344,7 @@ class Reader:
         if words[1] != str(count):
             raise self._error(
                 f"the end line counts {words[1][:20]} events, the trace has {count}",
-                "the file was edited or cut: restore it, or mend the number",
+                "the file was edited or cut: restore it, or fix the number",
             )
         if words[2] == "incomplete:":
             self.incomplete = words[3] if len(words) == 4 else "no reason given"
@@ -341,11 +357,11 @@ def lines_of(stream: IO[str]) -> Iterator[str]:
     return iter(lambda: stream.readline(MAX_LINE + 1), "")
 
 
-def load(lines: Iterable[str], name: str) -> Trace:
+def parse(lines: Iterable[str], name: str) -> Trace:
     """Read a whole trace into memory. Raises ``UserError`` at the first line that is wrong."""
     reader = Reader(lines, name)
     events = tuple(reader)
-    return Trace(reader.header, events, reader.incomplete)
+    return Trace(reader.header, events, reader.incomplete, name)
 
 
 def _field(key: str) -> str:
@@ -361,15 +377,6 @@ MAX_VCPUS = 4096
 """KVM's largest KVM_MAX_VCPUS."""
 _LIMITS = {"vcpus": (1, MAX_VCPUS), "memory": (0, 1 << 52), "maxphyaddr": (32, 52)}
 _KINDS = {kind.value: kind for kind in Kind}
-_WORDS = {
-    Kind.WRMSR: 4,
-    Kind.HOST_WRMSR: 4,
-    Kind.CR0: 3,
-    Kind.RESET: 2,
-    Kind.INIT: 2,
-    Kind.HELD_CR0: 3,
-    Kind.HELD_MSR: 4,
-}
 _SHAPES = {
     Kind.WRMSR: "VCPU wrmsr 0xMSR 0xVALUE [#GP]",
     Kind.HOST_WRMSR: "VCPU host-wrmsr 0xMSR 0xVALUE",
@@ -379,3 +386,4 @@ _SHAPES = {
     Kind.HELD_CR0: "VCPU held-cr0 0xVALUE",
     Kind.HELD_MSR: "VCPU held-msr 0xMSR 0xVALUE",
 }
+_WORDS = {kind: len(shape.removesuffix(" [#GP]").split()) for kind, shape in _SHAPES.items()}

@@ -1,4 +1,4 @@
-"""What KVM does about a guest's MTRRs and CR0.CD: its lookup, its policies, the zaps it asks for.
+"""What KVM does with a guest's MTRRs and CR0.CD: its lookup, its policies, the zaps it requests.
 
 Guest frame numbers (gfns) are 4-KiB frames; ranges are half-open, in gfns.
 """

@@ -1,16 +1,26 @@
-"""KVM's own reading of the guest's MTRRs, where it differs from the manual's.
+"""How KVM reads the guest's MTRRs, where it differs from the manual (``mtrrzap.x86.physmap``).
 
-``kvm_mtrr_get_guest_memory_type`` and ``var_mtrr_range`` in arch/x86/kvm/mtrr.c, v6.1 to v6.10
-(removed by the guest-MTRR removal series in v6.11). The manual's lookup is ``mtrrzap.x86.physmap``.
+arch/x86/kvm/mtrr.c, v6.1 to v6.10 (removed in v6.11 with the guest-MTRR code): ``var_mtrr_range``,
+``kvm_mtrr_get_guest_memory_type``, and ``kvm_mtrr_check_gfn_range_consistency``. The last one tells
+``kvm_tdp_page_fault`` if one huge page may cover a range, for 1 GiB first and then for 2 MiB. It
+does not look at CR0.CD, even though CD may decide the type of the entry.
+
+The consistency check has two oddities. Both are safe: they make a page smaller than necessary.
+
+- It notes a gap whenever a range starts behind the furthest end seen so far, as if ranges came in
+  ascending order. KVM's list is descending, so two neighbours of one type look like a gap.
+- Where the fixed MTRRs end at 1 MiB, it walks the variable ranges for the whole range again, also
+  for the part that the fixed ones have just decided.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
-from mtrrzap.x86.physmap import Segment, fixed_decider
+from mtrrzap.x86.physmap import MapSegment, fixed_decider, stretches
 
 _U64 = (1 << 64) - 1
 _PAGE = 0xFFF
@@ -97,20 +107,75 @@ def _combine(types: Sequence[MemType]) -> MemType:
     return result
 
 
-def physical_map(mtrrs: Mtrrs, *, guest_has_mtrr: bool = True) -> Iterator[Segment]:
+def physical_map(mtrrs: Mtrrs, *, guest_has_mtrr: bool = True) -> Iterator[MapSegment]:
     """Yield KVM's view of the whole map, ascending, 0 to 2^MAXPHYADDR; neighbours differ."""
     top = 1 << mtrrs.maxphyaddr
     ranges = variable_ranges(mtrrs)
-    edges = {0}
+    edges = set[int]()
     if mtrrs.enabled:
         edges.update(edge for r in ranges for edge in (r.start, r.end) if edge < top)
         if mtrrs.fixed_enabled:
             edges.update(f.start + i * f.step for f in m.FIXED for i in range(8))
             edges.add(m.FIXED_END)
-    start, found = 0, _lookup(mtrrs, ranges, 0, guest_has_mtrr)
-    for edge in sorted(edges)[1:]:
-        here = _lookup(mtrrs, ranges, edge, guest_has_mtrr)
-        if here != found:
-            yield Segment(start, edge, *found)
-            start, found = edge, here
-    yield Segment(start, top, *found)
+
+    def at(page: int) -> tuple[MemType, tuple[str, ...]]:
+        return _lookup(mtrrs, ranges, page, guest_has_mtrr)
+
+    for start, end, found in stretches(sorted(edges), at, top):
+        yield MapSegment(start, end, *found)
+
+
+def consistent(
+    mtrrs: Mtrrs, start: int, end: int, ranges: Sequence[VariableRange] | None = None
+) -> bool:
+    """Tell if KVM finds one memory type all over ``[start, end)``, in bytes.
+
+    ``ranges`` is ``variable_ranges(mtrrs)``, for callers that ask often.
+    """
+    if not mtrrs.enabled:
+        return True
+    found: set[MemType] = set()
+    if mtrrs.fixed_enabled and start < m.FIXED_END:
+        found.update(_fixed(mtrrs, start, end))
+        if end <= m.FIXED_END:
+            return len(found) == 1
+    gap = False
+    covered = start
+    for r in variable_ranges(mtrrs) if ranges is None else ranges:
+        if r.start < end and r.end > start:
+            found.add(r.type)
+            gap |= covered < r.start
+            covered = max(covered, r.end)
+    if len(found) > 1:
+        return False
+    return not found or not (gap or covered < end) or found == {mtrrs.default}
+
+
+def _fixed(mtrrs: Mtrrs, start: int, end: int) -> Iterator[MemType]:
+    for fixed, value in zip(m.FIXED, mtrrs.fixed, strict=True):
+        if fixed.start < end and fixed.end > start:
+            first = max(0, (start - fixed.start) // fixed.step)
+            last = min(8, -((fixed.start - end) // fixed.step))
+            yield from (MemType(byte) for byte in value.to_bytes(8, "little")[first:last])
+
+
+def edges(mtrrs: Mtrrs) -> set[int]:
+    """Return the addresses, in bytes, at which the answer or the memory type may change.
+
+    All ranges that lie between the same two neighbours of this set have the same answer.
+    """
+    if not mtrrs.enabled:
+        return set()
+    found = {edge for r in variable_ranges(mtrrs) for edge in (r.start, r.end)}
+    if mtrrs.fixed_enabled:
+        found.add(m.FIXED_END)
+        found.update(_fixed_edges(mtrrs.fixed))
+    return found
+
+
+@lru_cache(maxsize=64)
+def _fixed_edges(fixed: tuple[int, ...]) -> tuple[int, ...]:
+    """Return where the types of neighbouring fixed sub-ranges differ."""
+    types = b"".join(value.to_bytes(8, "little") for value in fixed)
+    starts = [f.start + i * f.step for f in m.FIXED for i in range(8)]
+    return tuple(starts[n] for n in range(1, len(types)) if types[n] != types[n - 1])

@@ -1,27 +1,28 @@
 """The memory type of a new EPT leaf: ``vmx_get_mt_mask`` in arch/x86/kvm/vmx/vmx.c.
 
-The order of its tests: host MMIO; no non-coherent DMA; CR0.CD (until v6.10); the guest's MTRRs
-(until v6.10). What differs between versions is in the fields of ``Policy``.
+It tests in this order: host MMIO; no non-coherent DMA; CR0.CD (until v6.10); the guest's MTRRs
+(until v6.10). The fields of ``Policy`` have the differences between versions.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-from mtrrzap.kvm.consistency import consistent, edges
-from mtrrzap.kvm.lookup import type_in, variable_ranges
+from mtrrzap.gfn import ALL_GFNS, PAGE_SHIFT
+from mtrrzap.kvm.lookup import consistent, edges, type_in, variable_ranges
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.ranges import PAGE_SHIFT
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.x86.ept import EptType
 from mtrrzap.x86.memtype import MemType
+from mtrrzap.x86.physmap import stretches
 
-BEYOND = 1 << 52
-"""A gfn above every frame: the end of the last stretch of a map."""
+BEYOND = ALL_GFNS.end
+"""The end of the last stretch of a map: no guest has this frame."""
 
 
-class Stretch(NamedTuple):
+class TypedRange(NamedTuple):
     """Guest frames ``[start, end)`` whose new leaves get one type; None: NPT, which has none."""
 
     start: int
@@ -41,36 +42,31 @@ class MtMask:
         """Guest MTRRs and CR0.CD may decide types: EPT, non-coherent DMA, and before v6.11."""
         return self.host.ept and self.host.noncoherent_dma and self.policy.honours_mtrrs
 
-    def whole(self, vcpu: Vcpu) -> Stretch | None:
+    def whole(self, vcpu: Vcpu) -> TypedRange | None:
         """Return the one stretch of all RAM if the MTRRs do not matter to this vCPU, else None."""
         if not self.host.ept:
-            return Stretch(0, BEYOND, None)
+            return TypedRange(0, BEYOND, None)
         if not self.host.noncoherent_dma:
-            return Stretch(0, BEYOND, EptType(MemType.WB, ipat=True))
+            return TypedRange(0, BEYOND, EptType(MemType.WB, ipat=True))
         if vcpu.cd:
             kind = self.policy.cd_type(quirk=self.host.quirk_cd_nw_cleared)
             if kind is not None:
-                return Stretch(0, BEYOND, kind)
-        return None if self.honours else Stretch(0, BEYOND, EptType(MemType.WB))
+                return TypedRange(0, BEYOND, kind)
+        return None if self.honours else TypedRange(0, BEYOND, EptType(MemType.WB))
 
-    def stretches(self, vcpu: Vcpu, *, host_mmio: bool = False) -> Iterator[Stretch]:
+    def stretches(self, vcpu: Vcpu, *, host_mmio: bool = False) -> Iterator[TypedRange]:
         """Yield the types that this vCPU's faults install, ascending, 0 to ``BEYOND``."""
         if host_mmio and self.host.ept:
-            yield Stretch(0, BEYOND, EptType(MemType.UC))
+            yield TypedRange(0, BEYOND, EptType(MemType.UC))
             return
         one = self.whole(vcpu)
         if one is not None:
             yield one
             return
         mtrrs, ranges = vcpu.mtrrs, variable_ranges(vcpu.mtrrs)
-        has_mtrr = self.host.guest_has_mtrr
-        start, found = 0, type_in(mtrrs, ranges, 0, guest_has_mtrr=has_mtrr)
-        for edge in sorted(edges(mtrrs)):
-            here = type_in(mtrrs, ranges, edge, guest_has_mtrr=has_mtrr)
-            if here is not found:
-                yield Stretch(start >> PAGE_SHIFT, edge >> PAGE_SHIFT, EptType(found))
-                start, found = edge, here
-        yield Stretch(start >> PAGE_SHIFT, BEYOND, EptType(found))
+        at = partial(type_in, mtrrs, ranges, guest_has_mtrr=self.host.guest_has_mtrr)
+        for start, end, found in stretches(sorted(edges(mtrrs)), at, BEYOND << PAGE_SHIFT):
+            yield TypedRange(start >> PAGE_SHIFT, end >> PAGE_SHIFT, EptType(found))
 
     def at(self, vcpu: Vcpu, gfn: int, *, host_mmio: bool = False) -> EptType | None:
         """Return the type of a leaf that this vCPU's fault installs at one frame."""
@@ -82,7 +78,6 @@ class HugePages:
     """Which huge pages a vCPU's MTRRs allow (``kvm_tdp_page_fault``'s clamp)."""
 
     def __init__(self, mask: MtMask, vcpu: Vcpu) -> None:
-        """Without honoured MTRRs everything is allowed."""
         self._mtrrs = vcpu.mtrrs if mask.honours else None
         self._ranges = variable_ranges(vcpu.mtrrs) if mask.honours else []
         self.edges: frozenset[int] = (

@@ -1,14 +1,14 @@
 """Which vCPUs act at once: phases, read off a trace's update windows.
 
 An *update* begins when the guest sets CR0.CD or writes DEF_TYPE with E = 0, and ends when its vCPU
-is outside of its window (``kvm.windows``). Vendors differ in what they do in parallel, and the
-trace shows it: where updates of several vCPUs overlap, nothing orders them; where they follow each
-other one by one, the guest holds a lock. So a trace falls into phases, each of which begins when
-the one before has ended: updates that overlap (and what happened outside of updates just before
-them) are one phase, an update that overlaps none is a phase of its own.
+is outside of its window (``kvm.windows``). Firmware and kernels differ
+in what they do in parallel, and the trace shows it. Where updates of several vCPUs overlap, nothing
+orders them. Where they follow each other one by one, the guest holds a lock. So a trace falls into
+phases, each of which begins when the one before has ended. Overlapping updates, and what happened
+outside of updates just before them, are one phase. An update that overlaps no other is a phase.
 
-A vCPU *runs* in a phase if its next event of the guest is none that wakes it (INIT). One that runs
-but does nothing spins: in stop_machine, in the firmware's lock, or polling the others.
+A vCPU *runs* in a phase if its next event is not an INIT, which would wake it. A vCPU that runs
+without an event spins: in stop_machine, in the firmware's lock, or polling the others.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,13 +22,13 @@ from mtrrzap.kvm.windows import states
 from mtrrzap.x86 import msr as m
 
 AM = 1 << 18
-"""CR0.AM: operating systems set it, firmware has no use for it."""
+"""CR0.AM: operating systems set it, firmware does not use it."""
 PG = 1 << 31
 E = 1 << 11
 
 
 class Stage(IntEnum):
-    """How far the guest is, hence how much of its memory it has touched."""
+    """How far the guest has booted, which says how much of its memory it has touched."""
 
     NOT_RUN = 0
     UNPAGED = 1
@@ -90,7 +90,6 @@ _State = tuple[int, Event, Vcpu, Vcpu]
 
 
 def _groups(trace: Events) -> Iterator[list[_State]]:
-    """Yield the states of each phase."""
     loose: list[_State] = []  # outside of every update
     inside: list[_State] = []
     updating: set[int] = set()
@@ -171,7 +170,7 @@ class _Sleepers:
         return frozenset(v for v, positions in acting.items() if positions[-1] in self._sleeps)
 
     def running(self, position: int, acting: Collection[int]) -> int:
-        """Count the vCPUs that run; to be asked in ascending order."""
+        """Count the vCPUs that run. Positions of successive calls must ascend."""
         while self._at < len(self._positions) and self._positions[self._at] < position:
             vcpu, runs = self._after[self._at]
             self._count += runs - self._runs[vcpu]

@@ -237,6 +237,6 @@ def by_name(name: str) -> Policy:
             return policy
     raise UserError(
         f"no policy {name!r}",
-        place="--policy",
+        place="policy",
         mend=f"known are: {', '.join(policy.name for policy in POLICIES)}",
     )

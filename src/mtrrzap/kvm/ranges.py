@@ -1,34 +1,12 @@
 """Ranges of guest frames, and the rules that name which frames an event makes KVM zap."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+from mtrrzap.gfn import EVERYTHING, PAGE_SHIFT, Range
 from mtrrzap.kvm.lookup import disabled_type, variable_bounds, variable_ranges
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.ept import EptType
 from mtrrzap.x86.mtrr import Mtrrs
-
-PAGE_SHIFT = 12
-
-
-class Range(NamedTuple):
-    """Guest frames ``[start, end)``. Empty if ``end <= start``."""
-
-    start: int
-    end: int
-
-    @property
-    def frames(self) -> int:
-        """How many frames the range holds."""
-        return max(0, self.end - self.start)
-
-    def __str__(self) -> str:
-        """Return ``[0xa0, 0x100)``."""
-        return f"[{self.start:#x}, {self.end:#x})"
-
-
-EVERYTHING = Range(0, ((1 << 64) - 1) >> PAGE_SHIFT)
-"""``gpa_to_gfn(0)`` to ``gpa_to_gfn(~0)``, the range that KVM and the series zap for "all"."""
 
 FIXED_AREA = Range(0, m.FIXED_END >> PAGE_SHIFT)
 """All frames that the fixed MTRRs cover: [0, 0x100)."""

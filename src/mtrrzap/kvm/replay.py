@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from mtrrzap.gfn import EVERYTHING, Range
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Header
 from mtrrzap.kvm import ranges as r
 from mtrrzap.kvm.policy import FixedRange, Needs, Policy, ToggleRange
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.vcpu import Vcpu, power_on, step
 from mtrrzap.x86 import msr as m
 
@@ -28,7 +28,7 @@ class Request(NamedTuple):
     """What one event makes KVM zap. It counts once, however many ranges it has.
 
     ``event`` is the event's position in the trace, from 0. ``ranges`` are gfns after clamping; they
-    are empty where KVM is asked for a range that holds no frame.
+    are empty where the requested range has no frame.
     """
 
     event: int
@@ -87,7 +87,7 @@ def replay(trace: Events, policy: Policy, host: Host | None = None) -> Iterator[
             yield Request(position, vcpu, *ask)
 
 
-class Step(NamedTuple):
+class Transition(NamedTuple):
     """An event that changed a vCPU's state, made a request, or both."""
 
     event: int
@@ -97,11 +97,11 @@ class Step(NamedTuple):
     request: Request | None
 
 
-def steps(trace: Events, policy: Policy, host: Host | None = None) -> Iterator[Step]:
+def steps(trace: Events, policy: Policy, host: Host | None = None) -> Iterator[Transition]:
     """Yield the states that a trace's vCPUs go through, with the requests of ``replay``."""
     for position, vcpu, node, ask in _steps(trace, policy, host or Host()):
         request = None if ask is None else Request(position, vcpu, *ask)
-        yield Step(position, vcpu, node.state, request)
+        yield Transition(position, vcpu, node.state, request)
 
 
 def _steps(
@@ -127,7 +127,7 @@ def _steps(
 def _slots(header: Header) -> tuple[Range, ...]:
     """Return the memslots in order; without any in the header, everything counts as one slot."""
     slots = {Range(slot.start, slot.end) for slot in header.memslots}
-    return tuple(sorted(slots)) or (r.EVERYTHING,)
+    return tuple(sorted(slots)) or (EVERYTHING,)
 
 
 Ask = tuple[Why, tuple[Range, ...]]
@@ -138,7 +138,6 @@ class Rule:
     """A policy on a host: a pure function from (state, event, next state) to a request."""
 
     def __init__(self, policy: Policy, host: Host, header: Header) -> None:
-        """Take the memslots from a trace's header."""
         self._policy = policy
         self._host = host
         self._slots = _slots(header)
@@ -170,7 +169,7 @@ class Rule:
             return why, None
         cd_type = policy.cd_type(quirk=host.quirk_cd_nw_cleared)
         if policy.toggle_range is ToggleRange.EVERYTHING or cd_type is None:
-            return why, (r.EVERYTHING,)
+            return why, (EVERYTHING,)
         fine = r.fine_grained(after.mtrrs, cd_type, guest_has_mtrr=host.guest_has_mtrr)
         return why, fine
 

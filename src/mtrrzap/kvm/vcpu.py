@@ -36,7 +36,7 @@ def power_on(maxphyaddr: int) -> Vcpu:
 def step(before: Vcpu, event: Event) -> tuple[Vcpu, str | None]:
     """Return the vCPU after an event, and the rule by which KVM refuses it, or None.
 
-    A refused event changes nothing and zaps nothing. A trace may hold such events without the mark
+    A refused event changes nothing and zaps nothing. A trace may have such events without the mark
     ``refused``: QEMU's TCG checks fewer rules than KVM.
     """
     if event.refused:

@@ -1,4 +1,4 @@
-"""The update windows of a trace: the stretches in which a vCPU changes its MTRRs."""
+"""The update windows of a trace: the time in which a vCPU changes its MTRRs, in events."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

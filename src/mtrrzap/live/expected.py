@@ -1,19 +1,23 @@
-"""A modelled page table as a run's target: real threads and real protocols, but no KVM."""
+"""What a real guest is expected to do, without KVM: the run's target is a modelled page table.
+
+Threads and protocols are as real as on KVM.
+"""
 
 import threading
 from time import sleep
 
+from mtrrzap.gfn import Range
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp import Memslot, PageTable
 from mtrrzap.kvm.tdp.levels import frames
 from mtrrzap.kvm.vcpu import Vcpu, power_on
 from mtrrzap.live import guest
 from mtrrzap.live.plan import Item, Plan
-from mtrrzap.live.target import Counters
-from mtrrzap.live.turns import StoppedError
+from mtrrzap.live.tally import Counters
+from mtrrzap.live.target import Target
+from mtrrzap.live.turns import RunStoppedError
 
 _VISIT = 1e-7
 """Seconds in which a walk looks at one entry: about what a real zap takes (docs/live.md)."""
@@ -21,7 +25,7 @@ _AT_A_TIME = 32
 """Pages touched before a zap may come in between."""
 
 
-class Modelled:
+class Modelled(Target):
     """``kvm.tdp``'s page table under one lock; vCPUs touch the pages that a real guest would."""
 
     def __init__(
@@ -30,6 +34,7 @@ class Modelled:
         """Take the policy's kind of walk and memory types. Raises ``UserError``."""
         sizes = [len(table) for table in plan.tables()]
         self._where = guest.layout(memory, sizes, touch)
+        self.frames = memory // guest.PAGE
         self._walk, self._mask = policy.walk, MtMask(policy, host)
         slot = Memslot(0, self.frames, 2 if huge else 1)
         self._table = PageTable([slot], host_maxphyaddr=host.maxphyaddr)
@@ -40,34 +45,18 @@ class Modelled:
         self._start = power_on(plan.trace.header.maxphyaddr)
         self._last = [self._start] * self._where.vcpus
 
-    @property
-    def frames(self) -> int:
-        """Guest memory in frames."""
-        return self._where.memory // guest.PAGE
-
-    @property
-    def touched(self) -> int:
-        """Pages that each vCPU touches at a time."""
-        return self._where.touched
-
-    def enter(self, vcpu: int) -> None:
-        """Nothing: a thread is a vCPU."""
-
-    def leave(self, vcpu: int) -> None:
-        """Nothing."""
-
     def warm(self, vcpu: int) -> None:
-        """Touch the vCPU's pages in its state after RESET. Raises ``StoppedError``."""
+        """Touch the vCPU's pages in its state after RESET. Raises ``RunStoppedError``."""
         self._touch(vcpu, self._start)
 
     def perform(self, vcpu: int, item: Item, state: Vcpu) -> None:
-        """Touch the vCPU's pages, if it runs for the event. Raises ``StoppedError``."""
+        """Touch the vCPU's pages, if it runs for the event. Raises ``RunStoppedError``."""
         if item.entry is not None:
             self._touch(vcpu, state)
         self._last[vcpu] = state
 
     def finish(self, vcpu: int) -> None:
-        """Touch the vCPU's pages a last time. Raises ``StoppedError``."""
+        """Touch the vCPU's pages a last time. Raises ``RunStoppedError``."""
         self._touch(vcpu, self._last[vcpu])
 
     def _touch(self, vcpu: int, state: Vcpu) -> None:
@@ -79,7 +68,7 @@ class Modelled:
         for first in range(0, len(pages), _AT_A_TIME):
             with self._lock:
                 if self._stopped:
-                    raise StoppedError
+                    raise RunStoppedError
                 for address in pages[first : first + _AT_A_TIME]:
                     leaf = self._table.fault(address // guest.PAGE, state, self._mask)
                     self._faults += leaf is not None
@@ -104,13 +93,6 @@ class Modelled:
         large = sum(count for count, level in counts if level > 1)
         return Counters(self._faults, sum(count for count, _ in counts), large, self._flushes)
 
-    def lost(self) -> list[str]:
-        """There is no memory to lose anything of."""
-        return []
-
     def kick(self) -> None:
         """Make every vCPU stop at its next touch."""
         self._stopped = True
-
-    def close(self) -> None:
-        """Nothing to give back."""

@@ -5,7 +5,7 @@ User mode adds one to a counter in each of its vCPU's pages and executes INT3; t
 pages, because a hypervisor may emulate ring 0 without making second-stage entries (a
 software-nested KVM does). Ring 0 keeps to instructions that KVM's emulator knows.
 
-All is in one memslot that begins at 0, mapped one to one by guest pages of 2 MiB::
+One memslot from 0 on contains all of it, mapped one to one by guest pages of 2 MiB::
 
     [0, system)         data pages: what the vCPUs touch
     [system, memory)    code, page tables; for each vCPU a GDT, TSS and IDT, a stack, its table
@@ -18,17 +18,17 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
-from mtrrzap.live.ioctl import Regs, Segment, Sregs
+from mtrrzap.live.ioctl import KvmSegment, Regs, Sregs
 from mtrrzap.x86 import cr0
 
 PAGE = 1 << 12
 _LARGE = 1 << 21
 _GIB = 1 << 30
 MOST_MEMORY = 1 << 36
-"""Bytes: KVM takes MAXPHYADDR for 36 of a vCPU that was given no CPUID, as these are not."""
+"""Bytes: KVM assumes a MAXPHYADDR of 36 for a vCPU without CPUID, like these."""
 
 
-class Op(IntEnum):
+class GuestOp(IntEnum):
     """What ring 0 does with an entry of the table."""
 
     WRMSR = 0
@@ -39,10 +39,10 @@ class Op(IntEnum):
     """Write the value to CR0 as it is, ring ``BELL``: for values that end in #GP."""
 
 
-class Entry(NamedTuple):
+class TableEntry(NamedTuple):
     """One entry. ``msr`` is a number of 32 bits, for WRMSR only; ``value`` has 64."""
 
-    op: Op
+    op: GuestOp
     msr: int = 0
     value: int = 0
 
@@ -112,7 +112,7 @@ _CR0 = cr0.PG | cr0.PE | cr0.ET | 1 << 5 | 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where all is in guest memory; addresses and sizes in bytes."""
+    """Where everything is in guest memory; addresses and sizes in bytes."""
 
     memory: int
     system: int
@@ -136,10 +136,10 @@ class Layout:
 
 
 def layout(memory: int, tables: Sequence[int], touch: int) -> Layout:
-    """Lay a guest out; ``tables`` are the numbers of entries of each vCPU's table.
+    """Lay out a guest; ``tables`` are the numbers of entries of each vCPU's table.
 
     ``touch`` is how many pages each vCPU shall touch, if there are so many. Raises ``UserError``
-    if the memory cannot even hold one data page for each.
+    if the memory is too small for one data page each.
     """
     directories = -(-memory // _GIB)
     sizes = [2 * PAGE + -(-(entries + 1) * 16 // PAGE) * PAGE for entries in tables]
@@ -149,12 +149,12 @@ def layout(memory: int, tables: Sequence[int], touch: int) -> Layout:
     if data < vcpus:
         least = -(-(fixed + sum(sizes) + vcpus * PAGE) // (1 << 20))
         raise UserError(
-            f"{memory >> 20} MiB hold no page to touch beside stacks and tables of {vcpus} vCPUs",
-            place="--memory",
+            f"{memory >> 20} MiB leave no page to touch beside stacks and tables of {vcpus} vCPUs",
+            place="memory",
             mend=f"give {least}M or more",
         )
     if memory > MOST_MEMORY:
-        raise UserError("more than the test guest can map", place="--memory", mend="64G at most")
+        raise UserError("more than the test guest can map", place="memory", mend="give at most 64G")
     touched = min(touch, data // vcpus)
     step = data // (vcpus * touched) if touched else 1
     begin, private = system + fixed, []
@@ -164,13 +164,13 @@ def layout(memory: int, tables: Sequence[int], touch: int) -> Layout:
     return Layout(memory, system, tuple(private), step * vcpus * PAGE, touched)
 
 
-def write(view: memoryview, where: Layout, tables: Sequence[Sequence[Entry]]) -> None:
+def write(view: memoryview, where: Layout, tables: Sequence[Sequence[TableEntry]]) -> None:
     """Write code, page tables and every vCPU's tables into guest memory."""
     _write_code(view, where.system)
     _write_page_tables(view, where)
     for base, table in zip(where.private, tables, strict=True):
         _write_private(view, where.system, base)
-        entries = (*table, Entry(Op.HALT))
+        entries = (*table, TableEntry(GuestOp.HALT))
         for number, (op, msr, value) in enumerate(entries):
             struct.pack_into("<QQ", view, base + 2 * PAGE + 16 * number, op << 32 | msr, value)
 
@@ -227,13 +227,13 @@ def registers(where: Layout, vcpu: int, cd_nw: int) -> tuple[Regs, Sregs]:
         r10=where.stride,
     )
     flat = {"limit": 0xFFFFFFFF, "present": 1, "s": 1, "g": 1}
-    data = Segment(selector=_USER_DATA | 3, type=3, dpl=3, db=1, **flat)
+    data = KvmSegment(selector=_USER_DATA | 3, type=3, dpl=3, db=1, **flat)
     sregs = Sregs(
-        cs=Segment(selector=_USER_CODE | 3, type=11, dpl=3, l=1, **flat),
-        tr=Segment(base=base + _TSS_AT, limit=_TSS_SIZE - 1, selector=_TSS, type=11, present=1),
-        ldt=Segment(unusable=1, type=2),
+        cs=KvmSegment(selector=_USER_CODE | 3, type=11, dpl=3, l=1, **flat),
+        tr=KvmSegment(base=base + _TSS_AT, limit=_TSS_SIZE - 1, selector=_TSS, type=11, present=1),
+        ldt=KvmSegment(unusable=1, type=2),
         **dict.fromkeys(("ds", "es", "fs", "gs", "ss"), data),
-        cr0=_CR0 | cd_nw & (cr0.CD | cr0.NW),
+        cr0=_CR0 | cd_nw & cr0.CD_NW,
         cr3=where.system + _TABLES_AT,
         cr4=_CR4_PAE,
         efer=_EFER_LME_LMA_NX,

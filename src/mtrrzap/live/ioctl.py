@@ -1,10 +1,12 @@
 """The part of KVM's interface that the monitor uses: ioctl numbers, capabilities, structures.
 
 Source: Documentation/virt/kvm/api.rst and the UAPI header ``linux/kvm.h`` (x86-64). Sizes, offsets
-and numbers are compared with the C compiler's in ``tests/test_live_ioctl.py``.
+and numbers are compared with the C compiler's in ``tests/live/test_ioctl.py``.
 """
 
 import ctypes
+from enum import IntEnum
+from typing import Any
 
 
 def _io(number: int) -> int:
@@ -19,37 +21,33 @@ def _ior(number: int, size: int) -> int:
     return 2 << 30 | size << 16 | _io(number)
 
 
-class Segment(ctypes.Structure):
+def _u(bits: int, *names: str) -> tuple[tuple[str, type[Any]], ...]:
+    """Return fields that are unsigned integers."""
+    return tuple((name, getattr(ctypes, f"c_uint{bits}")) for name in names)
+
+
+class KvmSegment(ctypes.Structure):
     """``struct kvm_segment``."""
 
     _fields_ = (
-        ("base", ctypes.c_uint64),
-        ("limit", ctypes.c_uint32),
-        ("selector", ctypes.c_uint16),
-        *((name, ctypes.c_uint8) for name in ("type", "present", "dpl", "db", "s", "l", "g")),
-        *((name, ctypes.c_uint8) for name in ("avl", "unusable", "padding")),
+        *(*_u(64, "base"), *_u(32, "limit"), *_u(16, "selector")),
+        *_u(8, "type", "present", "dpl", "db", "s", "l", "g", "avl", "unusable", "padding"),
     )
 
 
-class Table(ctypes.Structure):
+class DescriptorTable(ctypes.Structure):
     """``struct kvm_dtable``: the GDT or IDT."""
 
-    _fields_ = (
-        ("base", ctypes.c_uint64),
-        ("limit", ctypes.c_uint16),
-        ("padding", ctypes.c_uint16 * 3),
-    )
+    _fields_ = (*_u(64, "base"), *_u(16, "limit"), ("padding", ctypes.c_uint16 * 3))
 
 
 class Sregs(ctypes.Structure):
     """``struct kvm_sregs``."""
 
     _fields_ = (
-        *((name, Segment) for name in ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")),
-        ("gdt", Table),
-        ("idt", Table),
-        *((name, ctypes.c_uint64) for name in ("cr0", "cr2", "cr3", "cr4", "cr8", "efer")),
-        ("apic_base", ctypes.c_uint64),
+        *((name, KvmSegment) for name in ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")),
+        *((name, DescriptorTable) for name in ("gdt", "idt")),
+        *_u(64, "cr0", "cr2", "cr3", "cr4", "cr8", "efer", "apic_base"),
         ("interrupt_bitmap", ctypes.c_uint64 * 4),
     )
 
@@ -64,38 +62,27 @@ REGISTERS = (
 class Regs(ctypes.Structure):
     """``struct kvm_regs``."""
 
-    _fields_ = tuple((name, ctypes.c_uint64) for name in REGISTERS)
+    _fields_ = _u(64, *REGISTERS)
 
 
 class _MsrExit(ctypes.Structure):
     _fields_ = (
-        ("error", ctypes.c_uint8),
+        *_u(8, "error"),
         ("pad", ctypes.c_uint8 * 7),
-        ("reason", ctypes.c_uint32),
-        ("index", ctypes.c_uint32),
-        ("data", ctypes.c_uint64),
+        *_u(32, "reason", "index"),
+        *_u(64, "data"),
     )
 
 
 class _IoExit(ctypes.Structure):
-    _fields_ = (
-        ("direction", ctypes.c_uint8),
-        ("size", ctypes.c_uint8),
-        ("port", ctypes.c_uint16),
-        ("count", ctypes.c_uint32),
-        ("data_offset", ctypes.c_uint64),
-    )
+    _fields_ = (*_u(8, "direction", "size"), *_u(16, "port"), *_u(32, "count"), *_u(64, "offset"))
 
 
 class _InternalError(ctypes.Structure):
-    _fields_ = (
-        ("suberror", ctypes.c_uint32),
-        ("ndata", ctypes.c_uint32),
-        ("data", ctypes.c_uint64 * 16),
-    )
+    _fields_ = (*_u(32, "suberror", "ndata"), ("data", ctypes.c_uint64 * 16))
 
 
-class _Exit(ctypes.Union):
+class _ExitUnion(ctypes.Union):
     _fields_ = (
         ("msr", _MsrExit),
         ("io", _IoExit),
@@ -104,22 +91,18 @@ class _Exit(ctypes.Union):
     )
 
 
-class Run(ctypes.Structure):
+class KvmRun(ctypes.Structure):
     """``struct kvm_run`` up to the synchronised registers that are used here."""
 
     _fields_ = (
-        ("request_interrupt_window", ctypes.c_uint8),
-        ("immediate_exit", ctypes.c_uint8),
+        *_u(8, "request_interrupt_window", "immediate_exit"),
         ("padding1", ctypes.c_uint8 * 6),
-        ("exit_reason", ctypes.c_uint32),
-        ("ready_for_interrupt_injection", ctypes.c_uint8),
-        ("if_flag", ctypes.c_uint8),
-        ("flags", ctypes.c_uint16),
-        ("cr8", ctypes.c_uint64),
-        ("apic_base", ctypes.c_uint64),
-        ("exit", _Exit),
-        ("valid_regs", ctypes.c_uint64),
-        ("dirty_regs", ctypes.c_uint64),
+        *_u(32, "exit_reason"),
+        *_u(8, "ready_for_interrupt_injection", "if_flag"),
+        *_u(16, "flags"),
+        *_u(64, "cr8", "apic_base"),
+        ("exit", _ExitUnion),
+        *_u(64, "valid_regs", "dirty_regs"),
         ("regs", Regs),
         ("sregs", Sregs),
     )
@@ -129,11 +112,8 @@ class MemoryRegion(ctypes.Structure):
     """``struct kvm_userspace_memory_region``; sizes and addresses in bytes."""
 
     _fields_ = (
-        ("slot", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("guest_phys_addr", ctypes.c_uint64),
-        ("memory_size", ctypes.c_uint64),
-        ("userspace_addr", ctypes.c_uint64),
+        *_u(32, "slot", "flags"),
+        *_u(64, "guest_phys_addr", "memory_size", "userspace_addr"),
     )
 
 
@@ -141,53 +121,43 @@ class EnableCap(ctypes.Structure):
     """``struct kvm_enable_cap``."""
 
     _fields_ = (
-        ("cap", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
+        *_u(32, "cap", "flags"),
         ("args", ctypes.c_uint64 * 4),
         ("pad", ctypes.c_uint8 * 64),
     )
 
 
 class _FilterRange(ctypes.Structure):
-    _fields_ = (
-        ("flags", ctypes.c_uint32),
-        ("nmsrs", ctypes.c_uint32),
-        ("base", ctypes.c_uint32),
-        ("bitmap", ctypes.c_void_p),
-    )
+    _fields_ = (*_u(32, "flags", "nmsrs", "base"), ("bitmap", ctypes.c_void_p))
 
 
 class MsrFilter(ctypes.Structure):
     """``struct kvm_msr_filter``: a clear bit in a range's bitmap denies the access."""
 
-    _fields_ = (("flags", ctypes.c_uint32), ("ranges", _FilterRange * 16))
+    _fields_ = (*_u(32, "flags"), ("ranges", _FilterRange * 16))
 
 
 class SignalMask(ctypes.Structure):
     """``struct kvm_signal_mask`` with the kernel's 64 signals."""
 
     _pack_ = 1
-    _fields_ = (("len", ctypes.c_uint32), ("sigset", ctypes.c_uint64))
+    _fields_ = (*_u(32, "len"), *_u(64, "sigset"))
 
 
 class StatsHeader(ctypes.Structure):
     """``struct kvm_stats_header``: offsets in bytes from the start of the file."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_uint32)
-        for name in ("flags", "name_size", "num_desc", "id_offset", "desc_offset", "data_offset")
-    )
+    _fields_ = _u(32, "flags", "name_size", "num_desc", "id_offset", "desc_offset", "data_offset")
 
 
 class StatsDescriptor(ctypes.Structure):
     """``struct kvm_stats_desc``; a name of ``name_size`` bytes follows it."""
 
     _fields_ = (
-        ("flags", ctypes.c_uint32),
+        *_u(32, "flags"),
         ("exponent", ctypes.c_int16),
-        ("size", ctypes.c_uint16),
-        ("offset", ctypes.c_uint32),
-        ("bucket_size", ctypes.c_uint32),
+        *_u(16, "size"),
+        *_u(32, "offset", "bucket_size"),
     )
 
 
@@ -225,26 +195,17 @@ MSR_EXIT_REASONS = 0b111
 MSR_FILTER_DEFAULT_DENY = 1
 MSR_FILTER_READ_WRITE = 0b11
 
-EXIT_IO = 2
-EXIT_HLT = 5
-EXIT_MMIO = 6
-EXIT_SHUTDOWN = 8
-EXIT_FAIL_ENTRY = 9
-EXIT_INTR = 10
-EXIT_INTERNAL_ERROR = 17
-EXIT_RDMSR = 29
-EXIT_WRMSR = 30
-EXIT_MEMORY_FAULT = 39
-EXITS = {
-    EXIT_IO: "IO",
-    EXIT_HLT: "HLT",
-    EXIT_MMIO: "MMIO",
-    EXIT_SHUTDOWN: "SHUTDOWN",
-    EXIT_FAIL_ENTRY: "FAIL_ENTRY",
-    EXIT_INTR: "INTR",
-    EXIT_INTERNAL_ERROR: "INTERNAL_ERROR",
-    EXIT_RDMSR: "X86_RDMSR",
-    EXIT_WRMSR: "X86_WRMSR",
-    EXIT_MEMORY_FAULT: "MEMORY_FAULT",
-}
-"""``KVM_EXIT_*`` without the prefix."""
+
+class Exit(IntEnum):
+    """``KVM_EXIT_*``."""
+
+    IO = 2
+    HLT = 5
+    MMIO = 6
+    SHUTDOWN = 8
+    FAIL_ENTRY = 9
+    INTR = 10
+    INTERNAL_ERROR = 17
+    X86_RDMSR = 29
+    X86_WRMSR = 30
+    MEMORY_FAULT = 39

@@ -1,4 +1,4 @@
-"""Several policies, several times, side by side on one machine."""
+"""Several policies, several times, side by side on the same host."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from mtrrzap.kvm.replay import Host
 from mtrrzap.live.expected import Modelled
 from mtrrzap.live.on_kvm import OnKvm
 from mtrrzap.live.plan import Plan
-from mtrrzap.live.result import Run
-from mtrrzap.live.run import Case, StuckError, run
+from mtrrzap.live.running import Case, StuckError, run
+from mtrrzap.live.tally import Run
 from mtrrzap.live.target import Target
 
 
@@ -38,7 +38,7 @@ class Settings:
 
 
 Progress = Callable[[Case, int, list[int]], None]
-"""Called with the case, the repetition from 0, and how many events each vCPU has behind it."""
+"""Called with the case, the repetition from 0, and how many events each vCPU has done."""
 
 
 def measure(
@@ -50,7 +50,7 @@ def measure(
     repeat: int = 1,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, Run]]:
-    """Yield runs with their case's index; repetitions go through all cases, which share a load.
+    """Yield runs with their case's index. Each repetition runs all cases, so they share the load.
 
     Raises ``UserError``.
     """

@@ -1,4 +1,4 @@
-"""The guest's memory: one anonymous mapping, the zap, and the proof that nothing in it was lost."""
+"""The guest's memory: one anonymous mapping, the zap, and a check that no data was lost."""
 
 import struct
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _LARGE = 1 << 21
 _RW = host.PROT_READ | host.PROT_WRITE
 
 
-class Memory:
+class GuestMemory:
     """Bytes from guest address 0 on, backed by pages of 4 KiB or, if the host gives them, 2 MiB."""
 
     def __init__(self, size: int, *, huge: bool = False) -> None:
@@ -27,7 +27,7 @@ class Memory:
             self.close()
             if huge and error.errno == EINVAL:
                 raise UserError(
-                    "this host has no transparent huge pages", place="--page-size", mend="use 4K"
+                    "this host has no transparent huge pages", place="page_size", mend="use 4K"
                 ) from error
             raise
         self.view = self._mapping.view()[self._offset : self._offset + size]
@@ -42,14 +42,14 @@ class Memory:
 
         A change of protection in the monitor's own mapping invalidates secondary page tables
         (``mmu_notifier``): from RW to RWX, and back. Neither takes data or a right away from
-        the guest. Of two at once, one would find the change made already: so callers hold a lock.
+        the guest. Of two at once, one would find the change already made, so callers hold a lock.
         """
         at, size = self._offset + start * PAGE, (end - start) * PAGE
         self._mapping.protect(at, size, _RW | host.PROT_EXEC)
         self._mapping.protect(at, size, _RW)
 
     def close(self) -> None:
-        """Give it back."""
+        """Give the memory back."""
         self.view = memoryview(b"")
         self._mapping.close()
 
@@ -70,7 +70,7 @@ def fill(view: memoryview, where: Layout) -> None:
 
 
 def lost(view: memoryview, where: Layout, rounds: list[int]) -> Iterator[str]:
-    """Yield what is wrong with the data pages, given how often each vCPU went through its own."""
+    """Yield what is wrong with the data pages, given how often each vCPU touched its own."""
     counts: dict[int, int] = {}
     for vcpu in range(where.vcpus):
         counts |= dict.fromkeys(where.pages(vcpu), rounds[vcpu])

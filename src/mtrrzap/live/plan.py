@@ -1,4 +1,4 @@
-"""What each vCPU is to do, in order, and after whom: a trace as programs for the test guest."""
+"""What each vCPU does, in order, and whom it waits for: a trace as programs for the test guest."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,25 +8,23 @@ from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.phases import phases
 from mtrrzap.kvm.vcpu import Vcpu, power_on, step
-from mtrrzap.live.guest import Entry, Op
+from mtrrzap.live.guest import GuestOp, TableEntry
 from mtrrzap.x86 import cr0
 
-CD_NW = cr0.CD | cr0.NW
 _BY_GUEST = (Kind.WRMSR, Kind.CR0)
 _OF_CR0 = (Kind.CR0, Kind.RESET, Kind.INIT, Kind.HELD_CR0)
 
 
 class Item(NamedTuple):
-    """One event, and what the guest does for it; ``entry`` is None for what user space does.
-
-    ``position`` is the event's position in the trace. ``phase`` is the number of the phase that
-    must have begun; None: there is nothing to wait for.
-    """
+    """One event, and what the guest does for it."""
 
     position: int
+    """In the trace."""
     phase: int | None
+    """The number of the phase that must have begun; None: there is nothing to wait for."""
     event: Event
-    entry: Entry | None
+    entry: TableEntry | None
+    """None for what user space does."""
     refused: bool
     """The event ends in #GP."""
 
@@ -43,16 +41,16 @@ class Plan:
     waits_for: tuple[frozenset[int], ...]
     """For each phase the vCPUs that have something to do in it."""
 
-    def tables(self) -> list[list[Entry]]:
+    def tables(self) -> list[list[TableEntry]]:
         """Return what the guest does on each vCPU."""
         return [[i.entry for i in mine if i.entry is not None] for mine in self.items]
 
 
 def plan(trace: Trace) -> Plan:
-    """Divide a trace.
+    """Divide a trace among its vCPUs.
 
-    Events inside of phases keep their phases' order (``kvm.phases``). Others ask for
-    nothing (they are refused, or no write): they wait for the phase of their vCPU's next event.
+    Events inside phases keep the order of the phases (``kvm.phases``). Others ask for nothing
+    (they are refused, or not a write), and wait for the phase of their vCPU's next event.
     """
     number_of = {
         position: number
@@ -70,7 +68,7 @@ def plan(trace: Trace) -> Plan:
         for item in program:
             if item.phase is not None:
                 waits_for[item.phase].add(vcpu)
-    bits = tuple(first & CD_NW for _, first in programs)
+    bits = tuple(first & cr0.CD_NW for _, first in programs)
     return Plan(trace, items, bits, tuple(map(frozenset, waits_for)))
 
 
@@ -88,15 +86,15 @@ def _program(events: list[tuple[int, Event]], maxphyaddr: int) -> tuple[list[Ite
     return items, state.cr0 if start is None else start
 
 
-def _entry(event: Event, after: Vcpu, *, refused: bool) -> Entry | None:
-    """Return what the guest does: also for INIT and the like, so that its CR0.CD is the trace's."""
+def _entry(event: Event, after: Vcpu, *, refused: bool) -> TableEntry | None:
+    """Return what the guest does, also for INIT and the like, so that it has the trace's CR0.CD."""
     if event.kind is Kind.WRMSR:
-        return Entry(Op.WRMSR, event.msr, event.value)
+        return TableEntry(GuestOp.WRMSR, event.msr, event.value)
     if event.kind not in _OF_CR0:
         return None
     if refused:
-        return Entry(Op.MOV_CR0, 0, event.value) if event.kind is Kind.CR0 else None
-    return Entry(Op.SET_CD_NW, 0, after.cr0 & CD_NW)
+        return TableEntry(GuestOp.MOV_CR0, 0, event.value) if event.kind is Kind.CR0 else None
+    return TableEntry(GuestOp.SET_CD_NW, 0, after.cr0 & cr0.CD_NW)
 
 
 def _in_phases(items: list[Item], number_of: dict[int, int]) -> Iterator[Item]:

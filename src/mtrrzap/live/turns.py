@@ -1,18 +1,18 @@
-"""Whose turn it is, and who arrives together."""
+"""Which phase has begun, and which vCPUs wait for each other."""
 
 import threading
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
 
-class StoppedError(Exception):
+class RunStoppedError(Exception):
     """The run is being ended by another thread."""
 
 
 class Turns:
     """The phases of one run: one begins when all vCPUs have ended their part of the one before.
 
-    vCPUs outside of theirs wait here, not in the guest.
+    A vCPU whose phase has not begun waits here, not in the guest.
     """
 
     def __init__(self, waits_for: Sequence[frozenset[int]]) -> None:
@@ -32,11 +32,11 @@ class Turns:
                 self._begun[self._now].set()
 
     def wait(self, phase: int, timeout: float | None = None) -> None:
-        """Return when a phase has begun. Raises ``StoppedError``, and ``TimeoutError`` in time."""
+        """Return when a phase has begun. Raises ``RunStoppedError`` or ``TimeoutError``."""
         if not self._begun[phase].wait(timeout):
             raise TimeoutError
         if self._stopped:
-            raise StoppedError
+            raise RunStoppedError
 
     def leave(self, phase: int, vcpu: int) -> None:
         """Say that a vCPU has ended its part of a phase."""
@@ -45,7 +45,7 @@ class Turns:
             self._advance()
 
     def stop(self) -> None:
-        """Make everyone who waits raise ``StoppedError``."""
+        """Make everyone who waits raise ``RunStoppedError``."""
         with self._lock:
             self._stopped = True
             for event in self._begun:
@@ -57,26 +57,17 @@ class Meetings:
 
     def __init__(self, comers: Iterable[Hashable]) -> None:
         """``comers`` names a meeting once for each vCPU that comes to it."""
-        self._missing = Counter(comers)
-        self._begun = {name: threading.Event() for name, n in self._missing.items() if n > 1}
-        self._lock = threading.Lock()
-        self._stopped = False
+        self._barriers = {name: threading.Barrier(n) for name, n in Counter(comers).items()}
 
     def join(self, name: Hashable) -> None:
-        """Return when all have come. Raises ``StoppedError``."""
-        begun = self._begun.get(name)
-        if begun is None:
-            return
-        with self._lock:
-            self._missing[name] -= 1
-            if not self._missing[name]:
-                begun.set()
-        begun.wait()
-        if self._stopped:
-            raise StoppedError
+        """Return when all have come. Raises ``RunStoppedError``."""
+        if name in self._barriers:
+            try:
+                self._barriers[name].wait()
+            except threading.BrokenBarrierError:
+                raise RunStoppedError from None
 
     def stop(self) -> None:
-        """Make everyone who waits raise ``StoppedError``."""
-        self._stopped = True
-        for begun in self._begun.values():
-            begun.set()
+        """Make everyone who waits raise ``RunStoppedError``."""
+        for barrier in self._barriers.values():
+            barrier.abort()

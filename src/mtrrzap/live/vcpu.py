@@ -1,18 +1,20 @@
-"""One vCPU: its registers, its KVM_RUN, and how another thread gets it out of there."""
+"""One vCPU: its registers, its KVM_RUN, how another thread ends that, and KVM's counters."""
 
+import ctypes
 import errno
 import os
 import signal
+import struct
 import threading
+from collections.abc import Iterable
 from time import sleep
 
 from mtrrzap.live import host
 from mtrrzap.live import ioctl as k
-from mtrrzap.live.stats import Statistics
 
 VCPU_STATISTICS = ("pf_fixed", "exits")
 _RETRIES = 1000
-"""Of KVM_RUN in a row without an exit, before it counts as stuck."""
+"""Calls of KVM_RUN in a row without an exit, after which the vCPU counts as stuck."""
 
 
 class KickedError(Exception):
@@ -23,7 +25,49 @@ class BrokenVcpuError(Exception):
     """The vCPU cannot go on; the message has its registers."""
 
 
-class Vcpu:
+class Statistics:
+    """Some of KVM's binary statistics of a VM or vCPU. Owns a descriptor until ``close``."""
+
+    def __init__(self, owner: int, names: Iterable[str]) -> None:
+        """``owner`` is the descriptor of the VM or vCPU; names that it lacks are left out.
+
+        Raises ``OSError``, also for a KVM without them (before v5.14).
+        """
+        self._fd = host.ioctl(owner, k.GET_STATS_FD)
+        wanted = frozenset(names)
+        self._offsets: dict[str, int] = {}
+        try:
+            header = k.StatsHeader.from_buffer_copy(self._read(0, ctypes.sizeof(k.StatsHeader)))
+            size = ctypes.sizeof(k.StatsDescriptor) + header.name_size
+            block = self._read(header.desc_offset, size * header.num_desc)
+            for at in range(0, len(block), size):
+                about = k.StatsDescriptor.from_buffer_copy(block, at)
+                raw = block[at + ctypes.sizeof(k.StatsDescriptor) : at + size]
+                name = raw.split(b"\0", 1)[0].decode("ascii", "replace")
+                if name in wanted:
+                    self._offsets[name] = header.data_offset + about.offset
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, offset: int, size: int) -> bytes:
+        return os.pread(self._fd, size, offset)
+
+    def read(self) -> dict[str, int]:
+        """Return the counters as they are now."""
+        return {
+            name: int(struct.unpack("<Q", self._read(offset, 8))[0])
+            for name, offset in self._offsets.items()
+        }
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class LiveVcpu:
     """A vCPU of a VM. Its thread calls ``prepare`` and ``run``; any thread may ``kick``."""
 
     def __init__(self, vm: int, number: int, run_size: int) -> None:
@@ -37,14 +81,14 @@ class Vcpu:
         self._fd = host.ioctl(vm, k.CREATE_VCPU, number)
         try:
             self._run = host.Mapping(run_size, fd=self._fd)
-            self.state = k.Run.from_address(self._run.address)
+            self.state = k.KvmRun.from_address(self._run.address)
             self._stats = Statistics(self._fd, VCPU_STATISTICS)
         except BaseException:
             self.close()
             raise
 
     def set_registers(self, regs: k.Regs, sregs: k.Sregs) -> None:
-        """Set the registers; what a vCPU starts with otherwise (APIC base) is kept."""
+        """Set the registers, but keep the APIC base that the vCPU starts with."""
         old = k.Sregs()
         host.ioctl(self._fd, k.GET_SREGS, old)
         sregs.apic_base = old.apic_base
@@ -52,7 +96,7 @@ class Vcpu:
         host.ioctl(self._fd, k.SET_REGS, regs)
 
     def prepare(self) -> None:
-        """Make this thread the vCPU's: what kicks it is blocked but inside KVM_RUN."""
+        """Make this thread the vCPU's; the signal that kicks it is blocked outside of KVM_RUN."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {host.KICK, *host.OF_MAIN_THREAD})
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         mask = k.SignalMask(8, sum(1 << number - 1 for number in blocked - {host.KICK}))
@@ -62,7 +106,7 @@ class Vcpu:
             self._thread = threading.get_ident()
 
     def release(self) -> None:
-        """End the thread's part: no kick goes to it any more."""
+        """End the thread's part: no kick reaches it any more."""
         with self._lock:
             self._thread = None
 
@@ -82,7 +126,7 @@ class Vcpu:
     def run(self) -> int:
         """Run the guest to its next exit and return the reason.
 
-        Raises ``KickedError``, and ``BrokenVcpuError`` for what no guest comes back from.
+        Raises ``KickedError``, and ``BrokenVcpuError`` for an exit that ends any guest.
         """
         for attempt in range(_RETRIES):
             if self._kicked:
@@ -102,14 +146,15 @@ class Vcpu:
         ) from last
 
     def _judged(self, reason: int) -> int:
-        if reason in (k.EXIT_IO, k.EXIT_HLT, k.EXIT_RDMSR, k.EXIT_WRMSR):
+        if reason in (k.Exit.IO, k.Exit.HLT, k.Exit.X86_RDMSR, k.Exit.X86_WRMSR):
             return reason
+        name = k.Exit(reason).name if reason in {*k.Exit} else "unknown"
         detail = ""
-        if reason == k.EXIT_INTERNAL_ERROR:
+        if reason == k.Exit.INTERNAL_ERROR:
             internal = self.state.exit.internal
             words = " ".join(f"{word:#x}" for word in internal.data[: min(internal.ndata, 16)])
             detail = f" (suberror {internal.suberror}: {words})"
-        raise BrokenVcpuError(self.dump(f"exit {reason}, {k.EXITS.get(reason, 'unknown')}{detail}"))
+        raise BrokenVcpuError(self.dump(f"exit {reason}, {name}{detail}"))
 
     def dump(self, what: str) -> str:
         """Return one line: what happened, and the registers."""

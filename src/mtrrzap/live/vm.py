@@ -1,21 +1,18 @@
-"""The virtual machine on /dev/kvm: one memslot, vCPUs without an in-kernel irqchip, MSRs here."""
+"""The virtual machine on /dev/kvm: one memslot, no in-kernel irqchip, MSRs handled here."""
 
 import ctypes
 import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from mtrrzap.errors import UserError
 from mtrrzap.live import guest, host
 from mtrrzap.live import ioctl as k
 from mtrrzap.live import memory as m
-from mtrrzap.live.environment import available_memory
-from mtrrzap.live.stats import Statistics
-from mtrrzap.live.target import Counters
-from mtrrzap.live.vcpu import Vcpu
+from mtrrzap.live.tally import Counters
+from mtrrzap.live.target import Target
+from mtrrzap.live.vcpu import LiveVcpu, Statistics
 
 DEVICE = Path("/dev/kvm")
 _NEEDS = {
@@ -26,16 +23,16 @@ _NEEDS = {
 }
 _VM_STATISTICS = ("pages_4k", "pages_2m", "remote_tlb_flush_requests")
 _TSS_ADDRESS = 0xFFFBD000
-"""Below 4 GiB, for VMX hosts that cannot run real mode by themselves; not set under memory."""
+"""Below 4 GiB, for VMX hosts that cannot run real mode themselves; not set where memory is."""
 
 
-class Machine:
-    """A VM with its memory filled and its vCPUs ready; a context manager that gives all back."""
+class LiveVm(Target):
+    """A VM with its memory filled and its vCPUs ready, until ``close``."""
 
     def __init__(
         self,
         where: guest.Layout,
-        tables: Sequence[Sequence[guest.Entry]],
+        tables: Sequence[Sequence[guest.TableEntry]],
         cd_nw: Sequence[int],
         *,
         huge: bool = False,
@@ -45,10 +42,11 @@ class Machine:
         Raises ``UserError`` where KVM is missing, forbidden or too old, or the host too small.
         """
         self.where = where
-        self.vcpus: list[Vcpu] = []
+        self.frames = where.memory // guest.PAGE
+        self.vcpus: list[LiveVcpu] = []
         self._fds: list[int] = []
         self._stats: Statistics | None = None
-        self._memory: m.Memory | None = None
+        self._memory: m.GuestMemory | None = None
         self._refuse_more_memory()
         try:
             self._build(tables, cd_nw, huge=huge)
@@ -60,20 +58,20 @@ class Machine:
             raise
 
     def _build(
-        self, tables: Sequence[Sequence[guest.Entry]], cd_nw: Sequence[int], *, huge: bool
+        self, tables: Sequence[Sequence[guest.TableEntry]], cd_nw: Sequence[int], *, huge: bool
     ) -> None:
         kvm = self._open()
         vm = host.ioctl(kvm, k.CREATE_VM)
         self._fds.append(vm)
         self._refuse_more_vcpus(vm)
-        self.memory = self._memory = m.Memory(self.where.memory, huge=huge)
+        self.memory = self._memory = m.GuestMemory(self.where.memory, huge=huge)
         m.fill(self.memory.view, self.where)
         guest.write(self.memory.view, self.where, tables)
         self._connect(vm)
         self._stats = Statistics(vm, _VM_STATISTICS)
         size = host.ioctl(kvm, k.GET_VCPU_MMAP_SIZE)
         for number, bits in enumerate(cd_nw):
-            vcpu = Vcpu(vm, number, size)
+            vcpu = LiveVcpu(vm, number, size)
             self.vcpus.append(vcpu)
             vcpu.set_registers(*guest.registers(self.where, number, bits))
 
@@ -95,21 +93,21 @@ class Machine:
         return kvm
 
     def _refuse_more_memory(self) -> None:
-        available = available_memory()
+        available = host.available_memory()
         if available is not None and self.where.memory > available:
             raise UserError(
-                f"the host has {available >> 20} MiB to give, and all of the guest's is filled",
-                place="--memory",
+                f"the host has {available >> 20} MiB available, and the guest uses all of its own",
+                place="memory",
                 mend="give less",
             )
 
     def _refuse_more_vcpus(self, vm: int) -> None:
         most = host.ioctl(vm, k.CHECK_EXTENSION, k.CAP_MAX_VCPUS)
         if self.where.vcpus > most:
-            raise UserError(f"this KVM has {most} vCPUs at most", place="--vcpus")
+            raise UserError(f"this KVM runs at most {most} vCPUs", place="vcpus")
 
     def _connect(self, vm: int) -> None:
-        """Give the VM its memory, and have all accesses to MSRs come to user space."""
+        """Give the VM its memory, and make all accesses to MSRs exit to user space."""
         if self.where.memory < _TSS_ADDRESS:
             host.ioctl(vm, k.SET_TSS_ADDR, _TSS_ADDRESS)
             below = ctypes.c_uint64(_TSS_ADDRESS - guest.PAGE)
@@ -127,6 +125,23 @@ class Machine:
         denied.ranges[0].bitmap = ctypes.addressof(bitmap)
         host.ioctl(vm, k.X86_SET_MSR_FILTER, denied)
 
+    def enter(self, vcpu: int) -> None:
+        """Make the calling thread a vCPU's."""
+        self.vcpus[vcpu].prepare()
+
+    def leave(self, vcpu: int) -> None:
+        """Let the calling thread go: no kick reaches it any more."""
+        self.vcpus[vcpu].release()
+
+    def zap(self, start: int, end: int) -> None:
+        """Make KVM drop its entries of the frames ``[start, end)``."""
+        self.memory.zap(start, end)
+
+    def kick(self) -> None:
+        """Get every vCPU out of KVM_RUN, for good."""
+        for vcpu in self.vcpus:
+            vcpu.kick()
+
     def counters(self) -> Counters:
         """Return KVM's statistics as they are now."""
         vm = {} if self._stats is None else self._stats.read()
@@ -134,18 +149,8 @@ class Machine:
         small, large = vm.get("pages_4k", 0), vm.get("pages_2m", 0)
         return Counters(faults, small + large, large, vm.get("remote_tlb_flush_requests", 0))
 
-    def __enter__(self) -> Self:
-        """Nothing more to do."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        """Close everything."""
-        self.close()
-
     def close(self) -> None:
-        """Close every descriptor and free the memory; the vCPUs' threads must have ended."""
+        """Close every descriptor and free the memory."""
         while self.vcpus:
             self.vcpus.pop().close()
         if self._stats is not None:
@@ -158,11 +163,10 @@ class Machine:
             self._memory = None
 
 
-_INSTEAD = "use --engine threads"
+_INSTEAD = "use the threads engine"
 
 
 def _explained(error: OSError) -> UserError:
-    """Say which of the host's limits an error is."""
     match error.errno:
         case errno.ENOENT | errno.ENXIO | errno.ENODEV:
             return UserError(
@@ -174,10 +178,10 @@ def _explained(error: OSError) -> UserError:
             )
         case errno.EMFILE | errno.ENFILE:
             return UserError(
-                "too many open files: the monitor needs 2 for each vCPU and 3 more",
+                "too many open files: the monitor needs 3, and 2 for each vCPU",
                 place="ulimit -n",
-                mend="raise it, or give fewer --vcpus",
+                mend="raise it, or give fewer vCPUs",
             )
         case errno.ENOMEM:
-            return UserError("the host has no memory for that", place="--memory", mend="give less")
+            return UserError("the host lacks the memory for that", place="memory", mend="give less")
     return UserError(f"{error.strerror}", place=str(DEVICE), mend=_INSTEAD)

@@ -1,13 +1,13 @@
-"""Who zaps and who waits: the protocols, each written once, and the words they are written in.
+"""Who zaps and who waits: the protocols, each written once, and the vocabulary for them.
 
 A protocol is a generator function ``(vm, ranges)`` that yields operations and is sent their
-results. It knows no engine: the checker, a simulator or real threads perform the operations.
+results. It does not know the engine: checker, simulator or real threads perform the operations.
 """
 
 from mtrrzap.protocol.atomic import Atomic, Number, Sequence, Variable
 from mtrrzap.protocol.operation import (
     ACQUIRE,
-    EVERYTHING,
+    ALL_GFNS,
     FULL,
     RELAXED,
     RELEASE,
@@ -15,17 +15,18 @@ from mtrrzap.protocol.operation import (
     Order,
     Outcome,
     Range,
+    SharedObject,
     Steps,
 )
 from mtrrzap.protocol.registry import PROTOCOLS, Protocol, protocol
-from mtrrzap.protocol.shared import SharedObject, SharedState, Spinlock
+from mtrrzap.protocol.shared import SharedState, Spinlock
 from mtrrzap.protocol.vm import Allocator, Cpu, Mmu, Vm
 from mtrrzap.protocol.zap_array import ZapArray
 from mtrrzap.protocol.zap_list import ZapList
 
 __all__ = [
     "ACQUIRE",
-    "EVERYTHING",
+    "ALL_GFNS",
     "FULL",
     "PROTOCOLS",
     "RELAXED",

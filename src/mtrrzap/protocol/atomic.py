@@ -6,8 +6,17 @@ from collections.abc import Hashable
 from typing import Any
 
 from mtrrzap.errors import UserError
-from mtrrzap.protocol.operation import ACQUIRE, FULL, RELAXED, RELEASE, Operation, Order, Outcome
-from mtrrzap.protocol.shared import SharedObject, Spinlock
+from mtrrzap.protocol.operation import (
+    ACQUIRE,
+    FULL,
+    RELAXED,
+    RELEASE,
+    Operation,
+    Order,
+    Outcome,
+    SharedObject,
+)
+from mtrrzap.protocol.shared import Spinlock
 
 
 class Atomic(SharedObject):
@@ -18,7 +27,6 @@ class Atomic(SharedObject):
     verbs = {"load": 0, "store": 1, "cmpxchg": 2, "wait_until": 1}  # noqa: RUF012
 
     def __init__(self, initial: Hashable = 0) -> None:
-        """Start with ``initial``."""
         self._init(start=initial)
 
     @property
@@ -69,7 +77,7 @@ class Variable(Atomic):
     """A plain variable: every access needs its lock."""
 
     def __init__(self, initial: Hashable, guard: Spinlock) -> None:
-        """Start with ``initial``; ``guard`` is the lock that protects it."""
+        """``guard`` is the lock that protects it."""
         self._init(start=initial, guard=guard)
 
 
@@ -87,7 +95,6 @@ class Number:
     """For engines only."""
 
     def __init__(self, position: int) -> None:
-        """Stand at ``position``."""
         object.__setattr__(self, "position", position)
 
     def __setattr__(self, attribute: str, value: Any) -> None:
@@ -95,45 +102,39 @@ class Number:
         raise AttributeError(attribute)
 
     def __eq__(self, other: object) -> bool:
-        """Compare with another number; None is no number."""
+        """Compare with another number, or with None."""
         return other is not None and self.position == _number(other)
 
     def __lt__(self, other: Number) -> bool:
-        """Say whether this number comes before another."""
         return self.position < _number(other)
 
     def __le__(self, other: Number) -> bool:
-        """Say whether this number comes before another, or is it."""
         return self.position <= _number(other)
 
     def __gt__(self, other: Number) -> bool:
-        """Say whether this number comes after another."""
         return self.position > _number(other)
 
     def __ge__(self, other: Number) -> bool:
-        """Say whether this number comes after another, or is it."""
         return self.position >= _number(other)
 
     def __bool__(self) -> bool:
         """Refuse: 0 is a number like any other."""
-        raise UserError("a Sequence's number is neither true nor false", mend=_MEND)
+        raise UserError("a Sequence's number is neither true nor false", mend=NUMBER_RULE)
 
     def __hash__(self) -> int:
-        """Hash the position."""
         return hash((Number, self.position))
 
     def __repr__(self) -> str:
-        """Render the position."""
         return str(self.position)
 
 
-_MEND = "compare it with numbers, and hand it to a Sequence: nothing else"
+NUMBER_RULE = "only compare it with other numbers, and pass it to a Sequence"
 
 
 def _number(value: object) -> int:
     if isinstance(value, Number):
         return value.position
-    raise UserError(f"a Sequence's number meets {value!r}, which is none", mend=_MEND)
+    raise UserError(f"expected a Sequence's number, not {value!r}", mend=NUMBER_RULE)
 
 
 class Sequence(SharedObject):
@@ -144,7 +145,7 @@ class Sequence(SharedObject):
     verbs = {"load": 0, "advance": 0, "post": 1, "reached": 2, "wait_reached": 2}  # noqa: RUF012
 
     def __init__(self, initial: int, guard: Spinlock | None = None) -> None:
-        """Start at ``initial``; with ``guard`` it is a plain variable, without it is an atomic."""
+        """With ``guard`` it is a plain variable, without it is an atomic."""
         self._init(first=initial, guard=guard)
 
     @property
@@ -176,7 +177,7 @@ class Sequence(SharedObject):
     def _compared(self, verb: str, number: Number, lag: int, order: Order) -> Operation:
         _number(number)
         if lag < 0:
-            raise UserError(f"a lag of {lag}", mend="numbers ahead are not known yet")
+            raise UserError(f"invalid lag {lag}", mend="use 0 or more")
         return self._operation(verb, number, lag, order=order)
 
     def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002

@@ -1,4 +1,6 @@
-"""Find the protocol that a command line names: one of ours, or a function in a user's file."""
+"""Find a protocol: one that comes with the package, or a function in a user's file."""
+
+from __future__ import annotations
 
 import importlib.util
 import inspect
@@ -9,30 +11,36 @@ from pathlib import Path
 from types import ModuleType
 
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import PROTOCOLS, Protocol
-from mtrrzap.protocol.registry import protocol
+from mtrrzap.protocol.registry import PROTOCOLS, Call, Protocol, protocol
 
 
-def load(name: str) -> Protocol:
-    """Return a protocol by its name, or from ``path/to/file.py:function``.
+def load(spec: str | Call | Protocol) -> Protocol:
+    """Return a protocol.
+
+    ``spec`` is the name of one that comes with the package, ``path/to/file.py:function``, a
+    generator function ``(vm, ranges)``, or a protocol, which is returned as it is.
 
     Raises:
-        UserError: if there is none, naming those that exist.
+        UserError: if there is no such protocol, the file cannot be read or run, or the function is
+            not a protocol's.
     """
-    if name in PROTOCOLS:
-        return PROTOCOLS[name]
-    path, colon, function = name.rpartition(":")
+    if isinstance(spec, Protocol):
+        return spec
+    if not isinstance(spec, str):
+        return protocol(spec, "a Python function")
+    if spec in PROTOCOLS:
+        return PROTOCOLS[spec]
+    path, colon, function = spec.rpartition(":")
     if not colon or not path.endswith(".py"):
         raise UserError(
-            f"no protocol is called {name!r}",
-            mend=f"there are {', '.join(PROTOCOLS)}, or give path/to/file.py:function",
+            f"unknown protocol {spec!r}",
+            mend=f"use one of {', '.join(PROTOCOLS)}, or path/to/file.py:function",
         )
-    module = _module(Path(path))
-    call = getattr(module, function, None)
+    call = getattr(_module(Path(path)), function, None)
     if call is None:
-        raise UserError(f"there is no function {function!r}", place=path)
+        raise UserError(f"no function {function!r} in this file", place=path)
     if not inspect.isfunction(call):
-        raise UserError(f"{function!r} is no function", place=path)
+        raise UserError(f"{function!r} is not a function", place=path)
     with blamed(Path(path)):
         return protocol(call, path)
 
@@ -67,7 +75,7 @@ def blamed(path: Path, *, loading: bool = False) -> Iterator[None]:
             raise
         what = f"{type(error).__name__}: {error}"
         if isinstance(error, SystemExit):
-            what = "the file ends the program (SystemExit)"
+            what = "the file exits the program (SystemExit)"
         raise UserError(what, place=f"{path}:{line or 1}") from error
 
 

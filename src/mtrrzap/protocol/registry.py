@@ -1,4 +1,4 @@
-"""The table of protocols, and how a function is made one."""
+"""The table of protocols, and how a function becomes one."""
 
 from __future__ import annotations
 
@@ -38,31 +38,33 @@ def protocol(call: Call, source: str, *, allocates: bool = True) -> Protocol:
     """Make a protocol of a function; its first parameter's annotation names the VM's class.
 
     Raises:
-        UserError: if it is no generator function of ``(vm, ranges)`` with an annotated ``vm``.
+        UserError: if it is not a generator function of ``(vm, ranges)`` with an annotated ``vm``.
     """
     name = getattr(call, "__name__", str(call))
+    if not inspect.isfunction(call):
+        raise UserError(f"{name} is not a function", mend="pass a generator function")
     place = f"{inspect.getsourcefile(call)}:{call.__code__.co_firstlineno}"
     if not inspect.isgeneratorfunction(call):
-        raise UserError(f"{name} is no generator function", place=place, mend="yield operations")
+        mend = "yield the operations"
+        raise UserError(f"{name} is not a generator function", place=place, mend=mend)
     parameters = list(inspect.signature(call).parameters.values())
     by_place = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    take = "take (vm, ranges)"
     if len(parameters) != 2:
-        raise UserError(
-            f"{name} takes {len(parameters)} parameters", place=place, mend="take (vm, ranges)"
-        )
+        raise UserError(f"{name} takes {len(parameters)} parameters", place=place, mend=take)
     if not {each.kind for each in parameters} <= by_place:
-        raise UserError(f"{name} cannot be called", place=place, mend="take (vm, ranges)")
+        raise UserError(f"{name} has keyword-only parameters", place=place, mend=take)
     vm = _annotated(call, parameters[0].name, place)
     if not (isinstance(vm, type) and issubclass(vm, SharedState)):
         raise UserError(
-            f"{name} does not say which VM it works on",
+            f"{name} does not name the class of its VM",
             place=place,
-            mend=f"annotate it: {parameters[0].name}: Vm, a class of mtrrzap.protocol.Vm",
+            mend=f"annotate it: {parameters[0].name}: Vm, a subclass of mtrrzap.protocol.Vm",
         )
     for each in vm.objects():
         if not _hashable(each.initial):
             raise UserError(
-                f"{vm.__name__}.{each.name} starts with {each.initial!r}, which can change",
+                f"{vm.__name__}.{each.name} starts with {each.initial!r}, which is mutable",
                 place=place,
                 mend="an object's value must be immutable and hashable",
             )
@@ -78,7 +80,7 @@ def _annotated(call: Call, parameter: str, place: str) -> Any:
         return typing.get_type_hints(call)[parameter]
     except Exception as error:
         raise UserError(
-            f"an annotation of {call.__name__} means nothing: {error}",
+            f"cannot resolve an annotation of {call.__name__}: {error}",
             place=place,
             mend="import the class that it names, or define it before",
         ) from error

@@ -1,7 +1,7 @@
 """``sketch``: the code that the v2 discussion sketched on 24 May 2023.
 
-A plain bool under the list's lock: set when a range is queued and nobody is zapping, cleared under
-the lock when the zapper has seen the list empty. Nothing queued meanwhile can be missed. v4
+A plain bool under the list's lock. A vCPU that queues a range while nobody zaps sets it; the zapper
+clears it under the lock when it has seen the list empty. So no queued range can be missed. v4
 replaced this bool.
 """
 

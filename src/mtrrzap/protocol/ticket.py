@@ -1,23 +1,24 @@
-"""``ticket``: the review's array, with numbered batches. Nobody waits for strangers.
+"""``ticket``: the review's array, with numbered batches. A vCPU waits for its own batch only.
 
-``open`` is the number of the batch that collects, ``done`` that of the last one zapped. So
-``done == open - 1`` says that nobody zaps, and no flag is needed. A request joins the open batch.
+``open`` is the number of the batch that collects requests, ``done`` that of the last batch zapped.
+So ``done == open - 1`` says that nobody zaps, and no flag is needed. A request joins the open
+batch.
 
 - If it is the first and nobody zaps, the vCPU closes the batch (``open`` + 1), takes the array and
   zaps it.
 - Else it waits for the batch before its own, and a moment longer. Then the first of its batch to
   get the lock closes it and zaps; the others find it closed, and wait until it is done.
 
-Every vCPU returns when *its* batch is done: it sits through what was left of one batch and through
-its own. A zapper zaps one batch, its own. Both waits are for a number to be reached, which stays
-reached: no vCPU can miss it, however late it looks. A zapper's release pairs with the acquire of
-whoever leaves, and with that of the next zapper: so whoever leaves on a later number has seen all
-batches before it.
+Every vCPU returns when *its* batch is done: it waits for the rest of one batch and for its own. A
+zapper zaps one batch, its own. Both waits are for a number to be reached, and a number once reached
+stays reached: no vCPU can miss it, however late it looks. A zapper's release pairs with the acquire
+of every vCPU that leaves and of the next zapper. So a vCPU that leaves on a later number has seen
+all batches before it.
 
 The moment is for vCPUs that are still on their way. While an invalidation is in progress no page
-fault succeeds (``mmu_invalidate_in_progress``), so whoever has lost a page stands still until the
-batch is done, and would come just too late for the next one, each with a zap of its own. Who asks
-when nobody else does never spends it.
+fault succeeds (``mmu_invalidate_in_progress``). So a vCPU that has lost a page stands still until
+the batch is done, and would come just too late for the next batch, with a zap of its own. A vCPU
+that asks while nobody else does never waits the moment.
 """
 
 from mtrrzap.protocol.atomic import Number, Sequence

@@ -1,7 +1,7 @@
 """``v3``: patch 9 as posted in June 2023. It differs from v4 where the allocation fails.
 
-It then clears the whole list, ranges that other vCPUs have queued included, and zaps its own range
-only. Found in review by Yuan Yao.
+It then clears the whole list, with the ranges that other vCPUs have queued, and zaps only its own
+range. Found in review by Yuan Yao.
 """
 
 from mtrrzap.protocol.operation import Range, Steps
@@ -20,7 +20,7 @@ def v3(vm: Vm, ranges: tuple[Range, ...]) -> Steps:
 
 
 def clear(vm: Vm) -> Steps:
-    """``kvm_clear_mtrr_zap_list()``: free every entry, whoever waits for it."""
+    """``kvm_clear_mtrr_zap_list()``: free every entry, also those that others wait for."""
     yield vm.lock.lock()
     yield vm.list.clear()
     yield vm.lock.unlock()

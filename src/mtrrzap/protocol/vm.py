@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from mtrrzap.protocol.operation import Operation, Outcome
-from mtrrzap.protocol.shared import SharedObject, SharedState, show_range
+from mtrrzap.protocol.operation import Operation, Outcome, SharedObject, show_range
+from mtrrzap.protocol.shared import SharedState
 
 
 class Mmu(SharedObject):
@@ -68,7 +68,7 @@ class Allocator(SharedObject):
 
 
 MOST_TIMES = 1_000_000
-"""Times ``cpu_relax()``, some 50 ms: whoever means longer should sleep."""
+"""Times ``cpu_relax()``, some 50 ms: to wait longer one should sleep."""
 
 
 class Cpu(SharedObject):
@@ -91,14 +91,14 @@ class Cpu(SharedObject):
         return ((value, None),)
 
     def refuses(self, operation: Operation) -> str | None:
-        """Refuse what is no number of times, too."""
+        """Refuse an invalid count too."""
         wrong = super().refuses(operation)
         if wrong is not None or operation.verb != "relax":
             return wrong
         (times,) = operation.args
         if type(times) is int and 0 < times <= MOST_TIMES:
             return None
-        return f"{self.name}.relax of {times!r}: no number of times, 1 to {MOST_TIMES:,}"
+        return f"{self.name}.relax of {times!r}: invalid count; use 1 to {MOST_TIMES:,}"
 
     def describe(self, operation: Operation) -> str:
         """Render as the call in the C."""

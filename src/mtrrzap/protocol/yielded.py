@@ -1,4 +1,4 @@
-"""What a protocol yields, judged; and where it stands. For every engine that runs one."""
+"""For every engine: check what a protocol yields, and find the line where it stands."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from mtrrzap.protocol import Operation, SharedObject, Steps
 
 
 def judged(operation: Any, steps: Steps, objects: Iterable[SharedObject]) -> Operation:
-    """Return what a protocol has yielded, if it is an operation that makes sense.
+    """Return what a protocol has yielded, if it is a valid operation.
 
     Raises:
         UserError: with the file and line of the yield, if it is not.
     """
     if not isinstance(operation, Operation):
         raise UserError(
-            f"a protocol yields operations, and this is {operation!r}", place=where(steps)
+            f"the protocol yielded {operation!r}, which is not an operation", place=where(steps)
         )
     if not any(operation.target is known for known in objects):
         raise UserError(
-            f"{operation} belongs to no object of this vm",
+            f"{operation} is an operation of an object outside this VM",
             place=where(steps),
             mend="make the object a class attribute of the VM",
         )

@@ -21,10 +21,17 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from mtrrzap.protocol.operation import EVERYTHING, Operation, Outcome, Range
-from mtrrzap.protocol.shared import SharedObject, Spinlock, show_range
+from mtrrzap.protocol.operation import (
+    ALL_GFNS,
+    Operation,
+    Outcome,
+    Range,
+    SharedObject,
+    show_range,
+)
+from mtrrzap.protocol.shared import Spinlock
 
-FIXED: Range = (0, 0x100)
+FIXED = Range(0, 0x100)
 """The gfns below 1 MiB, which the 88 fixed ranges cover: they share one entry, gaps or not."""
 
 ENTRIES = 16
@@ -43,7 +50,7 @@ def pack(start: int, end: int) -> int:
 def unpack(entry: int) -> Range:
     """Return the block of gfns that an 8-byte entry stands for."""
     start, order = entry >> _ORDER_BITS, entry & (1 << _ORDER_BITS) - 1
-    return start, start + (1 << order)
+    return Range(start, start + (1 << order))
 
 
 def merged(entries: tuple[int, ...]) -> tuple[Range, ...]:
@@ -51,9 +58,9 @@ def merged(entries: tuple[int, ...]) -> tuple[Range, ...]:
     batch: list[Range] = []
     for start, end in map(unpack, entries):
         if batch and start <= batch[-1][1]:
-            batch[-1] = (batch[-1][0], max(batch[-1][1], end))
+            batch[-1] = Range(batch[-1].start, max(batch[-1].end, end))
         else:
-            batch.append((start, end))
+            batch.append(Range(start, end))
     return tuple(batch)
 
 
@@ -68,7 +75,7 @@ class ZapArray(SharedObject):
     of_ranges = True
 
     def __init__(self, guard: Spinlock, entries: int = ENTRIES, *, purges: bool = True) -> None:
-        """Start empty. ``purges=False`` drops what does not fit: for tests of *capacity* only."""
+        """``purges=False`` drops what does not fit: for tests of *capacity* only."""
         self._init(guard=guard, entries=entries, purges=purges)
 
     @property
@@ -101,14 +108,14 @@ class ZapArray(SharedObject):
         return ((after, after != value),)
 
     def _added(self, value: tuple[int, ...], start: int, end: int) -> tuple[int, ...]:
-        entry = pack(*FIXED) if end <= FIXED[1] else pack(start, end)
+        entry = pack(*FIXED) if end <= FIXED.end else pack(start, end)
         start, end = unpack(entry)
         if any(low <= start and end <= high for low, high in map(unpack, value)):
             return value
         fixed = pack(*FIXED)
         others = sum(1 for other in (*value, entry) if other != fixed)
         if others > self.entries - 1:
-            return (pack(*EVERYTHING),) if self.purges else value
+            return (pack(*ALL_GFNS),) if self.purges else value
         return tuple(sorted((*value, entry)))
 
     def problem(self, value: Any, operation: Operation, after: Any) -> str | None:

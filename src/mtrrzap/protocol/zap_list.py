@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from mtrrzap.protocol.operation import Operation, Outcome, Range
-from mtrrzap.protocol.shared import SharedObject, Spinlock, show_range
+from mtrrzap.protocol.operation import Operation, Outcome, Range, SharedObject, show_range
+from mtrrzap.protocol.shared import Spinlock
 
 
 class ZapList(SharedObject):
@@ -21,7 +21,6 @@ class ZapList(SharedObject):
     symmetric = True
 
     def __init__(self, guard: Spinlock) -> None:
-        """Start empty; ``guard`` is the list's spinlock."""
         self._init(guard=guard)
 
     @property
@@ -38,17 +37,17 @@ class ZapList(SharedObject):
         return self._operation("pop_first")
 
     def clear(self) -> Operation:
-        """Free every entry, whoever queued it."""
+        """Free every entry, also those of other vCPUs."""
         return self._operation("clear")
 
     def effect(self, value: Any, operation: Operation, vcpu: int) -> tuple[Outcome, ...]:  # noqa: ARG002
         """Add, take the first, or clear."""
         match operation.verb:
             case "add":
-                start, end = operation.args
-                if (start, end) in value:
+                entry = Range(*operation.args)
+                if entry in value:
                     return ((value, False),)
-                return ((tuple(sorted((*value, (start, end)), key=_rank)), True),)
+                return ((tuple(sorted((*value, entry), key=_rank)), True),)
             case "pop_first":
                 return ((value[1:], value[0]),) if value else ((value, None),)
         return (((), None),)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import textwrap
 
 from mtrrzap.checker.check import Counterexample
-from mtrrzap.checker.properties import capacity, lost_zap, ordering, unlocked
+from mtrrzap.checker.properties import lost_zap, ordering, safety
 from mtrrzap.checker.schedule import model_for
-from mtrrzap.checker.trace import Line, Trace, trace
+from mtrrzap.checker.trace import ScheduleRun, StepLine, trace
 
 WIDTH = 100
 _MARGIN = 24
@@ -42,7 +42,7 @@ def drawn(shown: Counterexample, protocol: str) -> str:
 
 
 class _Table:
-    def __init__(self, run: Trace) -> None:
+    def __init__(self, run: ScheduleRun) -> None:
         self._run = run
         self._vcpus = sorted({line.vcpu for line in run.lines} | {vcpu for vcpu, _ in run.stuck})
         longest = max((len(text) for line in run.lines for text in line.changed), default=0)
@@ -71,7 +71,7 @@ class _Table:
         blank = " " * len(names)
         return [first, *(f"{blank}| {text}" for text in state[1:]), f"{rule}| {'-' * self._margin}"]
 
-    def rows(self, line: Line) -> list[str]:
+    def rows(self, line: StepLine) -> list[str]:
         """Return the lines of one step."""
         at = self._vcpus.index(line.vcpu)
         inside = [part for text in _texts(line) for part in self._wrapped(text, self._column)]
@@ -96,7 +96,7 @@ class _Table:
         return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _texts(line: Line) -> list[str]:
+def _texts(line: StepLine) -> list[str]:
     texts = [f"asks for {line.calls}"] if line.calls else []
     texts.append(line.text)
     if line.returns is not None:
@@ -104,7 +104,7 @@ def _texts(line: Line) -> list[str]:
     return texts
 
 
-def _ending(shown: Counterexample, run: Trace) -> list[str]:
+def _ending(shown: Counterexample, run: ScheduleRun) -> list[str]:
     last = run.lines[-1] if run.lines else None
     if shown.loop:
         return [
@@ -127,8 +127,8 @@ def _ending(shown: Counterexample, run: Trace) -> list[str]:
             "the kernel's memory model lets it run on as if the zap had not happened. x86 hides "
             "this."
         ]
-    if last.flags & unlocked.FLAG:
+    if last.flags & safety.UNLOCKED_FLAG:
         return [f"vCPU {last.vcpu} does {last.text} without holding the lock ({last.where})."]
-    if last.flags & capacity.FLAG:
+    if last.flags & safety.CAPACITY_FLAG:
         return [f"vCPU {last.vcpu}: {last.text} loses what it was given ({last.where})."]
     return []

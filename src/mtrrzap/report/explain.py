@@ -1,9 +1,9 @@
-"""The timeline of one policy on one trace: who asked, who zapped, who waited for whom."""
+"""The timeline of one policy on one trace: who asks, who zaps, who waits for whom."""
 
 from collections.abc import Iterator
 
 from mtrrzap.simulator import Result, Served, Stretch
-from mtrrzap.study.compare import millions
+from mtrrzap.study.units import millions
 
 COLUMNS = (
     *("event", "vcpu", "why", "begin", "end", "walks", "waited for"),

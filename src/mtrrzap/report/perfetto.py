@@ -1,17 +1,20 @@
 """A trace in the JSON trace-event format, which the Perfetto UI and chrome://tracing open.
 
 One track a vCPU; every event is an instant, every update window a slice around its events. What
-policies ask for is another process (``perfetto_requests``), and how that would go is one for each
-policy (``perfetto_modelled``).
+policies ask for is another process: a replay has no clock, so a request is an instant at the event
+that asks. How long requests would take is modelled, on a clock of its own (``perfetto_modelled``).
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace, format_event
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.kvm.replay import Host, replay
+from mtrrzap.kvm.tdp import FullTable
 from mtrrzap.kvm.windows import Window, windows
 from mtrrzap.x86 import msr as m
 
@@ -19,8 +22,8 @@ Item = dict[str, Any]
 """One trace event."""
 Stamps = list[float]
 
-PROCESS = 1
-"""The id under which the VM appears."""
+PROCESS, REQUESTS_PROCESS = 1, 2
+"""The ids under which the VM and the policies' requests appear."""
 
 
 def chunks(trace: Trace, more: Callable[[Stamps], Iterable[Item]] | None = None) -> Iterator[str]:
@@ -113,3 +116,57 @@ def _slice(window: Window, stamps: Stamps) -> Item:
             "overlaps vCPUs": sorted(window.others),
         },
     }
+
+
+# ---- requests ----------------------------------------------------------------------------------
+
+
+def request_events(
+    trace: Trace, policies: Sequence[Policy], host: Host, page_level: int, stamps: Stamps
+) -> Iterator[Item]:
+    """Yield a track for every policy, an instant for every request, and the counters.
+
+    ``page_level`` is that of the pages of the full page table (``kvm.tdp.cost``).
+    """
+    yield meta("process_name", 0, {"name": "zap requests (counted)"}, REQUESTS_PROCESS)
+    table = FullTable(trace.header, host, page_level)
+    for number, policy in enumerate(policies):
+        yield meta("thread_name", number, {"name": policy.name}, REQUESTS_PROCESS)
+        yield meta("thread_sort_index", number, {"sort_index": number}, REQUESTS_PROCESS)
+        yield from _of_policy(trace, policy, number, host, table, stamps)
+
+
+def _of_policy(
+    trace: Trace, policy: Policy, number: int, host: Host, table: FullTable, stamps: Stamps
+) -> Iterator[Item]:
+    if stamps:
+        yield counter(f"requests so far, {policy.name}", stamps[0], requests=0)
+    for count, request in enumerate(replay(trace, policy, host), start=1):
+        at = stamps[request.event]
+        yield {
+            "name": request.why.value,
+            "cat": "request",
+            "ph": "i",
+            "s": "t",
+            "pid": REQUESTS_PROCESS,
+            "tid": number,
+            "ts": at,
+            "args": {
+                "policy": policy.name,
+                "vCPU": request.vcpu,
+                "event": request.event,
+                "line": format_event(trace.events[request.event]),
+                "ranges": " ".join(map(str, request.ranges)) or "none",
+                "frames": request.frames,
+            },
+        }
+        yield counter(f"requests so far, {policy.name}", at, requests=count)
+        # Without a memory map nothing is known to be mapped.
+        if table.leaves:
+            left = table.left(request.ranges, policy.walk)
+            yield counter(f"leaves left by the zap (at most), {policy.name}", at, leaves=left)
+
+
+def counter(name: str, at: float, process: int = REQUESTS_PROCESS, **values: int) -> Item:
+    """Return one value of a counter."""
+    return {"name": name, "ph": "C", "pid": process, "tid": 0, "ts": at, "args": values}

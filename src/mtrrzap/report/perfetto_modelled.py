@@ -7,15 +7,14 @@ clock has nothing to do with that of the trace's events.
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from mtrrzap.gfn import Range
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.tdp import FullTable
-from mtrrzap.report.perfetto import Item, meta
-from mtrrzap.report.perfetto_requests import counter
+from mtrrzap.report.perfetto import Item, counter, meta
 from mtrrzap.simulator import Costs, Guest, Result, Served, cost_model, simulate
-from mtrrzap.study.compare import millions
+from mtrrzap.study.units import millions
 
 PROCESS = 3
 """The id under which the first policy appears; the next ones count up."""

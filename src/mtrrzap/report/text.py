@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 240
-"""Columns assumed where the output is no terminal, so that no table is cut in a pipe."""
+"""Columns assumed where the output is not a terminal, so that a pipe gets whole tables."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -54,6 +54,42 @@ def cell(value: object) -> str:
     if type(value) is int:
         return f"{value:,}"
     return printable(str(value))
+
+
+def fitting(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    droppable: Sequence[str],
+    **look: Any,
+) -> tuple[Table, list[str]]:
+    """Return a table that fits the console, and the columns left out for that.
+
+    ``droppable`` names what may be left out, the first one first; ``look`` is for ``table``.
+    """
+    for dropped in range(len(droppable) + 1):
+        kept = [n for n, column in enumerate(columns) if column not in droppable[:dropped]]
+        made = table([columns[n] for n in kept], [[row[n] for n in kept] for row in rows], **look)
+        if width(console, made) <= console.width:
+            break
+    return made, list(droppable[:dropped])
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def numbers(values: Iterable[int]) -> str:
+    """Return ascending numbers as ``0, 2-5``."""
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
 def width(console: Console, made: Table) -> int:

@@ -18,15 +18,15 @@ _HEADS = ("protocol", "property", "verdict", "states", "transitions", "time", ""
 def table(results: list[tuple[str, list[Verdict]]]) -> str:
     """Render one row for each protocol and property, in at most 100 columns.
 
-    A name too long for its column has a line of its own. A row's world is that of the row above,
-    unless it names another.
+    A name too long for its column has a line of its own. A row without a configuration uses the
+    one above.
     """
     rows: list[tuple[str, ...]] = [_HEADS]
     for name, verdicts in results:
-        world = ""
+        configuration = ""
         for verdict in verdicts:
-            rows.append(_row(name, verdict, named=verdict.world != world))
-            name, world = "", verdict.world
+            rows.append(_row(name, verdict, named=verdict.configuration != configuration))
+            name, configuration = "", verdict.configuration
     short = [each if len(each) <= _NAME else "" for each, *_ in rows]
     widths = [max(map(len, short))]
     widths += [max(len(row[i]) for row in rows) for i in range(1, len(_HEADS) - 1)]
@@ -55,8 +55,8 @@ def _with_detail(row: str, detail: str) -> list[str]:
 
 
 def _row(name: str, verdict: Verdict, *, named: bool) -> tuple[str, ...]:
-    """Return the cells; the world only where it is not that of the row above."""
-    world = verdict.world if named else ""
+    """Return the cells; the configuration only if it differs from that of the row above."""
+    configuration = verdict.configuration if named else ""
     detail = verdict.detail
     return (
         name,
@@ -65,7 +65,7 @@ def _row(name: str, verdict: Verdict, *, named: bool) -> tuple[str, ...]:
         f"{verdict.states:,}",
         f"{verdict.transitions:,}",
         f"{verdict.seconds:.2f} s",
-        f"{detail} ({world})" if detail and world else detail or world,
+        f"{detail} ({configuration})" if detail and configuration else detail or configuration,
     )
 
 
@@ -77,7 +77,7 @@ def as_json(results: list[tuple[str, list[Verdict]]]) -> list[dict[str, Any]]:
             "property": verdict.prop,
             "verdict": verdict.verdict,
             "detail": verdict.detail,
-            "world": verdict.world,
+            "world": verdict.configuration,
             "states": verdict.states,
             "transitions": verdict.transitions,
             "depth": verdict.depth,

@@ -1,8 +1,8 @@
 """``simulate``: what a policy costs in cycles, modelled (docs/simulate.md)."""
 
 from mtrrzap.kvm.phases import Phase, Stage, phases
-from mtrrzap.simulator.costs import Costs
-from mtrrzap.simulator.result import Expected, PhaseCost, Result, Served, Spent, Stretch
+from mtrrzap.simulator.cost_model import Costs
+from mtrrzap.simulator.figures import Expected, PhaseCost, Result, Served, Spent, Stretch
 from mtrrzap.simulator.simulate import Guest, expected, simulate
 
 __all__ = [

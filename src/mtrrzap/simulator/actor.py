@@ -1,12 +1,12 @@
-"""A vCPU with requests to make in a phase, and what the one under way has cost it so far."""
+"""A vCPU with requests to make in a phase, and what its request under way has cost so far."""
 
 from collections import deque
 from enum import IntEnum
 
-from mtrrzap.kvm.ranges import Range
+from mtrrzap.gfn import Range
 from mtrrzap.kvm.replay import Request
 from mtrrzap.protocol import Steps
-from mtrrzap.simulator.result import Spent, Stretch
+from mtrrzap.simulator.figures import Spent, Stretch
 
 Turn = tuple[float, Request]
 """Cycles of guest code before a request, and the request."""
@@ -33,15 +33,15 @@ class Actor:
     )
 
     def __init__(self, vcpu: int, turns: list[Turn], *, sleeps: bool) -> None:
-        """Take the requests that it is to make, in order; ``sleeps``: it halts after the last."""
+        """``turns`` are its requests in order; ``sleeps``: it halts after the last one."""
         self.vcpu = vcpu
         self.turns = deque(turns)
         self.sleeps = sleeps
         self.where = Where.ASLEEP
         self.losses = 0
-        """Losses, of what vCPUs use, that it knows of."""
+        """Losses, of what vCPUs use, that it has noticed."""
         self.page = self.pages = self.own = 0
-        """Of so many pages that all use, the next that it lacks; and how many of its own."""
+        """The next page that it lacks, of the ``pages`` that all use; how many of its own."""
         self.left = 0.0
         """Cycles of guest code from there to its next request."""
         self.fresh = False
@@ -50,8 +50,20 @@ class Actor:
         """It has yet to get the frame that its SIPI starts at."""
         self.steps: Steps | None = None
         self.begin = self.since = 0.0
+        """When the request began, and its present wait or zap."""
         self.spent = Spent()
         self.waited: int | None = None
         self.zaps = 0
         self.walked = Range(0, 0)
         self.stretches: list[Stretch] = []
+
+    def waits_no_more(self, now: float, by: int) -> None:
+        """End a wait, by an operation of another vCPU."""
+        self.spent = self.spent._replace(waiting=self.spent.waiting + (now - self.since))
+        self.waited = by
+        self.stretches.append(Stretch(self.since, now, None, by))
+
+    def spends(self, *, walking: float, yielding: float, flushing: float) -> None:
+        """Add the cycles of a zap."""
+        spent = Spent(walking=walking, yielding=yielding, flushing=flushing)
+        self.spent = self.spent.plus(spent)

@@ -1,9 +1,9 @@
-"""When vCPUs that are woken together arrive: in several patterns, since one would be an accident.
+"""When vCPUs that are woken together arrive: in several random patterns.
 
 How many walks a wave of requests takes depends on who comes just in time for whom. Under a single
-pattern of arrivals a figure jumps by a factor of two when a parameter moves by a fifth; so it is a
-mean over patterns. Gaps are exponentially distributed, and so are the times of page faults. The
-numbers are the same in every run: a pattern is the seed of Python's generator.
+pattern a figure jumps by a factor of two when a parameter changes by a fifth, so figures are means
+over patterns. Gaps are exponentially distributed, and so are the times of page faults. A pattern is
+the seed of Python's generator: numbers are the same in every run.
 """
 
 import math
@@ -15,7 +15,7 @@ PATTERNS = 6
 
 
 def numbers(phase: int, pattern: int, what: int) -> Random:
-    """Return a source of numbers; ``what`` they are for: no two uses share them."""
+    """Return a source of random numbers; no two uses (``what``) share them."""
     return Random((phase << 16) + (pattern << 4) + what)
 
 

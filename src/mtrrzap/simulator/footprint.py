@@ -1,44 +1,41 @@
 """What a zap finds in the page table: which pages the guest has touched, and which it uses now.
 
-The *footprint* of a stage is all that the guest has touched so far: it decides which page-table
+The *footprint* of a stage is all that the guest has touched so far. It decides which page-table
 pages exist, hence how many entries a leaf zap visits. The *working set* is what the running vCPUs
-touch again right after a zap: it decides what there is to clear. A trace says nothing about either,
-so both are placed by rule: RAM is touched in blocks of 2 MiB spread evenly over the memslots,
-emulated devices have blocks in the hole below 4 GiB that no memslot covers.
+touch again right after a zap. It decides what there is to clear. A trace shows neither, so both are
+placed by rule: RAM in blocks of 2 MiB spread evenly over the memslots, emulated devices in blocks
+of the hole below 4 GiB that no memslot covers. Visits are then exact (``kvm.tdp``).
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from mtrrzap.gfn import PAGE_SHIFT, Range
 from mtrrzap.guest.trace import Header
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.phases import Stage
 from mtrrzap.kvm.policy import POLICIES, Walk
-from mtrrzap.kvm.ranges import PAGE_SHIFT, Range
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp import Memslot, PageTable
 from mtrrzap.kvm.tdp.cost import FIVE_LEVELS_ABOVE
 from mtrrzap.kvm.vcpu import power_on
-from mtrrzap.simulator.costs import Costs
+from mtrrzap.simulator.cost_model import Costs
 
 BLOCK = 0x200
-"""Frames of a block, 2 MiB: those under one page-table page of level 1."""
+"""Frames of a block of 2 MiB, which one page-table page of level 1 maps."""
 GIB = 0x40000
 HOLE_END = 0x100000
 """Devices lie below 4 GiB, the last ones (APICs, flash) highest."""
 
 
 START = {Stage.NOT_RUN: 0x10, Stage.UNPAGED: 0x10, Stage.FIRMWARE: 0x87, Stage.KERNEL: 0x99}
-"""Where vCPUs start that a SIPI wakes; its vector can name frames below 0x100 only. SeaBIOS:
+"""The frame where a vCPU starts that a SIPI wakes; a vector names frames below 0x100 only. SeaBIOS:
 ``BUILD_AP_BOOT_ADDR``; edk2: allocated below ``0x88000``; Linux: its real-mode trampoline,
 somewhere below 640 KiB."""
-
-
 TEXT = 0x1000
 """A kernel's code: Linux starts at 16 MiB (``CONFIG_PHYSICAL_START``) unless KASLR moves it."""
 
 
-class Work(NamedTuple):
+class WalkWork(NamedTuple):
     """What one walk does."""
 
     visits: int
@@ -48,14 +45,6 @@ class Work(NamedTuple):
     """Page-table pages that are freed."""
     levels: int
     """Levels that a walk goes down again after a yield."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    range: Range
-    walk: Walk
-    stage: Stage
-    touched: bool
 
 
 class Footprint:
@@ -75,24 +64,24 @@ class Footprint:
         self._all = {stage: self._table(stage) for stage in Stage}
         self._now = self._touch([0, *self._used(), *self._devices()[:1]])
         self._empty = self._touch([])
-        self._known: dict[_Key, Work] = {}
+        self._known: dict[tuple[Range, Walk, Stage, bool], WalkWork] = {}
         self._visits: dict[tuple[int, int, Stage], int] = {}
 
-    def work(self, r: Range, walk: Walk, stage: Stage, *, touched: bool) -> Work:
+    def work(self, r: Range, walk: Walk, stage: Stage, *, touched: bool) -> WalkWork:
         """Return what a walk over a range does; ``touched``: vCPUs ran since the last zap of it.
 
         Leaves cleared by a leaf zap depend on how many vCPUs run: see ``uses``.
         """
-        key = _Key(r, walk, stage, touched)
+        key = (r, walk, stage, touched)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = self._work(key)
+            found = self._known[key] = self._work(*key)
         return found
 
     def uses(self, r: Range, stage: Stage) -> int | None:
         """Return the visits before a leaf zap clears what every vCPU runs on; None: it does not.
 
-        A kernel's code is the first of that. Which blocks there are to clear is not told by it.
+        Of a kernel that is its code, the lowest of what all use.
         """
         return self._before(r, TEXT if stage is Stage.KERNEL else self._home, stage)
 
@@ -114,20 +103,20 @@ class Footprint:
     def later(self, stage: Stage | None = None) -> float:
         """Return the cycles of the exits by which marked entries (``Walk.MARK``) get types again.
 
-        For what running vCPUs use, or all that the guest has touched by a stage: one exit for each
-        block, and on its path each page-table page's 512 entries recomputed or marked in turn.
+        Of what running vCPUs use, or of all that the guest has touched by a stage.
         """
+        # Each block takes one exit. Over all of them, each page-table page's 512 entries are
+        # visited once: recomputed if they are leaves, else marked in turn.
         table = self._now if stage is None else self._all[stage]
         blocks = sum((run.end - run.start + BLOCK - 1) // BLOCK for run in table.leaves())
         return blocks * self._costs.leave + table.pages * 512 * self._costs.visit
 
-    def _work(self, key: _Key) -> Work:
-        if key.walk is not Walk.SUBTREES:
-            zap = self._all[key.stage].cost(key.range, key.walk)
-            return Work(zap.visits, 0, 0, self._levels)
-        ran = key.touched and key.stage is not Stage.NOT_RUN
-        zap = (self._now if ran else self._empty).cost(key.range, key.walk)
-        return Work(zap.visits, zap.entries, zap.pages, self._levels)
+    def _work(self, r: Range, walk: Walk, stage: Stage, touched: bool) -> WalkWork:
+        if walk is not Walk.SUBTREES:
+            return WalkWork(self._all[stage].cost(r, walk).visits, 0, 0, self._levels)
+        ran = touched and stage is not Stage.NOT_RUN
+        zap = (self._now if ran else self._empty).cost(r, walk)
+        return WalkWork(zap.visits, zap.entries, zap.pages, self._levels)
 
     def _used(self) -> list[int]:
         """Return a frame in each block that running vCPUs use between zaps."""

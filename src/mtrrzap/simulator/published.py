@@ -25,7 +25,7 @@ def _cells() -> dict[Cell, tuple[int, float]]:
 def requests(header: Header) -> dict[str, int]:
     """Return the published numbers of zap requests of such a guest by row; empty if there are none.
 
-    The guest is told by its firmware's family and its number of vCPUs.
+    The firmware's family and the number of vCPUs identify the guest.
     """
     key = (header.family, header.vcpus)
     return {cell[2]: count for cell, (count, _) in _cells().items() if cell[:2] == key}

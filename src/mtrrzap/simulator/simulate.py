@@ -1,4 +1,4 @@
-"""Run a trace under a policy: phase after phase, each on the same machine."""
+"""Run a trace under a policy, phase after phase."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,18 +7,17 @@ from typing import NamedTuple
 from mtrrzap.kvm.phases import Phase, phases
 from mtrrzap.kvm.policy import Policy, Walk
 from mtrrzap.kvm.replay import Events, Host, Request
-from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.simulator.actor import Actor, Turn
 from mtrrzap.simulator.arrivals import PATTERNS
-from mtrrzap.simulator.costs import Costs
+from mtrrzap.simulator.cost_model import Costs
+from mtrrzap.simulator.figures import Expected, PhaseCost, Result, Spent, total
 from mtrrzap.simulator.footprint import Footprint
-from mtrrzap.simulator.machine import Machine
-from mtrrzap.simulator.result import Expected, PhaseCost, Result, Spent, total
+from mtrrzap.simulator.simulation import Simulation
 
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What the simulation needs to know of a trace, whatever the policy."""
+    """What a simulation needs of a trace, for any policy."""
 
     phases: tuple[Phase, ...]
     footprint: Footprint
@@ -26,7 +25,7 @@ class Guest:
 
     @classmethod
     def of(cls, trace: Events, host: Host, page_level: int, costs: Costs) -> "Guest":
-        """Look a trace up once; ``page_level``: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
+        """Prepare a trace; ``page_level`` of the host's pages: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
         footprint = Footprint(trace.header, host, page_level, costs)
         return cls(tuple(phases(trace)), footprint, costs)
 
@@ -34,10 +33,10 @@ class Guest:
 def expected(guest: Guest, policy: Policy, requests: Iterable[Request], first: int = 0) -> Expected:
     """Return what a policy's requests cost in the mean of ``PATTERNS`` patterns of arrivals.
 
-    ``first`` is the number of the first one: others show how much hangs on which they are.
+    ``first`` is the number of the first pattern: other ones show how much the choice matters.
     """
     plan = _plan(guest, requests)
-    # Stretches in which vCPUs ask one by one know no pattern: once is enough for them.
+    # Patterns do not matter where vCPUs ask one by one: once is enough.
     alone = _run(guest, policy, plan, 0, waves=False)
     patterns = range(first, first + PATTERNS)
     found = [_run(guest, policy, plan, pattern, alone=False) for pattern in patterns]
@@ -57,8 +56,8 @@ def simulate(guest: Guest, policy: Policy, requests: Iterable[Request], pattern:
     return _run(guest, policy, _plan(guest, requests), pattern)
 
 
-class _Part(NamedTuple):
-    """A phase in which somebody asks, whatever the pattern."""
+class _Asking(NamedTuple):
+    """A phase in which somebody asks, for any pattern."""
 
     number: int
     phase: Phase
@@ -67,18 +66,18 @@ class _Part(NamedTuple):
     exits: int
     """Exits after the last request."""
     rested: bool
-    """It does not come right after the one before."""
+    """Time passes before it."""
 
 
-def _plan(guest: Guest, requests: Iterable[Request]) -> list[_Part]:
+def _plan(guest: Guest, requests: Iterable[Request]) -> list[_Asking]:
     by_event = {request.event: request for request in requests}
-    found: list[_Part] = []
+    found: list[_Asking] = []
     before: Phase | None = None
     for number, phase in enumerate(guest.phases):
         turns, exits = _turns(phase, by_event, guest.costs)
         if turns:
             rested = before is None or not _follows(before, phase)
-            found.append(_Part(number, phase, turns, exits, rested))
+            found.append(_Asking(number, phase, turns, exits, rested))
         before = phase if turns else None
     return found
 
@@ -86,36 +85,27 @@ def _plan(guest: Guest, requests: Iterable[Request]) -> list[_Part]:
 def _run(
     guest: Guest,
     policy: Policy,
-    plan: Sequence[_Part],
+    plan: Sequence[_Asking],
     pattern: int,
     *,
     alone: bool = True,
     waves: bool = True,
 ) -> Result:
     """Run phases in which vCPUs ask one by one (*alone*), or at once (*waves*), or all."""
-    machine = Machine(policy, PROTOCOLS[policy.protocol], guest.costs, guest.footprint)
+    boot = Simulation(policy, guest.costs, guest.footprint)
     done: list[PhaseCost] = []
     for number, phase, turns, exits, rested in plan:
         if not (waves if phase.concurrent else alone):
-            machine.skip(phase, turns)
+            boot.skip(phase, turns)
             continue
         actors = [Actor(vcpu, mine, sleeps=vcpu in phase.sleepers) for vcpu, mine in turns.items()]
         if rested:
-            machine.rest()
-        begin, served, later = machine.now, len(machine.served), machine.later
-        machine.run(number, phase, actors, pattern)
-        machine.now += exits * guest.costs.leave
-        spent = total(s.spent for s in machine.served[served:])
-        done.append(
-            PhaseCost(
-                *(phase.first, phase.stage, len(phase.events), phase.running),
-                *(begin, machine.now, spent, machine.later - later),
-            )
-        )
-    return Result(tuple(machine.served), tuple(done), _last(guest, policy, plan))
+            boot.rest()
+        done.append(boot.run(number, phase, actors, pattern, exits))
+    return Result(tuple(boot.served), tuple(done), _last(guest, policy, plan))
 
 
-def _last(guest: Guest, policy: Policy, plan: Sequence[_Part]) -> float:
+def _last(guest: Guest, policy: Policy, plan: Sequence[_Asking]) -> float:
     """Return the cycles of what is touched again only after the trace's end."""
     if policy.walk is not Walk.MARK or not plan:
         return 0.0
@@ -123,7 +113,7 @@ def _last(guest: Guest, policy: Policy, plan: Sequence[_Part]) -> float:
 
 
 def _follows(before: Phase, phase: Phase) -> bool:
-    """Tell if a phase comes right after another: the guest passes its lock from vCPU to vCPU."""
+    """Tell if a phase follows at once: the guest passes its lock from vCPU to vCPU."""
     if before.concurrent or phase.concurrent:
         return False
     return before.stage is phase.stage and abs(before.running - phase.running) <= 1
@@ -142,7 +132,8 @@ def _turns(
             if request is None:
                 exits += 1
             else:
-                turns.append(((exits + 0.5) * costs.leave, request))  # half: its own way out
+                # A request counts from its exit: its own way out is half of one more exit.
+                turns.append(((exits + 0.5) * costs.leave, request))
                 exits = 0
         if turns:
             found[vcpu] = turns

@@ -13,7 +13,7 @@ REQUESTS = 1
 """The size checked: the counterexamples of the published versions need no more."""
 
 
-class Property(NamedTuple):
+class CheckedProperty(NamedTuple):
     """One property's verdict, and its counterexample if it has one."""
 
     name: str
@@ -23,35 +23,29 @@ class Property(NamedTuple):
     counterexample: Counterexample | None
 
 
-class Checked(NamedTuple):
+class CheckedProtocol(NamedTuple):
     """A protocol and its properties."""
 
     policy: str
     protocol: str
     source: str
-    world: str
-    properties: tuple[Property, ...]
+    configuration: str
+    properties: tuple[CheckedProperty, ...]
 
 
-def checked(policy: Policy) -> Checked:
+def checked(policy: Policy) -> CheckedProtocol:
     """Explore a policy's protocol with 2 vCPUs, one request each."""
     protocol = PROTOCOLS[policy.protocol]
-    world = scenario(protocol, VCPUS, REQUESTS, alloc_fails=protocol.allocates)
+    explored = scenario(protocol, VCPUS, REQUESTS, alloc_fails=protocol.allocates)
     wanted = tuple(name for name in PROPERTIES if name != work.NAME)
-    verdicts = check(world, Options(properties=wanted))
-    return Checked(
+    verdicts = check(explored, Options(properties=wanted))
+    return CheckedProtocol(
         policy=policy.name,
         protocol=protocol.name,
         source=protocol.source,
-        world=world.title(),
+        configuration=explored.title(),
         properties=tuple(
-            Property(
-                each.prop,
-                each.verdict,
-                each.detail,
-                each.states,
-                each.counterexample,
-            )
+            CheckedProperty(each.prop, each.verdict, each.detail, each.states, each.counterexample)
             for each in verdicts
         ),
     )

@@ -13,9 +13,10 @@ from mtrrzap.kvm.replay import Host, replay, total
 from mtrrzap.kvm.tdp import FullTable
 from mtrrzap.kvm.tdp.levels import frames as level_frames
 from mtrrzap.simulator import Guest, cost_model, expected, published
+from mtrrzap.study.units import millions
 
 
-class Row(NamedTuple):
+class CompareRow(NamedTuple):
     """One cell of the comparison. A figure is counted unless its name says ``modelled``."""
 
     trace: str
@@ -51,11 +52,6 @@ class Row(NamedTuple):
     """Why the trace is not whole; then every figure is of what was recorded."""
 
 
-def millions(cycles: float) -> float:
-    """Return millions of cycles to three digits, more would pretend."""
-    return float(f"{cycles / 1e6:.3g}")
-
-
 def rows(
     traces: Iterable[tuple[str, Trace]],
     policies: Sequence[Policy],
@@ -63,7 +59,7 @@ def rows(
     page_level: int = 1,
     *,
     modelled: bool = True,
-) -> Iterator[Row]:
+) -> Iterator[CompareRow]:
     """Replay every named trace under every policy; ``page_level``: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB."""
     for name, trace in traces:
         header = trace.header
@@ -76,7 +72,7 @@ def rows(
             walks = table.cost(requests, policy.walk)
             found = audit(trace, policy, host)
             cost = expected(guest, policy, requests) if modelled else None
-            yield Row(
+            yield CompareRow(
                 trace=name,
                 guest=header.family,
                 vcpus=header.vcpus,

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from mtrrzap.guest.listing import KernelMap
+from mtrrzap.study.both_maps import joined, side_by_side
 from mtrrzap.x86 import physmap
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
@@ -15,7 +16,7 @@ COMPARED = 10_000
 """Ranges that are compared; a mask with holes can make millions."""
 
 
-class Row(NamedTuple):
+class KernelRow(NamedTuple):
     """A stretch ``[start, end)`` in bytes; ``type`` is None where it is the default one."""
 
     start: int
@@ -24,21 +25,21 @@ class Row(NamedTuple):
     decider: str
 
 
-def rows(found: KernelMap) -> Iterator[Row]:
+def rows(found: KernelMap) -> Iterator[KernelRow]:
     """Yield the map with its gaps, up to the last entry's end."""
     last = 0
     for number, entry in enumerate(found.entries):
         if last < entry.start:
-            yield Row(last, entry.start, None, "default")
+            yield KernelRow(last, entry.start, None, "default")
         origin = "fixed MTRRs" if number < found.fixed else "variable MTRRs"
-        yield Row(entry.start, entry.end, entry.type, f"entry {number}, {origin}")
+        yield KernelRow(entry.start, entry.end, entry.type, f"entry {number}, {origin}")
         last = entry.end
 
 
-def at(found: KernelMap, address: int) -> Row:
+def at(found: KernelMap, address: int) -> KernelRow:
     """Return the row of an address; what lies above the last entry has the default type."""
     every = list(rows(found))
-    above = Row(every[-1].end if every else 0, 1 << 64, None, "default")
+    above = KernelRow(every[-1].end if every else 0, 1 << 64, None, "default")
     return next((row for row in every if row.start <= address < row.end), above)
 
 
@@ -53,7 +54,7 @@ def against(mtrrs: Mtrrs, found: KernelMap) -> str | None:
     if len(found.entries) < found.announced:
         missing = found.announced - len(found.entries)
         return f"the kernel's own map has been cut: {missing} entries are missing"
-    different = list(islice(_joined(_differences(mtrrs, found)), NAMED + 1))
+    different = list(islice(joined(_differences(mtrrs, found), _joined), NAMED + 1))
     if not different:
         count = len(found.entries)
         tom2 = f", given AMD's TOM2 = {found.tom2:#x}" if found.tom2 else ""
@@ -72,35 +73,18 @@ class _Difference(NamedTuple):
     registers: MemType
 
 
-def _joined(source: Iterator[_Difference]) -> Iterator[_Difference]:
-    """Join neighbours that differ in the same way."""
-    pending: _Difference | None = None
-    for found in source:
-        if pending is not None and (pending.end, *pending[2:]) == (found.start, *found[2:]):
-            pending = pending._replace(end=found.end)
-            continue
-        if pending is not None:
-            yield pending
-        pending = found
-    if pending is not None:
-        yield pending
+def _joined(first: _Difference, second: _Difference) -> _Difference | None:
+    if (first.end, *first[2:]) != (second.start, *second[2:]):
+        return None
+    return first._replace(end=second.end)
 
 
 def _differences(mtrrs: Mtrrs, found: KernelMap) -> Iterator[_Difference]:
-    top = 1 << mtrrs.maxphyaddr
     ours = islice(physmap.physical_map(mtrrs), COMPARED)
-    theirs = iter([*rows(found), Row(found.entries[-1].end, max(top, 1 << 64), None, "default")])
-    left, right = next(ours, None), next(theirs, None)
-    start = 0
-    while left is not None and right is not None:
-        end = min(left.end, right.end)
+    above = KernelRow(found.entries[-1].end, 1 << 64, None, "default")
+    for start, end, left, right in side_by_side(ours, [*rows(found), above]):
         kernel = mtrrs.default if right.type is None else right.type
         # SYSCFG.Tom2ForceMemTypeWB
         by_tom2 = kernel is MemType.WB and start >= 1 << 32 and end <= found.tom2
         if left.type not in (None, kernel) and not by_tom2 and start < end:
             yield _Difference(start, end, kernel, left.type)
-        start = end
-        if left.end == end:
-            left = next(ours, None)
-        if right.end == end:
-            right = next(theirs, None)

@@ -1,4 +1,4 @@
-"""Get MTRRs from what ``mtrrzap memtype`` is given: a trace at an event, or a listing."""
+"""MTRRs by processor, from a trace at one of its events or from a listing."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from mtrrzap.errors import UserError
 from mtrrzap.guest import listing
 from mtrrzap.guest import open as traces
-from mtrrzap.guest.trace import MAGIC, Trace, format_event
+from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.vcpu import power_on, step
 from mtrrzap.study import kernel_map
 from mtrrzap.x86 import msr as m
@@ -17,13 +17,13 @@ LIMIT = 16 << 20
 
 
 class States(NamedTuple):
-    """MTRRs by processor, and what is to be said of where they are from."""
+    """MTRRs by processor, and where they come from."""
 
     what: str
     cpus: dict[int, Mtrrs]
     notes: tuple[str, ...]
     kernel_map: listing.KernelMap | None = None
-    """What Linux made of them; if there are no ``cpus``, that is all there is."""
+    """What Linux made of them; without ``cpus``, this is all that the source has."""
 
     def one(self, cpu: int | None, place: str) -> tuple[int, Mtrrs]:
         """Return one processor's MTRRs, the lowest one's if none is named."""
@@ -40,14 +40,21 @@ class States(NamedTuple):
         return number, self.cpus[number]
 
 
-def load(source: Path, at: int | None, maxphyaddr: int | None) -> States:
-    """Read a trace, a shipped recording or a listing. Raises ``UserError`` if it is neither."""
+def load(source: Path, at: int | None = None, maxphyaddr: int | None = None) -> States:
+    """Read a trace, a shipped recording or a listing of MTRRs.
+
+    ``at`` is the event, from 0, after which a trace's state is taken; None: the last one.
+    ``maxphyaddr`` is the guest's MAXPHYADDR in bits, where a listing does not say it.
+
+    Raises:
+        UserError: if the source is neither, cannot be read, or has no such event.
+    """
     recording = not source.exists() and source.name == str(source)
-    head = b"" if recording else _read(source, len(MAGIC))
-    if recording or head == MAGIC.encode():
-        return of_trace(traces.one(source), at)
+    head = b"" if recording else _read(source, 16)
+    if recording or traces.is_trace(head):
+        return of_trace(traces.load(source), at)
     if at is not None:
-        raise UserError("only a trace has events", place="--at", mend="leave it out")
+        raise UserError("only a trace has events", place="at", mend="leave it out")
     data = _read(source, LIMIT + 1)
     if len(data) > LIMIT:
         raise UserError(
@@ -72,7 +79,7 @@ def of_trace(trace: Trace, at: int | None) -> States:
     last = len(trace.events) - 1 if at is None else at
     if not -1 <= last < len(trace.events):
         raise UserError(
-            f"no event {at}", place="--at", mend=f"the trace has {len(trace.events)}, from 0"
+            f"no event {at}", place="at", mend=f"the trace has {len(trace.events)}, from 0"
         )
     vcpus = [power_on(trace.header.maxphyaddr)] * trace.header.vcpus
     for event in trace.events[: last + 1]:
@@ -94,7 +101,7 @@ def of_listing(found: listing.Listing, name: str, maxphyaddr: int | None) -> Sta
     width = maxphyaddr or found.maxphyaddr or 52
     notes = list(found.notes)
     if maxphyaddr is None and found.maxphyaddr is None and found.cpus:
-        notes.append(f"no mask tells MAXPHYADDR: {width} bits are assumed")
+        notes.append(f"no mask shows MAXPHYADDR: {width} bits are assumed")
     cpus: dict[int, Mtrrs] = {}
     missing: set[str] = set()
     for registers in found.cpus:
@@ -108,7 +115,7 @@ def of_listing(found: listing.Listing, name: str, maxphyaddr: int | None) -> Sta
                 raise UserError(
                     f"{m.name(msr)} cannot hold {value:#x}: {error.rule}",
                     place=f"{name}:{registers.lines[msr]}",
-                    mend="mend the value, or give --maxphyaddr",
+                    mend="correct the value, or give the right MAXPHYADDR",
                 ) from error
         cpus[registers.cpu] = mtrrs
         if m.DEF_TYPE not in registers.values:

@@ -1,43 +1,39 @@
-"""The same guest with more vCPUs or more memory, where a recording says what that would be.
+"""The same guest with more vCPUs or more memory, where a recording tells what that guest would do.
 
-vCPUs: vCPU 0 boots, the others do what vCPU 0 tells them. If all others have done the same, in the
-same order, then one more would have done it too. It is refused if they differ.
+vCPUs: vCPU 0 boots, and the others do what it tells them. If all others do the same in the same
+order, one more would do it too. If they differ, rescaling is refused.
 
-Memory: firmware puts what does not fit below 4 GiB above it, so the highest memslot grows. Sound if
-there is one, and if no variable range reaches into the new memory. A guest whose MAXPHYADDR is too
-small for it gets a larger one, and its range masks the bits that they would have then.
+Memory: firmware puts what does not fit below 4 GiB above it, so the highest memslot grows. That is
+sound if there is such a memslot, and if no variable range reaches into the new memory. A guest with
+too small a MAXPHYADDR gets a larger one, and its range masks get the bits that this would add.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from mtrrzap.errors import UserError
+from mtrrzap.gfn import PAGE_SHIFT
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Header, Slot, Trace
 from mtrrzap.kvm.lookup import variable_ranges
 from mtrrzap.kvm.phases import phases
-from mtrrzap.kvm.ranges import PAGE_SHIFT
 from mtrrzap.kvm.windows import states
 from mtrrzap.x86 import msr as m
 
 FOUR_GIB = 1 << 32
 LARGER_MAXPHYADDR = 46
-VCPUS, MEMORY = "--vcpus", "--memory"
+VCPUS, MEMORY = "vcpus", "memory"
+"""What an error is about, as a caller names it."""
 
 
 def with_vcpus(trace: Trace, vcpus: int) -> Trace:
-    """Return the trace of a guest with so many vCPUs. Raises ``UserError`` if that is unsound."""
+    """Return the trace of a guest with so many vCPUs. Raises ``UserError`` where it is unsound."""
     old = trace.header.vcpus
     if vcpus == old:
         return trace
-    if old < 2:
-        raise UserError(
-            "what a second vCPU does is not in the trace", place=VCPUS, mend="record it"
-        )
-    if vcpus < 2:
-        raise UserError(
-            "what vCPU 0 does without others is not in the trace", place=VCPUS, mend="record it"
-        )
+    if min(old, vcpus) < 2:
+        what = "a second vCPU does" if old < 2 else "vCPU 0 does without others"
+        raise UserError(f"the trace does not show what {what}", place=VCPUS, mend="record it")
     if trace.incomplete is not None:
         raise UserError(f"the trace is incomplete: {trace.incomplete}", place=VCPUS)
     _refuse_unlike(trace)
@@ -45,33 +41,30 @@ def with_vcpus(trace: Trace, vcpus: int) -> Trace:
     events = tuple(_copied(trace, copies))
     note = f"rescaled: recorded with {old} vCPUs; vCPUs 1 and up repeat each other"
     header = replace(trace.header, vcpus=vcpus, notes=(*trace.header.notes, note))
-    return Trace(header, events)
+    return replace(trace, header=header, events=events)
 
 
 def _refuse_unlike(trace: Trace) -> None:
-    does: dict[int, list[tuple[object, ...]]] = {v: [] for v in range(trace.header.vcpus)}
+    does: list[list[Event]] = [[] for _ in range(trace.header.vcpus)]
     for event in trace.events:
-        does[event.vcpu].append((event.kind, event.msr, event.value, event.refused))
-    for vcpu in range(2, trace.header.vcpus):
-        if does[vcpu] != does[1]:
+        does[event.vcpu].append(event._replace(vcpu=0, time_ns=None))
+    for vcpu, mine in enumerate(does[2:], start=2):
+        if mine != does[1]:
             raise UserError(
-                f"vCPUs 1 and {vcpu} do not do the same, so another one is unknown", place=VCPUS
+                f"vCPUs 1 and {vcpu} differ, so what another one would do is unknown", place=VCPUS
             )
 
 
 def _copied(trace: Trace, copies: dict[int, list[int]]) -> Iterator[Event]:
-    """Repeat what goes on at once event by event, and what one vCPU does alone as a whole."""
+    """Repeat concurrent events one by one, and what one vCPU does alone as a whole."""
     alone = {p.first: p.last for p in phases(trace) if not p.concurrent}
     position = 0
     while position < len(trace.events):
         last = alone.get(position, position)
         block = trace.events[position : last + 1]
         for vcpu in copies[block[0].vcpu]:
-            yield from (
-                event._replace(vcpu=vcpu, time_ns=None)
-                for event in block
-                if event.vcpu == block[0].vcpu
-            )
+            mine = (event for event in block if event.vcpu == block[0].vcpu)
+            yield from (event._replace(vcpu=vcpu, time_ns=None) for event in mine)
         position = last + 1
 
 
@@ -84,7 +77,7 @@ def with_memory(trace: Trace, memory: int) -> Trace:
     end = max((slot.end for slot in high), default=0) + (memory - header.memory >> PAGE_SHIFT)
     if not high or end <= high[-1].start:
         raise UserError(
-            "only memory above 4 GiB can grow or shrink, what is below depends on the machine",
+            "only memory above 4 GiB can grow or shrink: what is below depends on the machine",
             place=MEMORY,
             mend="record a guest of that size" if not high else "give more",
         )
@@ -92,7 +85,7 @@ def with_memory(trace: Trace, memory: int) -> Trace:
     wide = trace
     if end << PAGE_SHIFT > 1 << header.maxphyaddr:
         if end << PAGE_SHIFT > 1 << LARGER_MAXPHYADDR:
-            raise UserError(f"more than {LARGER_MAXPHYADDR} bits can address", place=MEMORY)
+            raise UserError(f"needs more than {LARGER_MAXPHYADDR} address bits", place=MEMORY)
         wide = _widened(trace)
         larger = replace(larger, maxphyaddr=LARGER_MAXPHYADDR)
     _refuse_overlap(wide, header.memory, end)
@@ -124,12 +117,8 @@ def _widened(trace: Trace) -> Trace:
 
 def _refuse_overlap(trace: Trace, memory: int, end: int) -> None:
     begin = max(memory, FOUR_GIB)
-    seen = set()
-    for _, _, _, after in states(trace):
-        if after.mtrrs in seen:
-            continue
-        seen.add(after.mtrrs)
-        for r in variable_ranges(after.mtrrs):
+    for mtrrs in dict.fromkeys(after.mtrrs for _, _, _, after in states(trace)):
+        for r in variable_ranges(mtrrs):
             if r.start < end << PAGE_SHIFT and r.end > begin:
                 raise UserError(
                     f"a variable MTRR of the trace covers [{r.start:#x}, {r.end:#x}), where the "

@@ -1,7 +1,5 @@
 """Workers of a Dask cluster. distributed (extra ``cluster``) is imported when it is needed."""
 
-from __future__ import annotations
-
 import logging
 import queue
 import time
@@ -11,11 +9,10 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from mtrrzap.errors import UserError
-from mtrrzap.sweep.executor import Outcome
-from mtrrzap.sweep.identity import identity
-from mtrrzap.sweep.work import Job, Ran, forget, prepare, prepared, work
+from mtrrzap.sweep.grid import identity
+from mtrrzap.sweep.worker import Job, Ran, TaskOutcome, forget, prepare, prepared, work
 
-PLACE = "--scheduler"
+PLACE = "scheduler"
 CONNECT = 30
 """Seconds for the scheduler to answer, and then for a first worker to be there."""
 LOOK = 2.0
@@ -46,7 +43,7 @@ def _itself(job: Job) -> Job:
 
 
 class DaskCluster:
-    """The workers that a scheduler has, whoever comes and goes."""
+    """The workers of a scheduler; they may come and go."""
 
     def __init__(self, job: Job, address: str) -> None:
         """Connect, and send the job ahead. Raises ``UserError`` if that cannot be."""
@@ -56,7 +53,7 @@ class DaskCluster:
             raise UserError(
                 "a cluster needs distributed", place=PLACE, mend="pip install 'mtrrzap[cluster]'"
             ) from error
-        # What goes wrong is told once, by us.
+        # Errors are reported once, below.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self._job = job
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -111,7 +108,7 @@ class DaskCluster:
         self._tasks[future.key] = (lane, numbers)
         future.add_done_callback(self._done.put)
 
-    def outcomes(self, timeout: float) -> list[Outcome]:
+    def outcomes(self, timeout: float) -> list[TaskOutcome]:
         """Return what has ended. Raises ``UserError`` if a worker refuses or all is gone."""
         futures = []
         with suppress(queue.Empty):
@@ -120,24 +117,26 @@ class DaskCluster:
                 futures.append(self._done.get_nowait())
         if not futures and self._client.status != "running":
             raise UserError(
-                "the scheduler is gone", place=PLACE, mend="start it, and run the same again"
+                "the scheduler is gone",
+                place=PLACE,
+                mend="start it, and run the same command again",
             )
         return [self._outcome(future) for future in futures]
 
-    def _outcome(self, future: Any) -> Outcome:
+    def _outcome(self, future: Any) -> TaskOutcome:
         lane, numbers = self._tasks.pop(future.key)
         self._busy.discard(lane)
         error = future.exception() if future.status == "error" else None
         if error is not None and not isinstance(error, self._distributed.scheduler.KilledWorker):
             why = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UserError(f"a worker cannot run this: {why}", place=PLACE, mend="mend that")
+            raise UserError(f"a worker cannot run this: {why}", place=PLACE, mend="fix that")
         if error is not None:
-            return Outcome(lane, numbers, None, "")
+            return TaskOutcome(lane, numbers, None, "")
         if future.status != "finished":
             raise UserError(
                 "the scheduler is gone, or has forgotten its tasks",
                 place=PLACE,
-                mend="start it, and run the same again",
+                mend="start it, and run the same command again",
             )
         answer: _Answer = future.result()
         if answer.refused is not None:
@@ -146,7 +145,7 @@ class DaskCluster:
                 place=PLACE,
                 mend="install the same mtrrzap on all workers",
             )
-        return Outcome(lane, numbers, answer.ran, answer.worker)
+        return TaskOutcome(lane, numbers, answer.ran, answer.worker)
 
     def says(self) -> str:
         """Return how many threads there are."""
@@ -154,7 +153,7 @@ class DaskCluster:
         return "no workers" if not count else f"{count} thread{'s' if count != 1 else ''} of Dask"
 
     def close(self) -> None:
-        """Let go of the cluster; it goes on without us."""
+        """Disconnect; the cluster stays."""
         with suppress(Exception):
             if self._client.status == "running":  # else each call waits for a scheduler
                 self._client.run(forget, self._job.name, wait=False)

@@ -1,11 +1,8 @@
 """The columns of the results, their types and units: what docs/sweep.md lists is what is here."""
 
-from __future__ import annotations
-
-import re
 from typing import Any, NamedTuple
 
-from mtrrzap.sweep.cell import CHECK, SIMULATE
+from mtrrzap.sweep.grid import CHECK, SIMULATE
 
 Row = dict[str, Any]
 
@@ -71,24 +68,10 @@ CHECK_COLUMNS = (
     Column("schedule_steps", "int64", "steps", "of the counterexample after minimising"),
     Column("schedule", "string", "", "the counterexample: 'mtrrzap check --replay' runs it"),
 )
-COLUMNS = {
-    SIMULATE: (*FIRST, *SIMULATE_COLUMNS, *LAST),
-    CHECK: (*FIRST, *CHECK_COLUMNS, *LAST),
-}
+COLUMNS = {SIMULATE: (*FIRST, *SIMULATE_COLUMNS, *LAST), CHECK: (*FIRST, *CHECK_COLUMNS, *LAST)}
 TIMING = (
     Column("number", "int64", "", "the cell"),
     Column("seconds", "float64", "seconds", "that it took on its worker"),
     Column("worker", "string", "", "process id, or address on a cluster"),
 )
 """What differs from run to run is kept apart: the cells are compared without it."""
-
-
-COPIES = "mtrrzap-sweep-"
-"""What the folders are called in which workers keep their copies of users' protocol files."""
-_COPY = re.compile(rf"\S*/{COPIES}[^/\s]+/[0-9a-f]{{12}}-")
-
-
-def one_line(text: str, limit: int = 500) -> str:
-    """Return a reason that fits a row, and is the same on every machine: copies have no folder."""
-    line = _COPY.sub("", " ".join(text.split()))
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"

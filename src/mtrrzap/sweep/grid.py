@@ -1,11 +1,33 @@
-"""The product of axes, as numbers from 0: no cell exists before somebody asks for it."""
+"""The grid of a sweep, its cells, and which code makes their rows.
 
-from __future__ import annotations
+A grid is the product of axes; its cells are numbers from 0, and none exists before it is asked for.
+A cell is a frozen value that contains all that its row depends on, beside its input and the code.
+"""
 
+import hashlib
+import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any, NamedTuple
+
+from mtrrzap import __version__
+from mtrrzap.checker.scenario import Request
+
+SIMULATE, CHECK = "simulate", "check"
+PAGE_SIZES = {"4K": 1, "2M": 2, "1G": 3}
+"""Page sizes of the host, and the level of such a leaf."""
+DECIDES = {
+    "simulate": (
+        *("gfn.py", "x86", "guest/event.py", "guest/trace.py", "kvm", "protocol", "simulator"),
+        *("study", "data/cost-model.toml", "sweep/grid.py", "sweep/simulated.py"),
+    ),
+    "check": ("gfn.py", "protocol", "checker", "sweep/grid.py", "sweep/swarm.py"),
+}
+"""The files that a row of a kind depends on, beside its input."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +47,6 @@ class Grid:
     settings: tuple[tuple[str, Any], ...] = ()
 
     def __len__(self) -> int:
-        """How many cells there are."""
         return math.prod(len(axis.values) for axis in self.axes)
 
     def at(self, number: int) -> dict[str, Any]:
@@ -40,3 +61,129 @@ class Grid:
         """Return how many neighbouring cells share the values of an axis and of those before it."""
         names = [axis.name for axis in self.axes]
         return math.prod(len(axis.values) for axis in self.axes[names.index(name) + 1 :])
+
+
+@dataclass(frozen=True)
+class SimulateCell:
+    """A guest under a policy. None: as it was recorded."""
+
+    trace: str
+    vcpus: int | None
+    memory: int | None
+    """Bytes."""
+    page_size: str
+    seed: int
+    """0: the fitted cost model; another: each parameter times a factor drawn by it."""
+    policy: str
+    spread: float
+    """The largest factor, and one over the smallest."""
+
+    @property
+    def source(self) -> str:
+        """The input that it needs."""
+        return self.trace
+
+    def described(self) -> dict[str, Any]:
+        """Return the columns that say which cell it is."""
+        return {
+            "trace": self.trace,
+            "vcpus": self.vcpus,
+            "memory_bytes": self.memory,
+            "page_size": self.page_size,
+            "seed": self.seed,
+            "policy": self.policy,
+        }
+
+
+@dataclass(frozen=True)
+class CheckCell:
+    """So many executions of a protocol, each step chosen by a strategy."""
+
+    protocol: str
+    vcpus: int
+    requests: int
+    """Of each vCPU."""
+    executions: int | None
+    seconds: float | None
+    """The budget: one of the two."""
+    strategy: str
+    seed: int
+    properties: tuple[str, ...]
+    ranges: tuple[Request, ...]
+    """vCPU *i* asks for the *i*-th, in turn."""
+    alloc_fails: bool
+    memory_model: str
+    depth: int
+    """Of ``pct``."""
+
+    @property
+    def source(self) -> str:
+        """The input that it needs."""
+        return self.protocol
+
+    def described(self) -> dict[str, Any]:
+        """Return the columns that say which cell it is."""
+        return {
+            "protocol": self.protocol,
+            "vcpus": self.vcpus,
+            "requests": self.requests,
+            "strategy": self.strategy,
+            "seed": self.seed,
+            "max_executions": self.executions,
+            "max_seconds": self.seconds,
+        }
+
+
+Cell = SimulateCell | CheckCell
+
+
+def cell_of(grid: Grid, number: int) -> Cell:
+    """Return a cell of a grid by its number."""
+    values: dict[str, Any] = {**grid.at(number), **dict(grid.settings)}
+    return SimulateCell(**values) if grid.kind == SIMULATE else CheckCell(**values)
+
+
+# ---- identity: rows made by different code never stand in one result ----------------------------
+# A version number is not enough: the cost model and the checker change between two releases.
+
+
+class Identity(NamedTuple):
+    """A version, and the hash of the code and of the cost model."""
+
+    version: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"mtrrzap {self.version}, code {self.code[:8]}"
+
+
+@cache
+def identity(kind: str) -> Identity:
+    """Return the identity of the code here that makes rows of a kind."""
+    sha = hashlib.sha256()
+    root = files("mtrrzap")
+    for name in DECIDES[kind]:
+        for path, item in _files(root.joinpath(name), name):
+            sha.update(f"{path}\0".encode())
+            sha.update(hashlib.sha256(item.read_bytes()).digest())
+    return Identity(__version__, sha.hexdigest()[:16])
+
+
+def _files(item: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:
+    if item.is_file():
+        if name.endswith((".py", ".toml")):
+            yield name, item
+        return
+    for each in sorted(item.iterdir(), key=lambda child: child.name):
+        yield from _files(each, f"{name}/{each.name}")
+
+
+def ident(cell: Cell, sha256: str, made_by: Identity) -> str:
+    """Return a name for a cell that no other cell, input or code shares."""
+    what = {"cell": asdict(cell), "input": sha256, "version": made_by.version, "code": made_by.code}
+    return digest(json.dumps(what, sort_keys=True))[:32]
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 of a text, in hex."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

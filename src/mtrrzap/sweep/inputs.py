@@ -1,7 +1,5 @@
 """Make a job of a spec's file: find, read, check and hash what it names."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile
@@ -15,12 +13,10 @@ from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace, trace_lines
 from mtrrzap.protocol import PROTOCOLS, Protocol
 from mtrrzap.protocol.load import load
-from mtrrzap.sweep.cell import SIMULATE, digest
-from mtrrzap.sweep.columns import COPIES
-from mtrrzap.sweep.identity import identity
+from mtrrzap.sweep.grid import SIMULATE, digest, identity
 from mtrrzap.sweep.spec import Defaults, Spec, read
 from mtrrzap.sweep.store import FORMAT
-from mtrrzap.sweep.work import Job
+from mtrrzap.sweep.worker import COPIES, Job
 
 LARGEST = 1 << 20
 """Bytes of a spec."""
@@ -78,14 +74,14 @@ def _text(path: Path) -> str:
         with path.open("rb") as stream:
             data = stream.read(LARGEST + 1)
         if len(data) > LARGEST:
-            raise UserError("is too large for a spec", place=str(path), mend="name a TOML file")
+            raise UserError("too large for a spec", place=str(path), mend="name a TOML file")
         return data.decode("utf-8")
     except OSError as error:
         raise UserError(
             f"cannot be read: {error.strerror}", place=str(path), mend="name a spec"
         ) from error
     except UnicodeDecodeError as error:
-        raise UserError("is no UTF-8", place=str(path), mend="name a TOML file") from error
+        raise UserError("not UTF-8", place=str(path), mend="name a TOML file") from error
 
 
 def _beside(name: str, spec: Path) -> Path:
@@ -104,9 +100,9 @@ def _trace(name: str, spec: Path) -> str:
         if name in _shipped() and not beside.is_file():
             found = _shipped()[name]
         else:
-            found = traces.one(beside if beside.is_file() or os.sep in name else Path(name))
+            found = traces.load(beside if beside.is_file() or os.sep in name else Path(name))
     except (UserError, ValueError) as error:
-        raise UserError(f"has {name!r}: {error}", place=f"{spec}: grid.traces") from error
+        raise UserError(f"{name!r}: {error}", place=f"{spec}: grid.traces") from error
     return "".join(trace_lines(found))
 
 
@@ -119,7 +115,7 @@ def _protocol(name: str, spec: Path) -> tuple[str | None, str]:
         load(f"{_beside(path, spec)}:{function}" if colon else name)
         source = _beside(path, spec).read_text(encoding="utf-8")
     except (UserError, ValueError) as error:
-        raise UserError(f"has {name!r}: {error}", place=f"{spec}: grid.protocols") from error
+        raise UserError(f"{name!r}: {error}", place=f"{spec}: grid.protocols") from error
     return source, digest(source)
 
 

@@ -4,20 +4,21 @@
 worker had. Here it is the task at the socket that has ended.
 """
 
-from __future__ import annotations
-
 import contextlib
+import os
+import select
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import IO
 
 from mtrrzap.errors import UserError
-from mtrrzap.sweep.executor import Outcome
-from mtrrzap.sweep.work import Job
+from mtrrzap.sweep.worker import Job, TaskOutcome, prepare, work
 
 STARTS = 3
 """Workers in a row that may die before they are ready."""
@@ -46,7 +47,7 @@ class LocalPool:
         with theirs:
             # Its own process group: Ctrl-C is for the parent alone.
             process = subprocess.Popen(
-                [sys.executable, "-m", "mtrrzap.sweep.serve", str(theirs.fileno())],
+                [sys.executable, "-m", "mtrrzap.sweep.local", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stderr=self._errors,
@@ -56,11 +57,6 @@ class LocalPool:
         with contextlib.suppress(OSError):  # it is dead: that is seen when it does not answer
             worker.connection.send(self._job)
         return worker
-
-    @property
-    def pids(self) -> list[int]:
-        """The workers' process ids."""
-        return [worker.process.pid for worker in self._workers]
 
     def free(self) -> list[int]:
         """Return the workers without a task; one that is not ready yet finds it at its socket."""
@@ -73,7 +69,7 @@ class LocalPool:
         with contextlib.suppress(OSError):  # as above
             worker.connection.send(numbers)
 
-    def outcomes(self, timeout: float) -> list[Outcome]:
+    def outcomes(self, timeout: float) -> list[TaskOutcome]:
         """Return what has ended. Raises ``UserError`` if workers do not even start."""
         lanes = {worker.connection: lane for lane, worker in enumerate(self._workers)}
         found = []
@@ -84,20 +80,20 @@ class LocalPool:
                 found.append(outcome)
         return found
 
-    def _outcome(self, lane: int) -> Outcome | None:
+    def _outcome(self, lane: int) -> TaskOutcome | None:
         worker = self._workers[lane]
         task, name = worker.task, str(worker.process.pid)
         try:
             told = worker.connection.recv()
         except (EOFError, OSError):
             self._replace(lane)
-            return None if task is None else Outcome(lane, task, None, name)
+            return None if task is None else TaskOutcome(lane, task, None, name)
         if not worker.ready:
             worker.ready, self._stillborn = True, 0
             return None
         worker.task = None
         assert task is not None
-        return Outcome(lane, task, told, name)
+        return TaskOutcome(lane, task, told, name)
 
     def _replace(self, lane: int) -> None:
         worker = self._workers[lane]
@@ -105,7 +101,7 @@ class LocalPool:
         worker.process.wait()
         self._stillborn += not worker.ready
         if self._stillborn >= STARTS:
-            raise UserError(f"workers do not start: {self._complaint()}", mend="mend that")
+            raise UserError(f"workers do not start: {self._complaint()}", mend="fix that")
         self._workers[lane] = self._start()
 
     def _complaint(self) -> str:
@@ -126,3 +122,32 @@ class LocalPool:
         for worker in self._workers:
             worker.process.wait()
         self._errors.close()
+
+
+def serve(descriptor: int) -> None:
+    """Take a job, then tasks, until there are no more: a worker at the other end of a socket.
+
+    It ends when its parent does, however that ends, and leaves Ctrl-C to it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
+    with Connection(descriptor) as connection:
+        try:
+            job = connection.recv()
+            prepare(job)
+            connection.send(None)
+            while (numbers := connection.recv()) is not None:
+                connection.send(work(job.name, numbers))
+        except (EOFError, OSError):  # the parent is gone
+            return
+
+
+def _end_with_parent(descriptor: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, 0)  # reports nothing but the end
+    poll.poll()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

@@ -1,7 +1,5 @@
 """Rows as Parquet files that are whole or not there. pyarrow is imported when it is needed."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,12 +1,9 @@
 """Cost against vCPUs as SVG, the crossings numbered and named; matplotlib draws."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 
-from mtrrzap.sweep.crossover import Crossing, vcpus
-from mtrrzap.sweep.curves import World
+from mtrrzap.sweep.curves import Crossing, GuestCurves, vcpus
 from mtrrzap.sweep.parquet import library
 
 SIZE = (11.0, 6.5)
@@ -16,8 +13,8 @@ NAMED = 18
 """Crossings that a plot has room to name; the page lists all."""
 
 
-def plot(world: World, crossings: list[Crossing]) -> str:
-    """Return one world's plot as SVG; the same results give the same text."""
+def plot(guest: GuestCurves, crossings: list[Crossing]) -> str:
+    """Return one guest's plot as SVG; the same results give the same text."""
     library("matplotlib")
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -26,23 +23,23 @@ def plot(world: World, crossings: list[Crossing]) -> str:
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "mtrrzap", "font.size": 9}):
         figure = Figure(figsize=SIZE)
         axes = figure.add_axes((0.07, 0.08, 0.58, 0.86))
-        _lines(axes, world)
+        _lines(axes, guest)
         _numbers(axes, crossings)
-        _frame(axes, world)
+        _frame(axes, guest)
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, ncols=2)
-        _list(figure, world, crossings)
+        _list(figure, guest, crossings)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def _lines(axes: Any, world: World) -> None:
-    for i, (policy, curve) in enumerate(world.curves.items()):
+def _lines(axes: Any, guest: GuestCurves) -> None:
+    for i, (policy, curve) in enumerate(guest.curves.items()):
         at = sorted(n for n, cycles in curve.items() if cycles > 0)
         costs = [curve[n] / 1e6 for n in at]
         marker = MARKERS[i % len(MARKERS)]
         (line,) = axes.plot(at, costs, marker=marker, markersize=4, linewidth=1.2, label=policy)
-        others = [world.by_seed[seed].get(policy, {}) for seed in world.seeds]
+        others = [guest.by_seed[seed].get(policy, {}) for seed in guest.seeds]
         if others:
             low = [min([curve[n], *(o.get(n, curve[n]) for o in others)]) / 1e6 for n in at]
             high = [max([curve[n], *(o.get(n, curve[n]) for o in others)]) / 1e6 for n in at]
@@ -56,21 +53,21 @@ def _numbers(axes: Any, crossings: list[Crossing]) -> None:
         axes.annotate(str(number), (at, cost), ha="center", va="center", fontsize=7)
 
 
-def _frame(axes: Any, world: World) -> None:
+def _frame(axes: Any, guest: GuestCurves) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    ticks = sorted({n for curve in world.curves.values() for n in curve})
+    ticks = sorted({n for curve in guest.curves.values() for n in curve})
     axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
     axes.set_xlabel("vCPUs")
     axes.set_ylabel("modelled Mcycles of all vCPUs in zap requests")
-    axes.set_title(world.title, loc="left")
+    axes.set_title(guest.title, loc="left")
     axes.grid(visible=True, which="major", color="0.9")
 
 
-def _list(figure: Any, world: World, crossings: list[Crossing]) -> None:
+def _list(figure: Any, guest: GuestCurves, crossings: list[Crossing]) -> None:
     lines = []
     for number, c in enumerate(crossings[:NAMED], 1):
-        lines.append(f"{number}: from {vcpus(c.at)} vCPUs{world.wanders(c)}")
+        lines.append(f"{number}: from {vcpus(c.at)} vCPUs{guest.wanders(c)}")
         lines.append(f"{c.above} below {c.below}")
     if len(crossings) > NAMED:
         lines.append(f"and {len(crossings) - NAMED} more")

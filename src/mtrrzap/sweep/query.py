@@ -1,7 +1,5 @@
 """SQL over a sweep's results, complete or not: DuckDB reads the Parquet files where they are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +13,7 @@ TRIES = 3
 """Times that a query whose files were merged meanwhile is asked again."""
 
 
-class Answer(NamedTuple):
+class QueryAnswer(NamedTuple):
     """The columns and rows of a query."""
 
     columns: tuple[str, ...]
@@ -79,20 +77,20 @@ class Results:
         read = f"SELECT {columns} FROM read_parquet([{listed}])" if len(paths) == 1 else once
         self._db.execute(f"CREATE OR REPLACE VIEW {name} AS {read} ORDER BY number")
 
-    def ask(self, sql: str, values: Sequence[object] = ()) -> Answer:
-        """Return what SQL says.
+    def ask(self, sql: str, values: Sequence[object] = ()) -> QueryAnswer:
+        """Return the answer to an SQL query.
 
         Raises:
-            UserError: in DuckDB's words, if it makes no sense.
+            UserError: in DuckDB's words, if the query is invalid.
         """
         try:
             return self._answer(sql, values)
         except library("duckdb").Error as error:
             mend = "tables are cells and timing; docs/sweep.md lists their columns"
             first = str(error).strip().splitlines()[0]
-            raise UserError(first, place="--sql", mend=mend) from error
+            raise UserError(first, place="sql", mend=mend) from error
 
-    def _answer(self, sql: str, values: Sequence[object]) -> Answer:
+    def _answer(self, sql: str, values: Sequence[object]) -> QueryAnswer:
         for _ in range(TRIES):
             try:
                 self._db.execute(sql, list(values))
@@ -102,9 +100,9 @@ class Results:
         else:
             self._db.execute(sql, list(values))
         if self._db.description is None:
-            return Answer((), [])
+            return QueryAnswer((), [])
         columns = tuple(column[0] for column in self._db.description)
-        return Answer(columns, self._db.fetchall())
+        return QueryAnswer(columns, self._db.fetchall())
 
     @property
     def cells(self) -> int:

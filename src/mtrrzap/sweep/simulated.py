@@ -1,20 +1,17 @@
 """A cell of ``kind = "simulate"``: replay a guest under a policy, and model what it costs."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 from functools import lru_cache
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.trace import Trace, load
+from mtrrzap.guest.trace import Trace, parse
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import Host, replay, total
 from mtrrzap.simulator import Costs, Guest, cost_model, expected
 from mtrrzap.study.rescale import with_memory, with_vcpus
-from mtrrzap.sweep.cell import Simulated
 from mtrrzap.sweep.columns import DONE, REFUSED, Row
-from mtrrzap.sweep.spec import PAGE_SIZES
+from mtrrzap.sweep.grid import PAGE_SIZES, SimulateCell
 
 Made = tuple[Trace, None] | tuple[None, str]
 """A rescaled guest, or why there is none."""
@@ -32,17 +29,13 @@ class Simulator:
         self._made = lru_cache(maxsize=2)(self._with_memory)
         self._guest = lru_cache(maxsize=2)(self._looked_up)
 
-    def run(self, cell: Simulated) -> Row:
+    def run(self, cell: SimulateCell) -> Row:
         """Return a cell's row: the same whenever and wherever it runs."""
         header = self._trace(cell.trace).header
-        row: Row = {
-            "trace": cell.trace,
+        row: Row = cell.described() | {
             "guest": header.family,
             "vcpus": cell.vcpus or header.vcpus,
             "memory_bytes": cell.memory or header.memory,
-            "page_size": cell.page_size,
-            "seed": cell.seed,
-            "policy": cell.policy,
         }
         trace, why = self._made(cell.trace, cell.vcpus, cell.memory)
         if trace is None:
@@ -68,7 +61,7 @@ class Simulator:
         }
 
     def _read(self, name: str) -> Trace:
-        return load(self._texts[name].splitlines(keepends=True), name)
+        return parse(self._texts[name].splitlines(keepends=True), name)
 
     def _with_vcpus(self, name: str, vcpus: int | None) -> Made:
         trace = self._trace(name)

@@ -1,12 +1,10 @@
-"""Read a spec: TOML in, a grid out. Whatever is wrong is one line that names file, key and mend."""
-
-from __future__ import annotations
+"""Read a spec: TOML in, a grid out. An error is one line: file, key, problem and remedy."""
 
 import difflib
 import math
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mtrrzap.checker.check import SAFETY
@@ -15,16 +13,13 @@ from mtrrzap.checker.schedule import parse_range
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import MAX_VCPUS
 from mtrrzap.kvm.policy import POLICIES, by_name
-from mtrrzap.protocol import EVERYTHING
-from mtrrzap.sweep.cell import CHECK, SIMULATE
-from mtrrzap.sweep.grid import Axis, Grid
+from mtrrzap.protocol import ALL_GFNS, Range
+from mtrrzap.study.units import parse_size
+from mtrrzap.sweep.grid import CHECK, PAGE_SIZES, SIMULATE, Axis, Grid
 
 MAX_CELLS = 100_000_000
-PAGE_SIZES = {"4K": 1, "2M": 2, "1G": 3}
-"""Page sizes of the host, and the level of such a leaf."""
 STRATEGIES = ("pct", "random")
 """What finds most comes first."""
-_UNITS = {"M": 20, "G": 30, "T": 40}
 _SEED_LIMIT = (1 << 63) - 1
 
 Read = Callable[[Any], Any]
@@ -32,7 +27,7 @@ Read = Callable[[Any], Any]
 
 
 class WrongError(Exception):
-    """A value that means nothing: what is wrong, and how to mend it."""
+    """An invalid value: the problem and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -63,29 +58,26 @@ class Defaults:
 
     traces: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
-    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read(text: str, place: str, defaults: Defaults) -> Spec:
     """Return what a spec's text asks for; ``place`` names its file in errors.
 
     Raises:
-        UserError: naming the file, the key, and the mend.
+        UserError: naming the file, the key and the remedy.
     """
     try:
         told = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"is no TOML: {error}", place=place, mend="mend that line") from error
+        raise UserError(f"invalid TOML: {error}", place=place, mend="fix that line") from error
     kind = told.get("kind")
     if kind not in KEYS:
-        problem = (
-            "does not say its kind" if kind is None else f"no kind of sweep is called {kind!r}"
-        )
+        problem = "the kind is missing" if kind is None else f"unknown kind {kind!r}"
         raise UserError(problem, place=place, mend='write kind = "simulate" or kind = "check"')
     _known(told, ("kind", "title", "grid", kind), place, "")
     title = told.get("title", "")
     if not isinstance(title, str):
-        raise UserError("is no text", place=f"{place}: title", mend='write title = "…"')
+        raise UserError("not a text", place=f"{place}: title", mend='write title = "…"')
     axes, settings = KEYS[kind]
     given = _table(told, "grid", place)
     extra = _table(told, kind, place)
@@ -100,19 +92,17 @@ def read(text: str, place: str, defaults: Defaults) -> Spec:
     }
     stop = bool(values.pop("stop_at_first", False))
     grid = Grid(kind, found, tuple(values.items()))
-    if math.prod(len(axis.values) for axis in found) > MAX_CELLS:
-        raise UserError(
-            f"{math.prod(len(axis.values) for axis in found):,} cells",
-            place=f"{place}: grid",
-            mend=f"ask for at most {MAX_CELLS:,}",
-        )
+    cells = math.prod(len(axis.values) for axis in found)
+    if cells > MAX_CELLS:
+        mend = f"ask for at most {MAX_CELLS:,}"
+        raise UserError(f"{cells:,} cells", place=f"{place}: grid", mend=mend)
     return Spec(grid, title, stop)
 
 
 def _table(told: dict[str, Any], name: str, place: str) -> dict[str, Any]:
     found = told.get(name, {})
     if not isinstance(found, dict):
-        raise UserError("is no table", place=f"{place}: {name}", mend=f"write [{name}]")
+        raise UserError("not a table", place=f"{place}: {name}", mend=f"write [{name}]")
     return found
 
 
@@ -120,14 +110,16 @@ def _known(table: dict[str, Any], names: Sequence[str], place: str, before: str)
     for name in table:
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
-            mend = f"write {close[0]}" if close else f"there are {', '.join(names)}"
-            raise UserError("is no key of a spec", place=f"{place}: {before}{name}", mend=mend)
+            mend = f"write {close[0]}" if close else f"use one of {', '.join(names)}"
+            raise UserError("unknown key", place=f"{place}: {before}{name}", mend=mend)
 
 
 def _one_budget(given: dict[str, Any], place: str) -> None:
     if "executions" in given and "seconds" in given:
         raise UserError(
-            "excludes grid.executions", place=f"{place}: grid.seconds", mend="give one of the two"
+            "cannot be combined with grid.executions",
+            place=f"{place}: grid.seconds",
+            mend="give one of the two",
         )
 
 
@@ -145,10 +137,10 @@ def _axis(key: Key, given: dict[str, Any], place: str, defaults: Defaults) -> Ax
     except WrongError as error:
         raise UserError(error.args[0], place=where, mend=error.args[1]) from error
     if not values:
-        raise UserError("is empty", place=where, mend="give a value, or leave the key out")
+        raise UserError("empty", place=where, mend="give a value, or leave the key out")
     if not isinstance(values, range) and len(set(values)) < len(values):
         twice = next(value for value in values if values.count(value) > 1)
-        raise UserError(f"has {twice!r} twice", place=where, mend="give each value once")
+        raise UserError(f"{twice!r} is there twice", place=where, mend="give each value once")
     return Axis(name, values)
 
 
@@ -163,14 +155,14 @@ def _series(told: dict[str, Any], reader: Read) -> Sequence[Any]:
     """``{ from = 8, to = 1024, times = 2 }`` or ``{ from = 0, to = 99 }``, the end included."""
     shape = "write { from = 0, to = 99 }, with step = or times = if need be"
     if not {"from", "to"} <= set(told) <= {"from", "to", "step", "times"} or len(told) > 3:
-        raise WrongError("is no series", shape)
+        raise WrongError("not a series", shape)
     if any(type(value) is not int for value in told.values()):
-        raise WrongError("is a series of something else than whole numbers", shape)
+        raise WrongError("a series takes whole numbers only", shape)
     begin, end = told["from"], told["to"]
     reader(begin), reader(end)
     step, times = told.get("step", 1), told.get("times", 2)
     if step < 1 or times < 2 or begin > end or ("times" in told and begin < 1):
-        raise WrongError("is a series that does not rise", shape)
+        raise WrongError("the series does not rise", shape)
     if "times" not in told:
         return range(begin, end + 1, step)
     found = [begin]
@@ -194,7 +186,9 @@ def _value(key: Key, given: dict[str, Any], where: str) -> Any:
 def _whole(low: int, high: int) -> Read:
     def reader(value: Any) -> int:
         if type(value) is not int or not low <= value <= high:
-            raise WrongError(f"has {_shown(value)}", f"give whole numbers from {low:,} to {high:,}")
+            raise WrongError(
+                f"invalid value {_shown(value)}", f"give whole numbers from {low:,} to {high:,}"
+            )
         return value
 
     return reader
@@ -202,14 +196,14 @@ def _whole(low: int, high: int) -> Read:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise WrongError(f"has {_shown(value)}", "give names, in quotes")
+        raise WrongError(f"invalid value {_shown(value)}", "give names, in quotes")
     return value
 
 
 def _one_of(names: Sequence[str]) -> Read:
     def reader(value: Any) -> str:
         if value not in names or not isinstance(value, str):
-            raise WrongError(f"has {_shown(value)}", f"there are {', '.join(names)}")
+            raise WrongError(f"invalid value {_shown(value)}", f"use one of {', '.join(names)}")
         return value
 
     return reader
@@ -219,23 +213,28 @@ def _policy(value: Any) -> str:
     try:
         return by_name(_text(value)).name
     except UserError as error:
-        raise WrongError(f"knows no policy {value!r}", error.mend or "") from error
+        raise WrongError(f"unknown policy {value!r}", error.mend or "") from error
 
 
 def _size(value: Any) -> int:
-    number, unit = (value[:-1], value[-1:]) if isinstance(value, str) else ("", "")
-    if unit not in _UNITS or not (number.isascii() and number.isdecimal()) or len(number) > 6:
-        raise WrongError(f"has {_shown(value)}", 'write "512M", "64G" or "12T"')
-    if not int(number):
-        raise WrongError(f"has {_shown(value)}", "give more than nothing")
-    return int(number) << _UNITS[unit]
+    try:
+        size = parse_size(value if isinstance(value, str) else "")
+    except UserError as error:
+        raise WrongError(
+            f"invalid value {_shown(value)}", 'write "512M", "64G" or "12T"'
+        ) from error
+    if not size:
+        raise WrongError(f"invalid value {_shown(value)}", "give more than 0")
+    return size
 
 
 def _number(low: float, high: float) -> Read:
     def reader(value: Any) -> float:
         fits = type(value) in (int, float) and math.isfinite(value) and low <= value <= high
         if not fits:
-            raise WrongError(f"has {_shown(value)}", f"give numbers from {low:g} to {high:g}")
+            raise WrongError(
+                f"invalid value {_shown(value)}", f"give numbers from {low:g} to {high:g}"
+            )
         return float(value)
 
     return reader
@@ -243,7 +242,7 @@ def _number(low: float, high: float) -> Read:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise WrongError(f"is {_shown(value)}", "write true or false")
+        raise WrongError(f"invalid value {_shown(value)}", "write true or false")
     return value
 
 
@@ -251,21 +250,21 @@ def _properties(value: Any) -> tuple[str, ...]:
     listed = value if isinstance(value, list) else [value]
     found = tuple(map(_one_of(tuple(SAFETY)), listed))
     if not found or len(set(found)) < len(found):
-        raise WrongError("is empty, or has one twice", f"there are {', '.join(SAFETY)}")
+        raise WrongError("empty, or a property is there twice", f"use one of {', '.join(SAFETY)}")
     return found
 
 
-def _ranges(value: Any) -> tuple[tuple[tuple[int, int], ...], ...]:
+def _ranges(value: Any) -> tuple[tuple[Range, ...], ...]:
     listed = value if isinstance(value, list) else [value]
     mend = 'write "0x0-0x100", several of one request with commas'
     try:
         found = tuple(tuple(parse_range(each) for each in _text(t).split(",")) for t in listed)
     except ValueError as error:
-        raise WrongError(f"has {_shown(str(error))}", mend) from error
+        raise WrongError(f"invalid value {_shown(str(error))}", mend) from error
     if not found or any(
-        not 0 <= start < end <= EVERYTHING[1] for each in found for start, end in each
+        not 0 <= start < end <= ALL_GFNS.end for each in found for start, end in each
     ):
-        raise WrongError("has no range of gfns", mend)
+        raise WrongError("not a range of gfns", mend)
     return found
 
 
@@ -314,7 +313,7 @@ SIMULATE_SETTINGS = (
 )
 CHECK_SETTINGS = (
     Key("properties", _properties, tuple(SAFETY), f"of {', '.join(SAFETY)}; all"),
-    Key("ranges", _ranges, ((EVERYTHING,),), "what vCPU 0, 1, … ask for, in turn; everything"),
+    Key("ranges", _ranges, ((ALL_GFNS,),), "what vCPU 0, 1, … ask for, in turn; everything"),
     Key("alloc-fails", _flag, True, "whether allocations may fail; true"),
     Key("memory-model", _one_of(MEMORY_MODELS), "sc", "sc, tso; sc"),
     Key("depth", _whole(1, 20), 3, "pct: changes of priority, plus one; 3"),

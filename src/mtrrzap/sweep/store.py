@@ -6,11 +6,9 @@ sweep.json       what decides the rows: grid, inputs' hashes, version and hash o
 parts/           rows as they come, one file for what came together
 cells.parquet    all rows in the order of the grid, once the sweep is complete
 timing.parquet   seconds and worker of each cell: what differs from run to run
-schedules/       a smallest counterexample of each world (kind = "check")
+schedules/       a smallest counterexample by protocol, vCPUs and requests (kind = "check")
 ```
 """
-
-from __future__ import annotations
 
 import fcntl
 import json
@@ -67,7 +65,7 @@ class Store:
     """A directory that is being written; use it as a context."""
 
     def __init__(self, directory: Path, kind: str, say: Say) -> None:
-        """``say`` is told what the user must know, a line each time."""
+        """``say`` prints a line for the user."""
         self._directory = directory
         self._parts_directory = directory / "parts"
         self._columns = COLUMNS[kind]
@@ -107,8 +105,8 @@ class Store:
         return UserError(
             f"cannot be written: {error.strerror or error}",
             place=str(self._directory),
-            mend="mend that, or give another directory with -o; what is there is kept, "
-            "and the same command goes on with it",
+            mend="fix that, or name another directory; finished cells are kept, "
+            "and the same command continues",
         )
 
     def _locked(self) -> None:
@@ -117,7 +115,7 @@ class Store:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                "another sweep writes here", place=str(self._directory), mend="wait for it"
+                "another sweep is writing here", place=str(self._directory), mend="wait for it"
             ) from error
 
     def _sweep_up(self) -> None:
@@ -142,9 +140,9 @@ class Store:
         for path in self._directory.iterdir():
             if path.name not in ("parts", "lock") and not path.name.startswith(TEMPORARY):
                 raise UserError(
-                    f"holds no sweep, and is not empty ({path.name})",
+                    f"no sweep in this folder, and it is not empty ({path.name})",
                     place=str(self._directory),
-                    mend="give another directory with -o",
+                    mend="name another directory",
                 )
 
     def close(self) -> None:
@@ -184,7 +182,7 @@ class Store:
             return False
         except OSError as error:
             raise UserError(
-                f"cannot be read: {error.strerror}", place=str(path), mend="mend that"
+                f"cannot be read: {error.strerror}", place=str(path), mend="fix that"
             ) from error
         return True
 
@@ -327,29 +325,27 @@ def _once(made: Any) -> Any:
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """Return what a directory says of its sweep. Raises ``UserError`` if it holds none."""
+    """Return what a directory says of its sweep. Raises ``UserError`` if there is none."""
     path = directory / "sweep.json"
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
-            "holds no sweep", place=str(directory), mend="name the directory given with -o"
+            "no sweep in this folder", place=str(directory), mend="name one that a sweep wrote"
         ) from error
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", place=str(path)) from error
     except ValueError as error:
         raise UserError("is damaged", place=str(path), mend="start in another directory") from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:
-        raise UserError(
-            "is of another format", place=str(path), mend="use the mtrrzap that made it"
-        )
+        raise UserError("unknown format", place=str(path), mend="use the mtrrzap that made it")
     return told
 
 
 def _compare(there: dict[str, Any], ours: dict[str, Any], directory: Path) -> None:
     """Refuse a directory whose rows could not stand beside ours, and say what differs."""
     ours = json.loads(json.dumps(ours))
-    mend = "give another directory with -o"
+    mend = "name another directory"
     for key, says in (("version", "mtrrzap"), ("code", "another mtrrzap: code")):
         if there.get(key) != ours[key]:
             raise UserError(
@@ -359,14 +355,14 @@ def _compare(there: dict[str, Any], ours: dict[str, Any], directory: Path) -> No
             )
     for key in ours["spec"]:
         if there.get("spec", {}).get(key) != ours["spec"][key]:
-            raise UserError(f"holds another sweep: {key} differs", place=str(directory), mend=mend)
+            raise UserError(
+                f"contains another sweep: {key} differs", place=str(directory), mend=mend
+            )
     for name, sha256 in ours["inputs"].items():
         if there.get("inputs", {}).get(name) != sha256:
             raise UserError(
-                f"was made of another {name}: the file has changed",
-                place=str(directory),
-                mend=mend,
+                f"was made of another {name}: the file has changed", place=str(directory), mend=mend
             )
     with suppress(KeyError):
         if there["cells"] != ours["cells"]:
-            raise UserError("holds another sweep", place=str(directory), mend=mend)
+            raise UserError("contains another sweep", place=str(directory), mend=mend)

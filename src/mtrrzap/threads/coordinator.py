@@ -2,16 +2,104 @@
 
 from __future__ import annotations
 
+import _thread
 import inspect
 import sys
 import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Lock
 from typing import Self
 
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import Protocol, Range
-from mtrrzap.threads.errand import Errand
 from mtrrzap.threads.front import Front
 from mtrrzap.threads.runtime import Runtime, Zap
+
+
+class _Job:
+    """One zap that the main thread is to do."""
+
+    def __init__(self, zap: Zap, start: int, end: int) -> None:
+        self._zap = zap
+        self._range = (start, end)
+        self.value: object = None
+        self.error: BaseException | None = None
+        self.ran = False
+        self.over: SimpleQueue[None] = SimpleQueue()
+
+    def run(self) -> None:
+        """Zap; an error that is not an Exception is raised here as well."""
+        try:
+            self.value = self._zap(*self._range)
+        except BaseException as error:
+            self.error = error
+            self.ran = True
+            if not isinstance(error, Exception):
+                raise
+        self.ran = True
+        self.over.put(None)
+
+
+class Errand:
+    """One call of the main thread, made by a thread of its own.
+
+    Signal handlers run in the main thread, between any two of its instructions, and may raise:
+    Ctrl-C does. A protocol that stops halfway would leave its lock held, or a batch that nobody
+    zaps. So the main thread only waits and zaps; if it leaves early, the call goes on without it.
+    """
+
+    def __init__(self, call: Callable[[Zap], None], zap: Zap) -> None:
+        """``call`` makes the call, with the function that it is to zap with."""
+        self._call = call
+        self._zap = zap
+        self._lock = Lock()
+        self._left = False
+        self._job: _Job | None = None
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Start it, do its zaps, return when it is over; raise what the call raises."""
+        try:
+            try:
+                # One step, which no handler can interrupt: threading.Thread.start() is several.
+                _thread.start_new_thread(self._work, ())
+            except RuntimeError:  # no thread can be started, as when the interpreter ends
+                self._call(self._zap)
+                return
+            while (job := self._jobs.get()) is not None:
+                job.run()
+        finally:
+            with self._lock:
+                self._left = True
+            if self._job is not None:
+                self._job.over.put(None)
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            self._call(self._ferried)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._jobs.put(None)
+
+    def _ferried(self, start: int, end: int) -> object:
+        """Let the main thread zap, or do it here if it has left."""
+        with self._lock:
+            gone = self._left
+            if not gone:
+                self._job = job = _Job(self._zap, start, end)
+        if not gone:
+            self._jobs.put(job)
+            job.over.get()
+            if job.error is not None:
+                raise job.error
+            if job.ran:
+                return job.value
+        return self._zap(start, end)
 
 
 class ZapCoordinator(Front):
@@ -23,13 +111,13 @@ class ZapCoordinator(Front):
     """
 
     def __init__(self, zap: Zap, protocol: str | Protocol = "ticket") -> None:
-        """``zap(start, end)`` zaps every frame of a range, and more if it likes.
+        """``zap(start, end)`` zaps every frame of a range; it may zap more.
 
-        It is called by the threads that call :meth:`zap`, with other ranges than these asked for:
-        merged, and with ``review`` and ``ticket`` rounded up to blocks, or everything.
+        The threads that call :meth:`zap` call it, with other ranges than they ask for: merged, and
+        with ``review`` and ``ticket`` rounded up to blocks, or everything.
 
         Raises:
-            UserError: if there is no such protocol, or ``zap`` is not to be called that way.
+            UserError: if there is no such protocol, or ``zap`` cannot be called that way.
         """
         super().__init__(zap, protocol)
         if inspect.iscoroutinefunction(zap):
@@ -40,13 +128,13 @@ class ZapCoordinator(Front):
     def zap(self, start: int, end: int) -> None:
         """Return when every frame of ``[start, end)`` is zapped by a zap that began after the call.
 
-        That is what the protocol promises; not all do (``mtrrzap check``).
+        That is what a correct protocol promises; some do not keep it (``mtrrzap check``).
 
         Raises:
             ZapError: if zaps raised, and leave frames of the range unzapped.
-            ClosedError: if the coordinator is closed, or is meanwhile.
-            UserError: if it is no range, or a zap function or signal handler calls this.
-            BaseException: what is no Exception and came up in this thread, as on Ctrl-C.
+            ClosedError: if the coordinator is closed, before or meanwhile.
+            UserError: if the range is invalid, or a zap function or signal handler calls this.
+            BaseException: if it was raised in this thread and is not an Exception, as on Ctrl-C.
         """
         ranges = self._asked(start, end)
         if _inside(self):
@@ -57,22 +145,16 @@ class ZapCoordinator(Front):
             self._call(ranges, self._zap)
 
     def _call(self, ranges: tuple[Range, ...], zap: Zap) -> None:
-        number = self._numbers.take()
-        try:
-            self._runtime.call(number, ranges, zap=zap)
-        finally:
-            self._numbers.give(number)
+        self._runtime.call(threading.get_ident(), ranges, zap=zap)  # a thread has one call only
 
     def close(self) -> None:
-        """End all calls: those that wait raise ClosedError at once, as later ones do."""
+        """End all calls: those that wait and later ones raise ClosedError at once."""
         self._runtime.close()
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
 
@@ -82,7 +164,7 @@ _FACES = (ZapCoordinator.zap.__code__, ZapCoordinator._call.__code__)
 def _inside(coordinator: ZapCoordinator) -> bool:
     """Say whether this thread is in a call already: in its zap, a signal handler, a finalizer.
 
-    The stack says it, and cannot be left wrong by an exception that comes at a bad moment.
+    The stack tells, and an exception at a bad moment cannot make it wrong, unlike a flag.
     """
     frame = sys._getframe(1).f_back
     while frame is not None:

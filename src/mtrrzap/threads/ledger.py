@@ -1,25 +1,62 @@
-"""Which zaps failed, and whose frames that leaves unzapped.
+"""Which zaps failed, whose frames that leaves unzapped, and what those callers get.
 
-A protocol knows nothing of exceptions: for it a zap that raised has ended. What such a zap leaves
-behind is settled here, by a logical clock that ticks whenever a call or a zap begins: a caller's
+A protocol knows nothing of exceptions: for it, a zap that raised has ended. The ledger decides what
+such a zap leaves behind, by a logical clock that ticks whenever a call or a zap begins: a caller's
 frames are zapped if zaps that began after the call, and did not raise, cover them.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from mtrrzap.protocol import Range
-from mtrrzap.threads.errors import ZapError, ZapInterruptedError
+from mtrrzap.protocol.operation import show_range
 
 _ZAPS = 4096
-"""Successful zaps remembered. If more end during one call, that call may be told of a failure
-although a zap so long ago covered it: too much is reported then, never too little."""
+"""Successful zaps remembered. If more end during one call, that call may get a failure that an
+older zap has made good: too much is reported then, never too little."""
 _FAILURES = 64
 """Failures remembered for one call, likewise."""
+
+
+class ZapInterruptedError(Exception):
+    """A zap was ended by something that is not an ``Exception``, like Ctrl-C: its cause.
+
+    The thread in which that happened gets the cause itself; the others whose frames the zap covered
+    get this.
+    """
+
+
+class ZapError(ExceptionGroup[Exception]):
+    """Some frames of a call were not zapped, because zaps raised: the group of their exceptions.
+
+    It is a group even for a single one, because timing decides how many zaps a call depends on.
+    """
+
+    ranges: tuple[Range, ...]
+    """The frames of the call that no successful zap covered."""
+
+    def __new__(
+        cls, message: str, errors: Sequence[Exception], ranges: tuple[Range, ...] = ()
+    ) -> Self:
+        """Make one; pickles and tools that copy exceptions know the first two arguments only."""
+        self = super().__new__(cls, message, errors)
+        self.ranges = ranges
+        return self
+
+    @classmethod
+    def of(cls, ranges: tuple[Range, ...], errors: Sequence[Exception]) -> Self:
+        """Make one for the frames that were not zapped."""
+        frames = ", ".join(show_range(*each) for each in ranges[:3])
+        more = f" and {len(ranges) - 3} more" if len(ranges) > 3 else ""
+        return cls(f"not zapped: {frames}{more}", errors, ranges)
+
+    def derive(self, errors: Sequence[Exception]) -> ZapError:  # type: ignore[override]
+        """Return a part of the group, as ``except*`` does."""
+        return ZapError(self.message, errors, self.ranges)
 
 
 class Failure(NamedTuple):
@@ -30,7 +67,7 @@ class Failure(NamedTuple):
     error: Exception
 
 
-class Call:
+class CallInProgress:
     """One call in progress."""
 
     __slots__ = ("begin", "failures", "ranges")
@@ -53,20 +90,19 @@ class Call:
 
 
 class Ledger:
-    """The calls in progress, the zaps of late, and the clock."""
+    """The calls in progress, the latest zaps, and the clock."""
 
     def __init__(self) -> None:
-        """Start at tick 0."""
         self._lock = Lock()
         self._now = 0
-        self._calls: dict[Call, None] = {}
+        self._calls: dict[CallInProgress, None] = {}
         self._zaps: deque[tuple[int, Range]] = deque(maxlen=_ZAPS)
 
-    def enter(self, ranges: tuple[Range, ...]) -> Call:
+    def enter(self, ranges: tuple[Range, ...]) -> CallInProgress:
         """Note that a call begins."""
         with self._lock:
             self._now += 1
-            call = Call(self._now, ranges)
+            call = CallInProgress(self._now, ranges)
             self._calls[call] = None
         return call
 
@@ -80,15 +116,15 @@ class Ledger:
         """Note that the zap which began at a tick has ended, and how."""
         with self._lock:
             if error is None:
-                self._zaps.append((began, (start, end)))
+                self._zaps.append((began, Range(start, end)))
                 return
             failure = Failure(start, end, _told(error))
             for call in self._calls:
                 if call.begin < began:
                     call.note(failure)
 
-    def leave(self, call: Call) -> ZapError | None:
-        """Note that a call ends: return what it is to be told, or None if all went well."""
+    def leave(self, call: CallInProgress) -> ZapError | None:
+        """Note that a call ends: return its error, or None if all its frames were zapped."""
         with self._lock:
             del self._calls[call]
             if not call.failures:
@@ -110,9 +146,9 @@ def without(ranges: Iterable[Range], zapped: Iterable[Range]) -> tuple[Range, ..
         left = []
         for start, end in missing:
             if high <= start or end <= low:
-                left.append((start, end))
+                left.append(Range(start, end))
                 continue
-            left += [piece for piece in ((start, low), (high, end)) if piece[0] < piece[1]]
+            left += [r for r in (Range(start, low), Range(high, end)) if r.frames]
         missing = left
     return tuple(missing)
 

@@ -11,7 +11,7 @@ from typing import Any
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import Cpu, Mmu, Operation, Protocol, Range
 from mtrrzap.threads.ledger import Ledger
-from mtrrzap.threads.state import Alloc, State, Waiter
+from mtrrzap.threads.state import Alloc, VmState, Waiter
 
 Zap = Callable[[int, int], object]
 """Zaps every frame of ``[start, end)``; what it returns is ignored."""
@@ -20,19 +20,19 @@ Hook = Callable[[int, Operation], None]
 
 
 class Runtime:
-    """The shared state of one VM, and threads that perform a protocol's operations on it."""
+    """The shared objects of one VM, on which threads perform a protocol's operations."""
 
     def __init__(
         self, protocol: Protocol, zap: Zap, *, hook: Hook | None = None, alloc: Alloc | None = None
     ) -> None:
-        """``zap`` is called with no lock of the engine held, by the thread of whoever zaps.
+        """``zap`` is called with no lock of the engine held, by the thread that zaps.
 
-        ``alloc(vcpu)`` says whether an allocation succeeds; by default each does.
+        ``alloc(vcpu)`` tells if an allocation succeeds; by default all do.
         """
         self.protocol = protocol
         self._zap = zap
         self._hook = hook
-        self._state = State(protocol, alloc)
+        self._state = VmState(protocol, alloc)
         self._ledger = Ledger()
         self._vm: Any = protocol.vm()
 
@@ -41,19 +41,19 @@ class Runtime:
 
         ``vcpu`` is a number that no other call in progress uses. ``zap`` replaces the runtime's own
         for the zaps of this thread. In the main thread a signal handler that raises between two
-        steps ends all calls (``errand`` says what to do about that).
+        steps ends all calls (``coordinator.Errand`` avoids that).
 
         Raises:
             ZapError: if zaps that raised leave frames of ``ranges`` unzapped.
-            ClosedError: if the runtime is, or is closed meanwhile.
-            BaseException: what is no Exception and was raised by a zap on this thread; the
+            ClosedError: if the runtime is closed, before or meanwhile.
+            BaseException: if a zap on this thread raised it and it is not an Exception; the
                 protocol has run to its end before.
         """
         call = self._ledger.enter(ranges)
         try:
             interrupt = self._run(vcpu, ranges, zap or self._zap)
         except BaseException as error:
-            # This vCPU stops in the middle of the protocol: others may wait for it for ever.
+            # This vCPU stops in the middle of the protocol: others may wait for it forever.
             self._ledger.leave(call)
             self.abort(error)
             raise
@@ -74,8 +74,7 @@ class Runtime:
                 return interrupt
             if self._hook is not None:
                 self._hook(vcpu, operation)
-            cell = self._state.cell(operation, steps)
-            result = cell.perform(operation, vcpu, _Parked)
+            result = self._state.of(operation, steps).perform(operation, vcpu, _Parked)
             if isinstance(result, _Parked):
                 result = result.wait()
             if isinstance(operation.target, Cpu):
@@ -86,7 +85,7 @@ class Runtime:
                     interrupt = error
 
     def _zapped(self, zap: Zap, start: int, end: int) -> BaseException | None:
-        """Zap, whatever happens; return what the user's function raised."""
+        """Zap; return what the user's function raised."""
         began = self._ledger.zap_begins()
         error: BaseException | None = None
         try:
@@ -101,7 +100,7 @@ class Runtime:
         self._state.close()
 
     def abort(self, error: BaseException) -> None:
-        """Do the same because of ``error``, which will be the cause of what they raise."""
+        """Do the same because of ``error``, which becomes the cause of what they raise."""
         self._state.close(error)
 
 

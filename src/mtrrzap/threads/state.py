@@ -1,9 +1,9 @@
-"""The shared objects of one VM at work: their values, and who waits for them to change.
+"""The shared objects of one VM in use: their values, and who waits for them to change.
 
-Every object has a tiny lock, which makes one operation indivisible, and a queue. An operation that
-is blocked is queued, and the thread that makes it possible performs it for the waiter, in the order
-of arrival, before it lets go of the tiny lock. So a spinlock is handed on as the kernel's queued
-spinlock is, nobody barges in, and no waiter can miss a value that it waits for.
+Every object has a queue, and a tiny lock that makes one operation indivisible. A blocked operation
+is queued. The thread that makes it possible performs it for the waiter, in the order of arrival,
+before it releases the tiny lock. So a spinlock is handed on like the kernel's queued spinlock,
+nobody overtakes, and a waiter cannot miss a value that it waits for.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ from typing import Any
 
 from mtrrzap.protocol import Allocator, Operation, Protocol, SharedObject, Spinlock, Steps
 from mtrrzap.protocol.yielded import judged
-from mtrrzap.threads.errors import ClosedError
 
 Alloc = Callable[[int], bool]
-"""Says whether an allocation by a vCPU succeeds."""
+"""Tells if an allocation by a vCPU succeeds."""
+
+
+class ClosedError(Exception):
+    """The engine was closed, or ended by an error (its cause), before the call was done."""
 
 
 class Waiter:
-    """One blocked operation. An engine says how to wait and how to ``wake``."""
+    """One blocked operation. Subclasses say how to wait and how to ``wake``."""
 
     __slots__ = ("error", "operation", "result", "vcpu")
 
     def __init__(self, operation: Operation, vcpu: int) -> None:
-        """Wait for ``operation`` by ``vcpu`` to become possible."""
         self.operation = operation
         self.vcpu = vcpu
         self.result: Any = None
@@ -38,13 +40,12 @@ class Waiter:
         raise NotImplementedError
 
 
-class Cell:
+class SharedValue:
     """The value of one object, its tiny lock, and its queue."""
 
     __slots__ = ("_fair", "_lock", "_state", "_target", "_value", "_waiting")
 
-    def __init__(self, target: SharedObject, state: State) -> None:
-        """Start with the object's initial value."""
+    def __init__(self, target: SharedObject, state: VmState) -> None:
         self._target = target
         self._state = state
         self._value: Any = target.initial
@@ -57,8 +58,7 @@ class Cell:
     ) -> Any:
         """Perform an operation and return its result; if it is blocked, return a new waiter.
 
-        Raises:
-            ClosedError: if the state is.
+        Raises ``ClosedError``.
         """
         failing = self._state.fails(operation, vcpu)
         with self._lock:
@@ -76,13 +76,13 @@ class Cell:
         return queued
 
     def _hand_over(self) -> None:
-        """Perform what the new value allows those who wait, in their order."""
+        """Perform what the new value allows, for those who wait, in their order."""
         if self._fair:
             while self._waiting and self._serve(self._waiting[0]):
                 self._waiting.popleft()
             return
         changed = True
-        while changed:  # what one of them does may allow what another before it waits for
+        while changed:  # what one of them does may allow what an earlier one waits for
             before = self._value
             self._waiting = deque(each for each in self._waiting if not self._serve(each))
             changed = bool(self._waiting) and before != self._value
@@ -104,7 +104,7 @@ class Cell:
             waiter.wake()
 
 
-class State:
+class VmState:
     """All shared objects of one VM, and the decision whether an allocation fails."""
 
     def __init__(self, protocol: Protocol, alloc: Alloc | None = None) -> None:
@@ -113,39 +113,31 @@ class State:
         self._closed = False
         self._reason: BaseException | None = None
         self._objects = protocol.vm.objects()
-        self._cells = {id(each): Cell(each, self) for each in self._objects}
+        self._values = {id(each): SharedValue(each, self) for each in self._objects}
 
-    def cell(self, operation: Any, steps: Steps) -> Cell:
-        """Return the cell of an operation's object.
-
-        Raises:
-            UserError: with file and line, if what the protocol yielded makes no sense.
-        """
+    def of(self, operation: Any, steps: Steps) -> SharedValue:
+        """Return the value of an operation's object. Raises ``UserError`` if it is not one."""
         good = judged(operation, steps, self._objects)
-        return self._cells[id(good.target)]
+        return self._values[id(good.target)]
 
     def fails(self, operation: Operation, vcpu: int) -> bool:
-        """Say whether this is an allocation that is to fail."""
+        """Tell if this is an allocation that is to fail."""
         if self._alloc is None or not isinstance(operation.target, Allocator):
             return False
         return not self._alloc(vcpu)
 
     def check(self) -> None:
-        """Go on unless closed.
-
-        Raises:
-            ClosedError: if it is.
-        """
+        """Raise ``ClosedError`` if closed."""
         if self._closed:
             raise self._why()
 
     def close(self, reason: BaseException | None = None) -> None:
-        """Let every operation fail from now on, those that wait included. Twice is once."""
+        """Make every operation fail from now on, also those that wait. Twice does no harm."""
         if not self._closed:
             self._reason = reason
             self._closed = True
-        for cell in self._cells.values():
-            cell.close(self._why)
+        for each in self._values.values():
+            each.close(self._why)
 
     def _why(self) -> ClosedError:
         error = ClosedError("closed" if self._reason is None else f"closed: {self._reason!r}")

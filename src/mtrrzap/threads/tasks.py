@@ -1,4 +1,4 @@
-"""The same on asyncio: a protocol's operations performed by tasks of one event loop."""
+"""The coordinator for asyncio: tasks of one event loop perform the protocol's operations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtrrzap.errors import UserError
 from mtrrzap.protocol import Cpu, Mmu, Operation, Protocol, Range
 from mtrrzap.threads.front import Front
 from mtrrzap.threads.ledger import Ledger
-from mtrrzap.threads.state import State, Waiter
+from mtrrzap.threads.state import VmState, Waiter
 
 AsyncZap = Callable[[int, int], Awaitable[object]]
 """Zaps every frame of ``[start, end)``; what it returns is ignored."""
@@ -20,8 +20,8 @@ AsyncZap = Callable[[int, int], Awaitable[object]]
 class AsyncZapCoordinator(Front):
     """Lets tasks that ask for zaps at the same time share them.
 
-    Tasks give way to each other only where they wait or zap. A protocol whose fault needs another
-    vCPU between two other steps does not show it here.
+    Tasks switch only where they wait or zap, so a fault that needs another vCPU between two other
+    steps does not show here.
     """
 
     def __init__(self, zap: AsyncZap, protocol: str | Protocol = "ticket") -> None:
@@ -32,7 +32,7 @@ class AsyncZapCoordinator(Front):
         """
         super().__init__(zap, protocol)
         self._zap = zap
-        self._state = State(self.protocol)
+        self._state = VmState(self.protocol)
         self._ledger = Ledger()
         self._vm: Any = self.protocol.vm()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -45,8 +45,8 @@ class AsyncZapCoordinator(Front):
 
         Raises:
             ZapError: if zaps raised, and leave frames of the range unzapped.
-            ClosedError: if the coordinator is closed, or is meanwhile.
-            UserError: if it is no range, or a zap calls this, or a second event loop does.
+            ClosedError: if the coordinator is closed, before or meanwhile.
+            UserError: if the range is invalid, or a zap calls this, or a second event loop does.
         """
         ranges = self._asked(start, end)
         if asyncio.current_task() in self._tasks:
@@ -61,25 +61,23 @@ class AsyncZapCoordinator(Front):
         await asyncio.shield(task)
 
     def close(self) -> None:
-        """End all calls: those that wait raise ClosedError at once, as later ones do.
+        """End all calls: those that wait and later ones raise ClosedError at once.
 
-        To be called in the thread of the event loop.
+        Call it in the thread of the event loop.
         """
         self._state.close()
 
     async def _call(self, ranges: tuple[Range, ...]) -> None:
-        number = self._numbers.take()
         call = self._ledger.enter(ranges)
         interrupt: BaseException | None = None
         try:
-            interrupt = await self._run(number, ranges)
+            interrupt = await self._run(id(call), ranges)
         except BaseException as error:
-            # This vCPU stops in the middle of the protocol: others may wait for it for ever.
+            # This vCPU stops in the middle of the protocol: others may wait for it forever.
             self._state.close(error)
             raise
         finally:
             failed = self._ledger.leave(call)
-            self._numbers.give(number)
         if interrupt is not None:
             raise interrupt
         if failed is not None:
@@ -94,7 +92,7 @@ class AsyncZapCoordinator(Front):
                 operation = steps.send(result)
             except StopIteration:
                 return interrupt
-            result = self._state.cell(operation, steps).perform(operation, number, _Awaited)
+            result = self._state.of(operation, steps).perform(operation, number, _Awaited)
             if isinstance(result, _Awaited):
                 result = await result.wait()
             if isinstance(operation.target, Cpu):
@@ -105,10 +103,9 @@ class AsyncZapCoordinator(Front):
                     interrupt = error
 
     async def _zapped(self, start: int, end: int) -> BaseException | None:
-        """Zap, whatever happens; return what the user's function raised.
+        """Zap; return what the user's function raised.
 
-        Raises:
-            asyncio.CancelledError: if the loop cancels all tasks, as it does when it ends.
+        Raises ``CancelledError`` if the loop cancels all tasks, as it does when it ends.
         """
         began = self._ledger.zap_begins()
         error: BaseException | None = None

@@ -1,5 +1,5 @@
-"""What the processor manual says of MTRRs, memory types, PAT, CR0.CD and EPT types. No KVM here.
+"""What the processor manual says about MTRRs, memory types, PAT, CR0.CD and EPT types.
 
-"SDM" is Intel's Software Developer's Manual, volume 3. Addresses are guest-physical, in bytes;
-ranges are half-open.
+Nothing here knows KVM. "SDM" is Intel's Software Developer's Manual, volume 3; addresses are
+guest-physical and in bytes, ranges are half-open.
 """

@@ -1,7 +1,7 @@
 """CR0.CD and CR0.NW, and what RESET and INIT do to CR0 (SDM vol. 3, "Processor State After Reset").
 
-RESET sets CD and NW. INIT preserves both and clears the rest but ET: the caches are not flushed by
-it, so a processor must keep whatever caching mode it had.
+RESET sets CD and NW. INIT preserves both, because it does not flush the caches; it clears all other
+bits except ET.
 """
 
 PE = 1 << 0
@@ -10,13 +10,16 @@ NW = 1 << 29
 CD = 1 << 30
 PG = 1 << 31
 
-RESET = CD | NW | ET
+CD_NW = CD | NW
+"""Both bits: the caching mode."""
+
+RESET = CD_NW | ET
 """CR0 after power-on and RESET: 0x60000010."""
 
 
 def after_init(cr0: int) -> int:
     """Return CR0 after INIT, given CR0 before it."""
-    return (cr0 & (CD | NW)) | ET
+    return (cr0 & CD_NW) | ET
 
 
 def broken_rule(cr0: int) -> str | None:

@@ -14,7 +14,6 @@ class MemType(IntEnum):
     UC_MINUS = 7
 
     def __str__(self) -> str:
-        """Return the manual's name."""
         return "UC-" if self is MemType.UC_MINUS else self.name
 
 

@@ -1,7 +1,7 @@
 """The MTRRs and IA32_PAT of one logical processor as MSRs, with the rules that refuse a write.
 
-The rules are the manual's reserved-bit and reserved-type #GP conditions (SDM vol. 3, "MTRRs"). KVM
-enforces exactly the same ones; ``tests/test_mtrr_on_kvm.py`` compares the two.
+The rules are the manual's #GP conditions: reserved bits and reserved types (SDM vol. 3, "MTRRs").
+KVM enforces the same rules; ``tests/x86/test_mtrr_on_kvm.py`` compares the two.
 """
 
 from typing import NamedTuple, TypeVar
@@ -34,8 +34,8 @@ class MsrRefusedError(UserError):
 class Mtrrs(NamedTuple):
     """All MTRRs and IA32_PAT of one logical processor. Immutable; ``write`` returns a new one.
 
-    A mask is None until it is written for the first time after RESET: the manual leaves the fields
-    other than V undefined then; it reads as 0.
+    A mask is None until its first write after RESET. The manual leaves all fields but V undefined
+    until then; here the MSR reads as 0.
     """
 
     maxphyaddr: int = 36
@@ -74,7 +74,7 @@ class Mtrrs(NamedTuple):
         return tuple(MemType(byte) for value in self.fixed for byte in value.to_bytes(8, "little"))
 
     def read(self, msr: int) -> int:
-        """Return what RDMSR gives. Raises ``MsrRefusedError`` for an MSR that is none of ours."""
+        """Return what RDMSR gives. Raises ``MsrRefusedError`` for any other MSR."""
         if msr == m.DEF_TYPE:
             return self.def_type
         if msr in m.FIXED_INDEX:
@@ -86,7 +86,7 @@ class Mtrrs(NamedTuple):
             return self.pat
         if msr == m.MTRRCAP:
             return m.MTRRCAP_VALUE
-        raise MsrRefusedError(msr, None, "no such MTRR")
+        raise MsrRefusedError(msr, None, "not an MTRR")
 
     def write(self, msr: int, value: int) -> "Mtrrs":
         """Return the state after WRMSR. Raises ``MsrRefusedError`` if it would end in #GP."""
@@ -127,7 +127,7 @@ def broken_rule(msr: int, value: int, maxphyaddr: int) -> str | None:
         return _broken_by_bytes(value, _PAT_BYTES)
     if msr == m.MTRRCAP:
         return "the MSR is read-only"
-    return "no such MTRR"
+    return "not an MTRR"
 
 
 def _broken_by_def_type(value: int) -> str | None:
@@ -147,7 +147,7 @@ def _broken_by_variable(msr: int, value: int, maxphyaddr: int) -> str | None:
 
 
 def _broken_by_type(kind: int) -> str | None:
-    return None if kind in _TYPE_BYTES else f"{kind} is no memory type of an MTRR"
+    return None if kind in _TYPE_BYTES else f"{kind} is not a memory type of an MTRR"
 
 
 def _broken_by_bytes(value: int, allowed: frozenset[int]) -> str | None:
@@ -155,4 +155,4 @@ def _broken_by_bytes(value: int, allowed: frozenset[int]) -> str | None:
     if allowed.issuperset(types):
         return None
     index = next(index for index, byte in enumerate(types) if byte not in allowed)
-    return f"byte {index} is {types[index]:#x}, which is no memory type there"
+    return f"byte {index} is {types[index]:#x}, which is not a memory type there"

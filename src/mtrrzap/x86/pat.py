@@ -20,13 +20,3 @@ WC x WP undefined."""
 def entries(pat: int) -> tuple[MemType, ...]:
     """Return the eight types that IA32_PAT holds, entry 0 first. ``pat`` must be a valid value."""
     return tuple(MemType(byte) for byte in pat.to_bytes(8, "little"))
-
-
-def index(*, pat: bool, pcd: bool, pwt: bool) -> int:
-    """Return the PAT entry that a page-table entry with these flags selects."""
-    return pat << 2 | pcd << 1 | pwt
-
-
-def effective(mtrr: MemType, pat: MemType, *, cr0_cd: bool = False) -> MemType:
-    """Return the effective type of an access without EPT. With CR0.CD = 1 it is UC."""
-    return MemType.UC if cr0_cd else EFFECTIVE[mtrr][pat]

@@ -1,27 +1,29 @@
 """The memory type of a physical address by the manual's rules, and the whole map as segments.
 
-KVM's own lookup, which differs where variable ranges overlap or are malformed, is in
-``mtrrzap.kvm.lookup``. SDM vol. 3, "Variable Range MTRRs" (matching) and "MTRR Precedences".
+KVM's own lookup is in ``mtrrzap.kvm.lookup``. It differs where variable ranges overlap or are
+malformed. SDM vol. 3, "Variable Range MTRRs" (matching) and "MTRR Precedences".
 """
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
 
 _PAGE = 0xFFF
+_V = TypeVar("_V")
 
 
-class Lookup(NamedTuple):
+class TypeAt(NamedTuple):
     """A type and the registers that decided it; ``type`` is None where the manual defines none."""
 
     type: MemType | None
     deciders: tuple[str, ...]
 
 
-class Segment(NamedTuple):
+class MapSegment(NamedTuple):
     """A stretch ``[start, end)`` of physical addresses, in bytes, with one lookup result."""
 
     start: int
@@ -57,35 +59,50 @@ def matches(mtrrs: Mtrrs, index: int, address: int) -> bool:
     return mtrrs.valid(index) and address & mask == mtrrs.bases[index] & mask
 
 
-def lookup(mtrrs: Mtrrs, address: int) -> Lookup:
+def lookup(mtrrs: Mtrrs, address: int) -> TypeAt:
     """Return the type that the manual gives a physical address below 2^MAXPHYADDR."""
     if not mtrrs.enabled:
-        return Lookup(MemType.UC, ("E=0",))
+        return TypeAt(MemType.UC, ("E=0",))
     if address < m.FIXED_END and mtrrs.fixed_enabled:
         position, byte, name = fixed_decider(address)
-        return Lookup(MemType(mtrrs.fixed[position] >> 8 * byte & 0xFF), (name,))
+        return TypeAt(MemType(mtrrs.fixed[position] >> 8 * byte & 0xFF), (name,))
     hits = [index for index in range(m.VCNT) if matches(mtrrs, index, address)]
     if not hits:
-        return Lookup(mtrrs.default, ("default",))
+        return TypeAt(mtrrs.default, ("default",))
     names = tuple(f"PHYS{index}" for index in hits)
-    return Lookup(precedence(mtrrs.variable_type(index) for index in hits), names)
+    return TypeAt(precedence(mtrrs.variable_type(index) for index in hits), names)
 
 
-def physical_map(mtrrs: Mtrrs) -> Iterator[Segment]:
+def stretches(
+    edges: Iterable[int], at: Callable[[int], _V], top: int
+) -> Iterator[tuple[int, int, _V]]:
+    """Yield ``(start, end, value)`` from 0 to ``top``, ascending; neighbours differ.
+
+    ``edges`` ascend; between two of them ``at`` is constant.
+    """
+    start, found = 0, at(0)
+    for edge in edges:
+        here = at(edge)
+        if here != found:
+            yield start, edge, found
+            start, found = edge, here
+    yield start, top, found
+
+
+def physical_map(mtrrs: Mtrrs) -> Iterator[MapSegment]:
     """Yield the whole map, ascending, from 0 to 2^MAXPHYADDR; neighbours differ.
 
-    A mask with holes may make very many segments, so this is an iterator.
+    This is an iterator because a mask with holes may make millions of segments.
     """
     top = 1 << mtrrs.maxphyaddr
-    start = 0
-    found = lookup(mtrrs, 0)
+    for start, end, found in stretches(_changes(mtrrs, top), partial(lookup, mtrrs), top):
+        yield MapSegment(start, end, *found)
+
+
+def _changes(mtrrs: Mtrrs, top: int) -> Iterator[int]:
     address = 0
     while (address := _next_change(mtrrs, address)) < top:
-        here = lookup(mtrrs, address)
-        if here != found:
-            yield Segment(start, address, *found)
-            start, found = address, here
-    yield Segment(start, top, *found)
+        yield address
 
 
 def _next_change(mtrrs: Mtrrs, address: int) -> int:

@@ -23,10 +23,10 @@ from helpers.captures import (
 )
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.importer import Known, Start, blocks, read_capture, records
-from mtrrzap.guest.trace import dumps, load
+from mtrrzap.guest.importer import Known, Start, read_capture, records, search
+from mtrrzap.guest.trace import dumps, parse
 from mtrrzap.kvm.vcpu import power_on, step
-from mtrrzap.report.show import summaries
+from mtrrzap.study.trace_summary import summaries
 
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())
 
@@ -98,7 +98,7 @@ def test_chunks_and_blocks_do_not_matter(size: int, block: int) -> None:
     data = text("all-events-trace")[: 1 << 17]
     whole = capture(data).seen
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "SIZE", block)
+        patch.setattr(search, "SIZE", block)
         parts = read_capture(source(data, size), "capture").seen
     assert parts.records == whole.records
     assert len(whole.records) > 30
@@ -352,7 +352,7 @@ def test_a_capture_with_too_many_records_is_cut(monkeypatch: pytest.MonkeyPatch)
         (line("kvm_msr: msr_write 2ff = 0xzz"), "a malformed kvm_msr"),
         (line("kvm_msr: msr_write 2ff = 0x1ffffffffffffffff"), "a malformed kvm_msr"),
         (line("kvm_cr: cr_write 0 = "), "a malformed kvm_cr"),
-        (b"CPU 0/KVM kvm_msr: msr_write 2ff = 0x0\n", "a form that is not known"),
+        (b"CPU 0/KVM kvm_msr: msr_write 2ff = 0x0\n", "an unknown form"),
     ],
 )
 def test_errors_name_the_line(bad: bytes, problem: str) -> None:
@@ -366,10 +366,10 @@ def test_errors_name_the_line(bad: bytes, problem: str) -> None:
 
 @pytest.mark.parametrize("foreign", [b"", b"hello\n", bytes(range(256)) * 5000, b"\0" * 3000000])
 def test_foreign_files(foreign: bytes) -> None:
-    with pytest.raises(UserError, match="no access of a guest to an MTRR or to CR0"):
+    with pytest.raises(UserError, match="no guest access to an MTRR or to CR0"):
         capture(foreign)
 
 
 def test_an_import_round_trips_as_a_trace() -> None:
     trace = imported(text("all-events-report"))
-    assert load(dumps(trace).splitlines(keepends=True), "t") == trace
+    assert parse(dumps(trace).splitlines(keepends=True), "t") == trace

@@ -19,9 +19,9 @@ from helpers.listings import (
     PROC,
     RDMSR_A,
 )
+from helpers.proc_mtrr import proc_mtrr
 from mtrrzap.errors import UserError
 from mtrrzap.guest.listing import Listing, read
-from mtrrzap.report.memory_map import proc_mtrr
 from mtrrzap.x86.mtrr import Mtrrs
 
 BY_CPU = json.dumps(
@@ -57,7 +57,7 @@ def test_variable_ranges_that_linux_lists(text: str) -> None:
             0x2FF: 0x800,
         }
     }
-    assert "UC is assumed, as not all ranges are UC" in listing.notes[0]
+    assert "UC is assumed, because not all ranges are UC" in listing.notes[0]
 
 
 def test_ranges_that_are_all_uc_mean_a_default_of_wb() -> None:
@@ -88,17 +88,17 @@ def test_a_mask_with_leading_zeros_in_a_log() -> None:
 @pytest.mark.parametrize(
     ("text", "place", "problem"),
     [
-        ("", ":1", "no MTRR is in it"),
-        ("cafe babe\n", ":1", "no MTRR is in it"),
+        ("", ":1", "no MTRR found"),
+        ("cafe babe\n", ":1", "no MTRR found"),
         ("0x2ff c06\nhello\n", ":2", "not an MSR and its value: 'hello'"),
         ("0x2ff 1ffffffffffffffff\n", ":1", "not an MSR and its value"),
         ("cpu 9999: 0x2ff c06\n", ":1", "CPU 9999 is beyond 4095"),
         (PROC + "what\n", ":4", "not a line of /proc/mtrr: 'what'"),
-        (PROC.replace("  64MB", "  65MB"), ":2", "a size of 0x4100000 is no power of two"),
+        (PROC.replace("  64MB", "  65MB"), ":2", "a size of 0x4100000 is not a power of two"),
         (PROC.replace("reg02", "reg09"), ":3", "range 9: KVM has 8"),
         (LOG.replace("  7 base", "  9 base"), ":13", "range 9: KVM has 8"),
         ("{", ":1", "not JSON: "),
-        ("[" * 100000, ":1", "not JSON"),
+        ("[" * 100000, ":1", "JSON that cannot be read"),
         ("[1]", ":1", "an item without msr and value"),
         ('{"0x2ff": []}', ":1", "not an MSR and its value"),
         ('{"x": {"0x2ff": 1}}', ":1", "not a processor's number: 'x'"),

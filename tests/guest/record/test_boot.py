@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from helpers.proc_mtrr import from_console
 from helpers.recording import Recording, running
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.initrd import proc_mtrr
 from mtrrzap.guest.record import Options, record, session
 from mtrrzap.guest.record.survey import Survey, run_survey
-from mtrrzap.guest.trace import Trace, load
+from mtrrzap.guest.trace import Trace, parse
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import replay, total
 
@@ -26,7 +26,7 @@ CD = 1 << 30
 
 def read(path: Path) -> Trace:
     with path.open(encoding="utf-8") as lines:
-        return load(lines, path.name)
+        return parse(lines, path.name)
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +121,7 @@ def test_nothing_is_refused(trace: Trace) -> None:
 
 def test_the_guests_own_view(seabios_recording: Recording) -> None:
     """Linux sees what SeaBIOS wrote: one uncachable range up to 4 GiB."""
-    view = proc_mtrr(seabios_recording.console)
+    view = from_console(seabios_recording.console)
     assert view is not None
     assert view.count("uncachable") == len(view.splitlines()) == 1
 
@@ -297,7 +297,7 @@ def test_a_console_that_cannot_be_written(
     trace = read(output)
     assert trace.incomplete is None
     assert str(caught.value) == (
-        f"--console {console}: cannot write: No such file or directory; the trace {output} is "
+        f"{console}: cannot write: No such file or directory; the trace {output} is "
         f"kept, with {len(trace.events)} events, complete; free some space, or choose another "
         "place for the console"
     )

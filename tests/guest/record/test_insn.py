@@ -2,24 +2,24 @@
 
 import pytest
 
-from mtrrzap.guest.record.insn import Insn, Op, decode
+from mtrrzap.guest.record.insn import Insn, Mnemonic, decode
 
-WRMSR = Insn(Op.WRMSR, 2)
+WRMSR = Insn(Mnemonic.WRMSR, 2)
 
 
 @pytest.mark.parametrize(
     ("code", "in_long_mode", "elsewhere"),
     [
         ("0f 30 c3", WRMSR, WRMSR),
-        ("66 0f 30", Insn(Op.WRMSR, 3), Insn(Op.WRMSR, 3)),
-        ("0f 22 c0", Insn(Op.MOV_CR0, 3, 0), Insn(Op.MOV_CR0, 3, 0)),
-        ("0f 22 c1", Insn(Op.MOV_CR0, 3, 1), Insn(Op.MOV_CR0, 3, 1)),
-        ("0f 22 c7", Insn(Op.MOV_CR0, 3, 7), Insn(Op.MOV_CR0, 3, 7)),
-        ("0f 22 07", Insn(Op.MOV_CR0, 3, 7), Insn(Op.MOV_CR0, 3, 7)),  # mod is ignored
-        ("66 0f 22 c2", Insn(Op.MOV_CR0, 4, 2), Insn(Op.MOV_CR0, 4, 2)),
-        ("41 0f 22 c2", Insn(Op.MOV_CR0, 4, 10), None),  # REX.B; INC ECX elsewhere
+        ("66 0f 30", Insn(Mnemonic.WRMSR, 3), Insn(Mnemonic.WRMSR, 3)),
+        ("0f 22 c0", Insn(Mnemonic.MOV_CR0, 3, 0), Insn(Mnemonic.MOV_CR0, 3, 0)),
+        ("0f 22 c1", Insn(Mnemonic.MOV_CR0, 3, 1), Insn(Mnemonic.MOV_CR0, 3, 1)),
+        ("0f 22 c7", Insn(Mnemonic.MOV_CR0, 3, 7), Insn(Mnemonic.MOV_CR0, 3, 7)),
+        ("0f 22 07", Insn(Mnemonic.MOV_CR0, 3, 7), Insn(Mnemonic.MOV_CR0, 3, 7)),  # mod is ignored
+        ("66 0f 22 c2", Insn(Mnemonic.MOV_CR0, 4, 2), Insn(Mnemonic.MOV_CR0, 4, 2)),
+        ("41 0f 22 c2", Insn(Mnemonic.MOV_CR0, 4, 10), None),  # REX.B; INC ECX elsewhere
         ("44 0f 22 c0", None, None),  # REX.R: CR8
-        ("48 0f 30", Insn(Op.WRMSR, 3), None),
+        ("48 0f 30", Insn(Mnemonic.WRMSR, 3), None),
         ("0f 22 d8", None, None),  # CR3
         ("0f 22 e0", None, None),  # CR4
         ("0f 20 c0", None, None),  # a read

@@ -2,10 +2,8 @@
 
 import pytest
 
-from mtrrzap.guest.record.facts import firmware_name, kernel_name, last_words
-from mtrrzap.guest.record.mtree import parse_mtree
-from mtrrzap.guest.record.rsp import ProtocolError
-from mtrrzap.guest.record.segment import Segment, parse_cs
+from mtrrzap.guest.record.facts import firmware_name, kernel_name, last_words, parse_mtree
+from mtrrzap.guest.record.gdb import CodeSegment, ProtocolError, parse_cs
 from mtrrzap.guest.trace import Slot
 
 MTREE = """\
@@ -50,7 +48,7 @@ COMPAT = LONG.replace("00af", "00cf")
 def test_the_reset_vector() -> None:
     """Its base is not the selector times 16."""
     segment = parse_cs(REAL)
-    assert segment == Segment(0xFFFF0000, long_mode=False, cpl=0)
+    assert segment == CodeSegment(0xFFFF0000, long_mode=False, cpl=0)
     assert segment.linear(0xFFF0) == 0xFFFFFFF0
     assert segment.linear(0x1FFF0) == 0xFFF0
 

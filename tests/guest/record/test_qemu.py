@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from helpers.recording import running
-from mtrrzap.guest.record.qemu import GoneError, Machine, StopRequest
+from mtrrzap.guest.record.qemu import GoneError, Qemu, StopRequest
 
 FOREVER = "while :; do sleep 1000; done"
 """A child that the hang-up of its terminal does not end."""
@@ -40,7 +40,7 @@ def test_a_send_tells_how_it_ended(
     stop: StopRequest, tmp_path: Path, text: str, words: str
 ) -> None:
     """A channel may break before anything was read that says so."""
-    with Machine(script(tmp_path / "qemu", text), stop) as machine:
+    with Qemu(script(tmp_path / "qemu", text), stop) as machine:
         send = machine.attach("qmp", lambda _data: None)
         os.waitid(os.P_PID, machine.process.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(GoneError) as caught:
@@ -50,7 +50,7 @@ def test_a_send_tells_how_it_ended(
 
 
 def test_the_loop_tells_how_it_ended(stop: StopRequest, tmp_path: Path) -> None:
-    with Machine(script(tmp_path / "qemu", "kill -TERM $$"), stop) as machine:
+    with Qemu(script(tmp_path / "qemu", "kill -TERM $$"), stop) as machine:
         os.waitid(os.P_PID, machine.process.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(GoneError) as caught:
             machine.turn(monotonic())
@@ -61,7 +61,7 @@ def test_the_loop_tells_how_it_ended(stop: StopRequest, tmp_path: Path) -> None:
 def test_nothing_is_left(stop: StopRequest, tmp_path: Path, end: str) -> None:
     """The child of a wrapper script goes too, even if the script is gone before it."""
     command = script(tmp_path / "qemu", f"trap '' HUP\n{{ {FOREVER}; }} &\necho pid $! >&2\n{end}")
-    with Machine(command, stop) as machine:
+    with Qemu(command, stop) as machine:
         while b"\n" not in machine.stderr:
             machine.turn(monotonic() + 60)
         pid = int(machine.stderr.split()[1])

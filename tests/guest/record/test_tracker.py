@@ -3,8 +3,14 @@
 import pytest
 
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.record import hostwrites
-from mtrrzap.guest.record.tracker import Tracker, is_mtrr_msr, split_resets
+from mtrrzap.guest.record.tracker import (
+    PUT,
+    PUTS_AT_RESET,
+    PUTS_AT_START,
+    Tracker,
+    is_mtrr_msr,
+    split_resets,
+)
 
 CD, NW, WP = 1 << 30, 1 << 29, 1 << 16
 RESET_CR0 = CD | NW | 0x10
@@ -12,13 +18,13 @@ RESET_CR0 = CD | NW | 0x10
 
 def tracker(vcpus: int = 1, *, host: bool = False) -> tuple[Tracker, list[Event]]:
     events: list[Event] = []
-    return Tracker(vcpus, hostwrites.PUT if host else (), events.append), events
+    return Tracker(vcpus, PUT if host else (), events.append), events
 
 
 def test_power_on_with_qemus_writes() -> None:
     """Two puts of 28 registers per vCPU, after all vCPUs are reset."""
     made, events = tracker(2, host=True)
-    made.power_on(hostwrites.PUTS_AT_START)
+    made.reset(PUTS_AT_START)
     assert [e.kind for e in events] == [Kind.RESET] * 2 + [Kind.HOST_WRMSR] * (2 * 2 * 28)
     first = events[2:30]
     assert [e.msr for e in first] == [
@@ -30,7 +36,7 @@ def test_power_on_with_qemus_writes() -> None:
 
 def test_a_machine_reset_puts_once() -> None:
     made, events = tracker(2, host=True)
-    made.machine_reset(hostwrites.PUTS_AT_RESET)
+    made.reset(PUTS_AT_RESET)
     assert sum(e.kind is Kind.HOST_WRMSR and e.msr == 0x2FF for e in events) == 2
 
 

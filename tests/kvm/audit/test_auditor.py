@@ -7,12 +7,12 @@ import pytest
 
 from helpers import guests
 from helpers.traces import CD, CLEAR, HEADER, cr0, wrmsr
+from mtrrzap.gfn import Range
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.open import scenarios
 from mtrrzap.guest.trace import Slot, Trace
-from mtrrzap.kvm.audit import Audit, Disagreement, Finding, Need, Verdict, audit, verdict
+from mtrrzap.kvm.audit import Audit, AuditVerdict, Disagreement, Finding, Need, audit, verdict
 from mtrrzap.kvm.policy import POLICIES, Ask, Policy, Walk, by_name
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host
 from mtrrzap.x86.ept import EptType
 from mtrrzap.x86.memtype import MemType
@@ -116,7 +116,7 @@ def test_a_memslot_border_keeps_pages_from_sticking_out() -> None:
     whole = SCENARIOS["huge-page-over-the-fixed-area"]
     slots = (Slot(0, 0xC0, "ram"), Slot(0xC0, 0x100, "rom"), Slot(0x100, 0x100000, "ram"))
     cut = replace(whole, header=replace(whole.header, memslots=slots))
-    assert verdict(cut, by_name("+9+10+12")) == Verdict("right", 0, None)
+    assert verdict(cut, by_name("+9+10+12")) == AuditVerdict("right", 0, None)
 
 
 def test_the_fixed_range_scenario() -> None:
@@ -215,7 +215,7 @@ def test_frames_outside_of_memslots_have_no_entries() -> None:
 
 
 def test_verdicts() -> None:
-    assert str(Verdict("right", 0, None)) == "right"
+    assert str(AuditVerdict("right", 0, None)) == "right"
     assert str(verdict(SCENARIOS["range-moves"], by_name("Base2"))) == "stale (1 part, event 5)"
     found = verdict(SCENARIOS["cd-types-outlive-the-window"], by_name("v6.1"))
     assert str(found) == "stale (2 parts, event 5)"
@@ -284,7 +284,7 @@ def test_a_guest_that_ran_already_begins_with_what_its_registers_held() -> None:
 
     window = (cr0(CD), wrmsr(0x2FF, 0), wrmsr(0x2FF, 0xC06), cr0(CLEAR), wrmsr(0x277, 6, vcpu=1))
     running = trace(*held(0), *held(1), *window, vcpus=2)
-    assert verdict(running, by_name("Base2")) == Verdict("right", 0, None)
+    assert verdict(running, by_name("Base2")) == AuditVerdict("right", 0, None)
     assert verdict(running, by_name("v6.1")).event == 9
     late = trace(*held(0), *window[:1], *held(1), *window[1:], vcpus=2)
     assert verdict(late, by_name("Base2")).word == "window only"

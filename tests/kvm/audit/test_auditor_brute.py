@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from helpers.naive_tdp import SIZE, level_of, type_of
 from helpers.traces import CD, CLEAR, HEADER, cr0, wrmsr
+from mtrrzap.gfn import Range
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Slot, Trace
 from mtrrzap.kvm.audit import audit
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import POLICIES, Ask, Policy, Walk, by_name
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.tdp import Memslot
 from mtrrzap.kvm.vcpu import Vcpu, power_on, step

@@ -5,9 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtrrzap.kvm.audit.episodes import Episodes
-from mtrrzap.kvm.audit.parts import Parts
-from mtrrzap.kvm.ranges import Range
+from mtrrzap.gfn import Range
+from mtrrzap.kvm.audit.parts import Episodes, Parts
 
 edges = st.lists(st.integers(0, 200), min_size=2, unique=True).map(sorted)
 

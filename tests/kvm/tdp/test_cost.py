@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from helpers import guests
 from helpers.traces import HEADER
+from mtrrzap.gfn import Range
 from mtrrzap.guest.trace import Slot
 from mtrrzap.kvm.policy import Walk, by_name
-from mtrrzap.kvm.ranges import Range
 from mtrrzap.kvm.replay import Host, Request, Why, replay
 from mtrrzap.kvm.tdp.cost import FullTable
 from mtrrzap.kvm.tdp.table import Zap

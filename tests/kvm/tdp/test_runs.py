@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrrzap.kvm.tdp.runs import Runs
+from mtrrzap.kvm.tdp.table import Runs
 
 steps = st.lists(
     st.tuples(st.integers(0, 40), st.integers(0, 12), st.sampled_from([None, "a", "b"])),

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.naive_tdp import SIZE, NaiveTable
+from mtrrzap.gfn import EVERYTHING, Range
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Walk, by_name
-from mtrrzap.kvm.ranges import EVERYTHING, Range
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp import LeafRun, Memslot, PageTable, Zap
 from mtrrzap.kvm.vcpu import Vcpu

@@ -18,10 +18,10 @@ from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.windows import windows
-from mtrrzap.report.page import MAX_EVENTS, section, svg
-from mtrrzap.report.page.maps import MAX_MAPS, maps
-from mtrrzap.report.page.markup import Markup, data_block, el
-from mtrrzap.report.page.tables import MAX_ROWS, table
+from mtrrzap.report.page import MAX_EVENTS, section
+from mtrrzap.report.page import figure as svg
+from mtrrzap.report.page.markup import MAX_ROWS, Markup, data_block, el, table
+from mtrrzap.report.page.section import MAX_MAPS, maps
 from mtrrzap.report.page.timeline import LOOKS, Basis, events, requests
 from mtrrzap.study.checked import checked
 
@@ -188,7 +188,7 @@ def test_a_page_of_3000_events_is_small() -> None:
 def test_an_empty_trace_has_a_page() -> None:
     page = Page(page_of(("empty", trace())))
     assert page.all("path", "m") == []
-    assert any("asks for nothing here" in text for text in page.text("p"))
+    assert any("requests nothing here" in text for text in page.text("p"))
     assert any("No update window" in text for text in page.text("p"))
 
 

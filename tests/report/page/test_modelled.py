@@ -10,10 +10,11 @@ from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.report.page import section
-from mtrrzap.report.page.modelled import EVERY_STRETCH, STEPS, cycles, shares, timeline
+from mtrrzap.report.page.modelled import EVERY_STRETCH, STEPS, shares, timeline
 from mtrrzap.report.page.render_modelled import costs, served
 from mtrrzap.report.page.timeline import Basis
 from mtrrzap.simulator import Guest, Result, cost_model, simulate
+from mtrrzap.study.units import with_unit
 
 
 def result(made: Trace, policy: str) -> Result:
@@ -53,7 +54,7 @@ def test_a_line_tells_who_waited_for_whom() -> None:
         assert text.startswith(f"{s.event}: {s.vcpu} cr0 0x")
         assert text.count("zaps [0x0, 0x400000000), ") == s.zaps  # cut at 46 bits
         for part in s.stretches:
-            took = cycles(part.end - part.begin)
+            took = with_unit(part.end - part.begin)
             assert part.range or f"waits for vCPU {part.waited_for}, {took}" in text
     many = timeline(recorded, by_name("+9+10+11"), result(recorded, "+9+10+11")).lines
     assert all(text.count("zaps ") + text.count("waits ") <= EVERY_STRETCH for text in many)
@@ -92,7 +93,7 @@ def test_a_guest_larger_than_any_published() -> None:
     many = Trace(replace(small.header, vcpus=17), small.events)
     made = section("x", many, POLICIES, by_name("+9"), Host())
     for part in (served(made, 0), costs(made, 0)):
-        assert "Nothing is published of 17 vCPUs" in part
+        assert "Nothing is published for 17 vCPUs" in part
 
 
 def test_a_guest_whose_memory_is_unknown() -> None:
@@ -107,8 +108,8 @@ def test_a_guest_whose_memory_is_unknown() -> None:
 
 def test_a_policy_that_asks_for_nothing() -> None:
     made = section("x", shipped("ovmf-8"), POLICIES, by_name("v6.11"), Host())
-    assert "v6.11 asks for nothing" in served(made, 0)
-    assert page_of(("x", trace(FINE[0])), policy="+9").count("asks for nothing") == 2
+    assert "v6.11 requests nothing" in served(made, 0)
+    assert page_of(("x", trace(FINE[0])), policy="+9").count("requests nothing") == 2
 
 
 @pytest.mark.parametrize(
@@ -122,4 +123,4 @@ def test_a_policy_that_asks_for_nothing() -> None:
     ],
 )
 def test_three_digits(count: float, text: str) -> None:
-    assert cycles(count) == text
+    assert with_unit(count) == text

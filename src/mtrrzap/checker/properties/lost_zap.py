@@ -13,8 +13,8 @@ from collections.abc import Hashable
 from itertools import pairwise
 from typing import Any
 
-from mtrrzap.checker.ghost import Step
-from mtrrzap.checker.meaning import is_zap
+from mtrrzap.checker.ghost import GhostStep
+from mtrrzap.checker.operations import is_zap
 from mtrrzap.checker.scenario import Scenario
 from mtrrzap.protocol import Range
 
@@ -29,21 +29,19 @@ class Atoms:
     """The pieces of the gfn space that no request tells apart, as bits."""
 
     def __init__(self, scenario: Scenario) -> None:
-        """Cut at the ends of every requested range."""
         wanted = {entry for each in scenario.requests for request in each for entry in request}
         ends = sorted({end for entry in wanted for end in entry})
         pieces = pairwise(ends)
         self._atoms: list[Range] = [
-            (low, high)
+            Range(low, high)
             for low, high in pieces
             if any(start <= low and high <= end for start, end in wanted)
         ]
 
     def __len__(self) -> int:
-        """How many there are."""
         return len(self._atoms)
 
-    def mask(self, ranges: tuple[Range, ...]) -> int:
+    def mask(self, ranges: tuple[tuple[int, int], ...]) -> int:
         """Return the bits of the atoms that lie fully inside one of ``ranges``."""
         return sum(
             1 << bit
@@ -56,7 +54,6 @@ class LostZap:
     """The ghost of *no lost zap*."""
 
     def __init__(self, scenario: Scenario) -> None:
-        """Prepare for the vCPUs and ranges of ``scenario``."""
         self._vcpus = scenario.vcpus
         self._atoms = Atoms(scenario)
 
@@ -69,7 +66,7 @@ class LostZap:
         """Nobody has asked for anything."""
         return ((0, 0),) * self._vcpus
 
-    def event(self, step: Step) -> Hashable:
+    def event(self, step: GhostStep) -> Hashable:
         """Keep the call, the zap's begin or end, and the return."""
         called = -1 if step.call is None else self._atoms.mask(step.call)
         begun = ended = -1

@@ -1,4 +1,4 @@
-"""*Ordering*: whoever returns is ordered after the zap that let it return.
+"""*Ordering*: a call that returns is ordered after the zap that let it return.
 
 A diagnostic of its own, for what the kernel's memory model permits and x86 hides: every property
 here is explored under strong orders, where a relaxed read that sees a released value also sees all
@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
-from mtrrzap.checker.ghost import Step
-from mtrrzap.checker.meaning import is_load, is_lock, is_store
+from mtrrzap.checker.ghost import GhostStep
+from mtrrzap.checker.operations import is_load, is_lock, is_store
 from mtrrzap.checker.properties.lost_zap import LostZap, swap_bits
 from mtrrzap.checker.scenario import Scenario
 from mtrrzap.protocol import (
@@ -51,7 +51,7 @@ class Sync(NamedTuple):
     exchanges: bool
 
 
-class Call(NamedTuple):
+class OrderedCall(NamedTuple):
     """One vCPU's call: atoms asked for, atoms zapped, and vCPUs whose zap began after the call."""
 
     asked: int
@@ -62,19 +62,18 @@ class Call(NamedTuple):
 class Value(NamedTuple):
     """The calls, what each vCPU knows of them, and what each object publishes."""
 
-    calls: tuple[Call, ...]
+    calls: tuple[OrderedCall, ...]
     vcpus: tuple[Known, ...]
     objects: tuple[Known, ...]
 
 
-_NO_CALL = Call(0, 0, 0)
+_NO_CALL = OrderedCall(0, 0, 0)
 
 
 class Ordering:
     """The ghost of *ordering*."""
 
     def __init__(self, scenario: Scenario, objects: tuple[SharedObject, ...]) -> None:
-        """``objects`` are those through which vCPUs may synchronise."""
         self._zaps = LostZap(scenario)
         self._vcpus = scenario.vcpus
         self._targets = [target for target in objects if _synchronises(target)]
@@ -85,7 +84,7 @@ class Ordering:
         vcpus, objects = (nothing,) * self._vcpus, (nothing,) * len(self._targets)
         return Value((_NO_CALL,) * self._vcpus, vcpus, objects)
 
-    def event(self, step: Step) -> Hashable:
+    def event(self, step: GhostStep) -> Hashable:
         """Keep what *lost zap* keeps, and what orders."""
         zap = self._zaps.event(step)
         sync = self._sync(step.operation, step.result)
@@ -114,7 +113,7 @@ class Ordering:
         zap, sync = event
         called, begun, ended, returns = zap or (-1, -1, -1, False)
         if called >= 0:
-            value = _opened(value, vcpu, Call(called, 0, 0))
+            value = _opened(value, vcpu, OrderedCall(called, 0, 0))
         if sync:
             value = _synchronised(value, sync, vcpu)
         if begun >= 0:
@@ -160,7 +159,7 @@ def _synchronised(value: Value, sync: Sync, vcpu: int) -> Value:
     return value._replace(vcpus=tuple(vcpus), objects=tuple(objects))
 
 
-def _begun(call: Call, begun: int, zapper: int) -> Call:
+def _begun(call: OrderedCall, begun: int, zapper: int) -> OrderedCall:
     return call._replace(zappers=call.zappers | 1 << zapper) if call.asked & begun else call
 
 
@@ -168,7 +167,7 @@ def _ended(value: Value, ended: int, zapper: int) -> Value:
     calls, known = list(value.calls), list(value.vcpus[zapper])
     for vcpu, (asked, zapped, zappers) in enumerate(calls):
         if zappers >> zapper & 1:
-            calls[vcpu] = Call(asked, zapped | asked & ended, zappers & ~(1 << zapper))
+            calls[vcpu] = OrderedCall(asked, zapped | asked & ended, zappers & ~(1 << zapper))
             known[vcpu] |= asked & ended
     return value._replace(
         calls=tuple(calls),
@@ -176,7 +175,7 @@ def _ended(value: Value, ended: int, zapper: int) -> Value:
     )
 
 
-def _opened(value: Value, vcpu: int, call: Call) -> Value:
+def _opened(value: Value, vcpu: int, call: OrderedCall) -> Value:
     """Begin or end a call: nobody knows anything of it."""
     return Value(
         (*value.calls[:vcpu], call, *value.calls[vcpu + 1 :]),

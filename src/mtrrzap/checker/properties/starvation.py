@@ -22,7 +22,7 @@ from typing import NamedTuple
 from mtrrzap.checker.explore import Progress
 from mtrrzap.checker.forever import ForeverStepper
 from mtrrzap.checker.graph import Edge, Graph, build, components
-from mtrrzap.checker.local import Local
+from mtrrzap.checker.memory_model import LocalState
 from mtrrzap.checker.model import Model
 from mtrrzap.checker.result import Choice, Limits, Schedule
 
@@ -45,7 +45,7 @@ class Starved(NamedTuple):
         return len(self.stem) + len(self.loop)
 
 
-class Answer(NamedTuple):
+class StarvationResult(NamedTuple):
     """The verdict, the size of the graph, and why it is not whole, if it is not."""
 
     starved: Starved | None
@@ -54,17 +54,19 @@ class Answer(NamedTuple):
     cut: str | None
 
 
-def check(model: Model, *, limit: Limits | None = None, progress: Progress | None = None) -> Answer:
+def check(
+    model: Model, *, limit: Limits | None = None, progress: Progress | None = None
+) -> StarvationResult:
     """Look for a fair cycle; ``model`` must be one of a scenario that goes on for ever."""
     graph = build(ForeverStepper(model), limit=limit, progress=progress)
     if graph.cut:
-        return Answer(None, len(graph.states), graph.transitions, graph.cut)
+        return StarvationResult(None, len(graph.states), graph.transitions, graph.cut)
     watched = {model.scenario.requests[vcpu]: vcpu for vcpu in reversed(range(model.vcpus))}
     starved = _dead_end(graph)
     if starved is None:
         every = sorted(watched.values()) if model.scenario.symmetric else range(model.vcpus)
         starved = shortest(model, graph, every)
-    return Answer(starved, len(graph.states), graph.transitions, None)
+    return StarvationResult(starved, len(graph.states), graph.transitions, None)
 
 
 def shortest(model: Model, graph: Graph, watched: Iterable[int]) -> Starved | None:
@@ -115,7 +117,7 @@ class _Watch:
 
     def _edges(self, at: int) -> Iterable[Edge]:
         for edge in self._graph.edges[at]:
-            after: Local = self._model.locals.items[self._graph.states[edge.to][self._vcpu]]
+            after: LocalState = self._model.locals.items[self._graph.states[edge.to][self._vcpu]]
             if edge.vcpu != self._vcpu or not after.calling:
                 yield edge
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from mtrrzap.checker.explore import Progress
 from mtrrzap.checker.ghost import NoGhost
 from mtrrzap.checker.graph import Edge, Graph, build, components
-from mtrrzap.checker.meaning import is_zap
 from mtrrzap.checker.model import Model, State
+from mtrrzap.checker.operations import is_zap
 from mtrrzap.checker.result import Limits
 from mtrrzap.checker.scenario import Scenario
 from mtrrzap.checker.stepper import Stepper
@@ -33,25 +33,24 @@ NAME = "work"
 
 
 @dataclass(frozen=True)
-class Span:
+class Extremes:
     """The best and the worst of something; ``worst`` is None if there is no bound."""
 
     best: int
     worst: int | None
 
     def __str__(self) -> str:
-        """Render as ``best..worst``, or one number if they are equal."""
         if self.worst is None:
             return f"{self.best}.. without bound"
         return f"{self.best}" if self.best == self.worst else f"{self.best}..{self.worst}"
 
 
 @dataclass(frozen=True)
-class Work:
-    """What all interleavings of one world zap and wait."""
+class MeasuredWork:
+    """What all interleavings of one scenario zap and wait."""
 
-    zaps: Span
-    frames: Span
+    zaps: Extremes
+    frames: Extremes
     waiting: int | None
     """Zaps that one call sits through, at worst; None if there is no bound."""
     needed_zaps: int
@@ -63,16 +62,16 @@ class Work:
 
 def measure(
     scenario: Scenario, *, limit: Limits | None = None, progress: Progress | None = None
-) -> Work:
+) -> MeasuredWork:
     """Explore a scenario and measure it; a search that was cut measures nothing (see ``cut``)."""
     needed = _union([entry for each in scenario.requests for request in each for entry in request])
     union = sum(end - start for start, end in needed)
     model = Model(scenario, NoGhost())
     graph = build(Stepper(model), limit=limit, progress=progress)
     size = len(graph.states), graph.transitions
-    nothing = Span(0, None)
+    nothing = Extremes(0, None)
     if graph.cut:
-        return Work(nothing, nothing, None, len(needed), union, *size, cut=graph.cut)
+        return MeasuredWork(nothing, nothing, None, len(needed), union, *size, cut=graph.cut)
     condensed = _Condensed(model, graph)
     zaps = condensed.span(lambda _: 1)
     frames = condensed.span(lambda range_: range_[1] - range_[0])
@@ -83,19 +82,19 @@ def measure(
         model = Model(watched, NoGhost())
         graph = build(Stepper(model), limit=limit, progress=progress)
         if graph.cut:
-            return Work(zaps, frames, None, len(needed), union, *size, cut=graph.cut)
+            return MeasuredWork(zaps, frames, None, len(needed), union, *size, cut=graph.cut)
         sits = _Condensed(model, graph).waiting(vcpu)
         waiting = None if sits is None or waiting is None else max(waiting, sits)
-    return Work(zaps, frames, waiting, len(needed), union, *size)
+    return MeasuredWork(zaps, frames, waiting, len(needed), union, *size)
 
 
 def _union(ranges: list[Range]) -> list[Range]:
     joined: list[Range] = []
     for start, end in sorted(ranges):
         if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+            joined[-1] = Range(joined[-1].start, max(joined[-1].end, end))
         else:
-            joined.append((start, end))
+            joined.append(Range(start, end))
     return joined
 
 
@@ -118,13 +117,12 @@ class _Condensed:
         operation = self._model.alternatives[state[edge.vcpu]][edge.choice].operation
         if not is_zap(operation, "zap_end"):
             return None
-        start, end = operation.args
-        return start, end
+        return Range(*operation.args)
 
     def _cycles(self, at: int, edge: Edge) -> bool:
         return self._of[at] == self._of[edge.to]
 
-    def span(self, weight: Callable[[Range], int]) -> Span:
+    def span(self, weight: Callable[[Range], int]) -> Extremes:
         """Return the least and the greatest total weight of the zaps on a way to the end."""
         least: list[int | None] = [None] * len(self._found)
         most = [0] * len(self._found)
@@ -143,7 +141,7 @@ class _Condensed:
                     totals.append((least[to] or 0) + cost)
             least[number] = min(totals, default=0)
         first = self._of[0]
-        return Span(least[first] or 0, most[first] if bounded else None)
+        return Extremes(least[first] or 0, most[first] if bounded else None)
 
     def waiting(self, vcpu: int) -> int | None:
         """Return the most zaps that one call of ``vcpu`` sits through."""

@@ -1,46 +1,114 @@
-"""One VM's records as the events of a trace: order, starting state, and only what is news."""
+"""Turn one VM's records into the events of a trace.
+
+A trace begins in the RESET state. A capture may begin there too, or while the guest is running. If
+the import takes one for the other, the first CR0 write becomes a toggle of CD that never happened,
+or a real toggle is lost.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NamedTuple
 
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.importer.records import CD_NW, Record, Seen, Shorthand, What
-from mtrrzap.guest.importer.start import Model, Start, Verdict, after_reset, running, verdict
-from mtrrzap.guest.importer.threads import Vm
+from mtrrzap.guest.importer.event_text import Shorthand
+from mtrrzap.guest.importer.records import CapturedVm, Record, Seen, What
+from mtrrzap.guest.measured_costs import Cost
 from mtrrzap.x86 import cr0 as cr0_rules
+from mtrrzap.x86 import msr as m
+from mtrrzap.x86.mtrr import PAT_RESET
 
 
-class Cost(NamedTuple):
-    """The measured cost of a successful MTRR write: from its exit to the next entry, in ns.
+class Start(StrEnum):
+    """Where a capture begins."""
 
-    It holds everything KVM did in between, the zap and the wait for mmu_lock included.
+    AUTO = "auto"
+    POWER_ON = "power-on"
+    RUNNING = "running"
+
+
+class StartVerdict(NamedTuple):
+    """Whether the capture shows the power-on, and by which sign."""
+
+    power_on: bool
+    why: str
+
+
+def verdict(records: Sequence[Record], vm: CapturedVm, *, start_lost: bool) -> StartVerdict:
+    """Judge by a VM's first events. ``start_lost``: the oldest events of the capture are gone."""
+    first = next((r for r in records if r.what not in (What.INIT, What.INIT_IPI)), None)
+    if first is None:
+        return StartVerdict(False, "nothing but INITs is in it")
+    vcpu = vm.vcpu(first)
+    if first.what is What.RESET:
+        return StartVerdict(True, f"vCPU {vcpu} enters the guest at the reset vector")
+    if first.what is What.READ_CR0 and first.value == cr0_rules.RESET:
+        return StartVerdict(
+            True, f"vCPU {vcpu} first reads CR0 as {first.value:#x}, as RESET leaves it"
+        )
+    if start_lost:
+        return StartVerdict(False, "its oldest events are gone")
+    if (
+        first.what is What.WRITE_CR0
+        and vcpu == min(vm.vcpus.values())
+        and not first.value & (cr0_rules.CD | cr0_rules.PG)
+        and any(record.what is What.WRITE for record in records)
+    ):
+        why = f"vCPU {vcpu} begins with CR0 = {first.value:#x}, paging off, and sets up MTRRs later"
+        return StartVerdict(True, f"{why} (a likely sign, no proof)")
+    return StartVerdict(False, "its first event is not one of firmware's")
+
+
+@dataclass(slots=True)
+class KnownRegisters:
+    """What the registers of one vCPU are known to hold; an MSR that is not known is absent."""
+
+    cr0: int
+    msrs: dict[int, int]
+
+
+def after_reset() -> KnownRegisters:
+    """Return the registers after power-on or RESET."""
+    return KnownRegisters(cr0_rules.RESET, dict.fromkeys(m.MTRR_MSRS, 0) | {m.PAT: PAT_RESET})
+
+
+def running(records: Sequence[Record]) -> KnownRegisters:
+    """Return what the registers of a running vCPU held before its first record, as far as known.
+
+    A read before any write of a register shows its value. A first CR0 write that sets CD found it
+    clear. Where nothing shows it, the caches of a running guest are assumed to be on.
     """
-
-    event: int
-    """Position of the write in the trace."""
-    vcpu: int
-    msr: int
-    value: int
-    cost_ns: int
+    cr0: int | None = None
+    msrs: dict[int, int] = {}
+    written: set[int] = set()
+    for record in records:
+        if record.what is What.WRITE:
+            written.add(record.number)
+        elif record.what is What.READ and record.number not in written:
+            msrs.setdefault(record.number, record.value)
+        elif record.what is What.READ_CR0 and cr0 is None:
+            cr0 = record.value
+        elif record.what is What.WRITE_CR0 and cr0 is None:
+            cr0 = record.value & ~cr0_rules.CD_NW
+    return KnownRegisters(cr0_rules.ET | cr0_rules.PE if cr0 is None else cr0, msrs)
 
 
 @dataclass(slots=True)
 class Assembled:
     """The events of one VM, and what was found out on the way."""
 
-    start: Verdict
+    start: StartVerdict
     events: list[Event] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     foreign_inits: int = 0
-    """INITs to APICs that are no vCPU with a thread in the capture."""
+    """INITs to APICs without a vCPU thread in the capture."""
     resets: int = 0
     """Machine resets after the start."""
     surprises: int = 0
     """Reads of values that nobody was seen to write."""
 
 
-def ordered(seen: Seen, vm: Vm) -> list[Record]:
+def ordered(seen: Seen, vm: CapturedVm) -> list[Record]:
     """Return a VM's records by time; within one thread the order is always the capture's."""
     mine = [record for record in seen.records if record.tid in vm.vcpus]
     if not seen.counted_time:
@@ -57,17 +125,17 @@ def ordered(seen: Seen, vm: Vm) -> list[Record]:
 class _Assembly:
     """Go through the records once, with a model of every vCPU."""
 
-    def __init__(self, seen: Seen, vm: Vm, start: Start) -> None:
+    def __init__(self, seen: Seen, vm: CapturedVm, start: Start) -> None:
         self._vm = vm
         self._records = ordered(seen, vm)
         found = verdict(self._records, vm, start_lost=seen.start_lost)
         if start is not Start.AUTO:
-            found = Verdict(start is Start.POWER_ON, "the command line says so")
+            found = StartVerdict(start is Start.POWER_ON, "as the user says")
         self.made = Assembled(found)
         times = [r.time_ns for r in self._records if r.time_ns is not None]
         self._origin = min(times) if seen.counted_time and times else None
         self._accepted = any(record.what is What.INIT for record in self._records)
-        self._models: list[Model] = []
+        self._models: list[KnownRegisters] = []
 
     def run(self) -> Assembled:
         self._begin()
@@ -134,7 +202,7 @@ class _Assembly:
 
     def _cr0(self, record: Record, vcpu: int) -> None:
         model = self._models[vcpu]
-        if not (model.cr0 ^ record.value) & CD_NW:
+        if not (model.cr0 ^ record.value) & cr0_rules.CD_NW:
             return
         if record.what is What.WRITE_CR0:
             self._emit(vcpu, Kind.CR0, record, value=record.value)
@@ -181,6 +249,6 @@ class _Assembly:
                     yield vcpu
 
 
-def assemble(seen: Seen, vm: Vm, start: Start = Start.AUTO) -> Assembled:
+def assemble(seen: Seen, vm: CapturedVm, start: Start = Start.AUTO) -> Assembled:
     """Return the events of one VM of a capture."""
     return _Assembly(seen, vm, start).run()

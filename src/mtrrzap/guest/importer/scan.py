@@ -1,34 +1,35 @@
-"""Find the few lines that matter in a capture of anything, without looking at the others.
+"""Read a capture into records: parse only the lines that matter, keep only what changes something.
 
-Only the lines that a needle hits are parsed. Per thread, a small model of its registers drops the
-accesses that are no news.
+A small model of each thread's registers drops the accesses that change nothing.
 """
 
 import re
 from collections.abc import Callable, Iterable
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.importer import payload
-from mtrrzap.guest.importer.around import (
-    ENTRY,
-    EXIT,
-    Absence,
-    before,
-    entry_after,
-    exit_before,
-    reset_before,
-)
-from mtrrzap.guest.importer.blocks import Block, Blocks, line_number
-from mtrrzap.guest.importer.line import Line, parse, vcpu_of_body, vcpu_of_name
-from mtrrzap.guest.importer.needles import Needles, style
+from mtrrzap.guest.importer import event_text
+from mtrrzap.guest.importer.event_text import EventLine, parse, vcpu_of_body, vcpu_of_name
 from mtrrzap.guest.importer.records import (
-    CD_NW,
     MAX_RECORDS,
     MAX_THREADS,
     Record,
     Seen,
     Thread,
     What,
+)
+from mtrrzap.guest.importer.search import (
+    ENTRY,
+    EXIT,
+    Absence,
+    Block,
+    Blocks,
+    Needles,
+    before,
+    entry_after,
+    exit_before,
+    line_number,
+    reset_before,
+    style,
 )
 from mtrrzap.x86 import cr0 as cr0_rules
 from mtrrzap.x86 import msr as m
@@ -60,7 +61,6 @@ class Scanner:
     """Read a capture block by block into ``seen``."""
 
     def __init__(self) -> None:
-        """Begin with nothing seen."""
         self.seen = Seen()
         self._needles: Needles | None = None
         self._owed: dict[int, Record] = {}
@@ -68,7 +68,7 @@ class Scanner:
         self._absence = Absence()
         self._lost = 0
         self._losses = 0
-        self._handlers: dict[bytes, Callable[[Block, int, Line], None]] = {
+        self._handlers: dict[bytes, Callable[[Block, int, EventLine], None]] = {
             b"kvm_msr": self._msr,
             b"kvm_cr": self._cr,
             b"kvm_apic_accept_irq": self._accept,
@@ -144,7 +144,7 @@ class Scanner:
             self._lost += int(lost[1] or lost[2] or lost[3] or 0)
             self._forget()
         elif _EVENT.search(block.data, start, end):
-            raise _bad(block, start, "an event of KVM in a form that is not known")
+            raise _bad(block, start, "a KVM event in an unknown form")
 
     # -- keeping
 
@@ -152,18 +152,20 @@ class Scanner:
         for thread in self.seen.threads.values():
             thread.forget()
 
-    def _thread(self, block: Block, start: int, line: Line) -> Thread:
+    def _thread(self, block: Block, start: int, line: EventLine) -> Thread:
         threads = self.seen.threads
         thread = threads.get(line.tid)
         if thread is None:
             if len(threads) >= MAX_THREADS:
-                raise _bad(block, start, f"more than {MAX_THREADS:,} threads run vCPUs")
+                raise _bad(block, start, f"more than {MAX_THREADS:,} vCPU threads")
             thread = threads[line.tid] = Thread(line.tid)
         thread.name = line.name or thread.name
         thread.tgid = line.tgid if line.tgid is not None else thread.tgid
         return thread
 
-    def _keep(self, block: Block, start: int, line: Line, thread: Thread, record: Record) -> None:
+    def _keep(
+        self, block: Block, start: int, line: EventLine, thread: Thread, record: Record
+    ) -> None:
         if vcpu_of_name(thread.name) is None:
             for needle in (EXIT, ENTRY):
                 near = self._absence.near(block, start, needle)
@@ -174,8 +176,8 @@ class Scanner:
         self.seen.counted_time = self.seen.counted_time and line.time_ns is not None
         self.seen.records.append(record)
 
-    def _msr(self, block: Block, start: int, line: Line) -> None:
-        access = payload.msr(line.body)
+    def _msr(self, block: Block, start: int, line: EventLine) -> None:
+        access = event_text.msr(line.body)
         if access is None:
             raise _bad(block, start, "a malformed kvm_msr")
         if access.number not in _KEPT:
@@ -192,7 +194,7 @@ class Scanner:
         if access.write and not access.refused and access.number != m.PAT:
             self._measure(block, start, line, record)
 
-    def _measure(self, block: Block, start: int, line: Line, record: Record) -> None:
+    def _measure(self, block: Block, start: int, line: EventLine, record: Record) -> None:
         near = self._absence.near(block, start, EXIT)
         left = exit_before(block, start, line.tid) if near else None
         if (unpaid := self._owed.pop(line.tid, None)) is not None:
@@ -215,8 +217,8 @@ class Scanner:
         else:
             record.cost_ns = None
 
-    def _cr(self, block: Block, start: int, line: Line) -> None:
-        access = payload.cr(line.body)
+    def _cr(self, block: Block, start: int, line: EventLine) -> None:
+        access = event_text.cr(line.body)
         if access is None:
             raise _bad(block, start, "a malformed kvm_cr")
         if access.number != 0:
@@ -227,7 +229,7 @@ class Scanner:
         if not paging and thread.paging is not False:
             self._reset(block, start, line, thread)
         thread.paging = paging
-        if thread.cr0 is not None and not (thread.cr0 ^ access.value) & CD_NW:
+        if thread.cr0 is not None and not (thread.cr0 ^ access.value) & cr0_rules.CD_NW:
             return
         if not access.write and access.value == cr0_rules.RESET:
             self._forget()
@@ -236,7 +238,7 @@ class Scanner:
         record = Record(what, line.tid, line.time_ns, 0, access.value)
         self._keep(block, start, line, thread, record)
 
-    def _reset(self, block: Block, start: int, line: Line, thread: Thread) -> None:
+    def _reset(self, block: Block, start: int, line: EventLine, thread: Thread) -> None:
         """Note the entry at the reset vector that led to a CR0 access with paging off, if any."""
         entry = reset_before(block, start, line.tid)
         if entry is not None and entry.time_ns != thread.reset_ns:
@@ -245,8 +247,8 @@ class Scanner:
             thread.reset_ns = entry.time_ns
             self._keep(block, start, line, thread, Record(What.RESET, line.tid, entry.time_ns))
 
-    def _accept(self, block: Block, start: int, line: Line) -> None:
-        init = payload.accepted(line.body)
+    def _accept(self, block: Block, start: int, line: EventLine) -> None:
+        init = event_text.accepted(line.body)
         if init is None:
             return
         thread = self._thread(block, start, line)
@@ -259,8 +261,8 @@ class Scanner:
             thread.half_init.add(init.apic)
         self._keep(block, start, line, thread, Record(What.INIT, line.tid, line.time_ns, init.apic))
 
-    def _ipi(self, block: Block, start: int, line: Line) -> None:
-        init = payload.ipi(line.body)
+    def _ipi(self, block: Block, start: int, line: EventLine) -> None:
+        init = event_text.ipi(line.body)
         if init is None:
             return
         thread = self._thread(block, start, line)
@@ -281,7 +283,7 @@ def scan(source: Source, name: str) -> Seen:
     """Return what a capture holds; ``name`` is used in errors only.
 
     Raises ``UserError`` at an event that cannot be understood, and if there is no access to an MTRR
-    or to CR0 at all.
+    or to CR0.
     """
     try:
         seen = Scanner().read(source())
@@ -294,7 +296,7 @@ def scan(source: Source, name: str) -> Seen:
         ) from None
     if not seen.records:
         raise UserError(
-            "no access of a guest to an MTRR or to CR0 is in it",
+            "no guest access to an MTRR or to CR0 found",
             place=f"{name}:1",
             mend="capture kvm:kvm_msr and kvm:kvm_cr while the guest boots, see docs/capture.md",
         )

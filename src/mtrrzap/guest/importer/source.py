@@ -1,4 +1,4 @@
-"""Open what ``mtrrzap import`` is given: plain or compressed text, trace.dat, standard input."""
+"""Open a capture: plain or compressed text, a trace.dat, or standard input."""
 
 import bz2
 import gzip
@@ -145,7 +145,6 @@ def _unpacked(path: Path, source: Source, name: str) -> Iterator[Path]:
 
 
 def _trace_cmd(path: Path, name: str) -> Iterator[bytes]:
-    """Yield what ``trace-cmd report`` prints."""
     program = shutil.which("trace-cmd")
     if program is None:
         raise UserError(

@@ -1,21 +1,21 @@
 """Listings of MTRRs from outside: MSR dumps, JSON, ``/proc/mtrr``, Linux boot logs.
 
-Nothing here opens a file, and nothing judges: the values come out as they were listed.
+Nothing here opens a file or checks a rule: the values come out as they were listed.
 """
 
-from mtrrzap.guest.listing import json_dump, linux, linux_map, msr_dump
+from mtrrzap.guest.listing import linux, linux_map, msr_dump
 from mtrrzap.guest.listing.linux_map import KernelMap
-from mtrrzap.guest.listing.registers import Listing, Registers
+from mtrrzap.guest.listing.registers import ListedRegisters, Listing
 
-__all__ = ["KernelMap", "Listing", "Registers", "read"]
+__all__ = ["KernelMap", "ListedRegisters", "Listing", "read"]
 
 
 def read(text: str, name: str, maxphyaddr: int | None = None) -> Listing:
-    """Read a listing of any kind, which is found out. ``name`` is used in errors only.
+    """Read a listing and find out its kind. ``name`` is used in errors only.
 
-    ``maxphyaddr`` is what is known of it in bits: Linux lists sizes, from which masks are made.
+    ``maxphyaddr`` is in bits, if known. Linux lists sizes; masks are computed from them.
 
-    Raises ``UserError`` if no MTRR is in it, or at a line that cannot be understood.
+    Raises ``UserError`` if it has no MTRR, or at a line that cannot be understood.
     """
     lines = text.split("\n")
     if linux.DEFAULT.search(text):
@@ -27,5 +27,5 @@ def read(text: str, name: str, maxphyaddr: int | None = None) -> Listing:
     if linux_map.HEADER.search(text):
         return linux.read_map(lines, name)
     if text.lstrip()[:1] in ("{", "["):
-        return json_dump.read(text, name)
-    return msr_dump.read(lines, name)
+        return msr_dump.read_json(text, name)
+    return msr_dump.read_text(lines, name)

@@ -1,13 +1,13 @@
 """What Linux prints of its MTRRs: ``/proc/mtrr``, and the boot log with ``mtrr=debug``.
 
-The log's lines are those of ``print_mtrr_state`` in arch/x86/kernel/cpu/mtrr/generic.c (up to v6.4
-at debug level, later only with ``mtrr=debug``), and of ``print_out_mtrr_range_state`` in cleanup.c,
-which tells the variable ranges alone: the older form. The map that v6.5 and newer print besides is
-in ``linux_map``.
+``print_mtrr_state`` in arch/x86/kernel/cpu/mtrr/generic.c prints the log's lines: up to v6.4 at
+debug level, later only with ``mtrr=debug``. The older form, by ``print_out_mtrr_range_state`` in
+cleanup.c, has the variable ranges only. ``linux_map`` reads the map that v6.5 and newer also print.
 """
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from mtrrzap.guest.listing import linux_map
 from mtrrzap.guest.listing.linux_map import TYPES
@@ -37,11 +37,14 @@ _VARIABLE = re.compile(
 _DISABLED = re.compile(r"(?:^|\s)(?P<reg>\d{1,2}) disabled\s*$")
 
 
-class _Range:
+class _Range(NamedTuple):
     """One variable range, before it is known how wide physical addresses are."""
 
-    def __init__(self, reg: int, base: int, size: int, kind: MemType, line: int) -> None:
-        self.reg, self.base, self.size, self.kind, self.line = reg, base, size, kind, line
+    reg: int
+    base: int
+    size: int
+    kind: MemType
+    line: int
 
 
 def _put_ranges(kept: Collector, ranges: Sequence[_Range], name: str, given: int | None) -> Listing:
@@ -54,7 +57,7 @@ def _put_ranges(kept: Collector, ranges: Sequence[_Range], name: str, given: int
         if not r.size or r.size & (r.size - 1):
             raise kept.error(
                 r.line,
-                f"a size of {r.size:#x} is no power of two, so no single mask has it",
+                f"a size of {r.size:#x} is not a power of two, so no single mask has it",
                 "give an MSR dump instead",
             )
         mask = ((1 << width) - r.size) & ((1 << width) - 1) & ~0xFFF
@@ -68,9 +71,9 @@ def _put_ranges(kept: Collector, ranges: Sequence[_Range], name: str, given: int
     return listing._replace(
         maxphyaddr=width,
         notes=(
-            f"{name} does not tell the default type: {default} is assumed, as {why}",
-            f"{name} does not tell the fixed MTRRs: they are taken as disabled",
-            *([] if given else [f"{name} does not tell MAXPHYADDR: {width} bits are assumed"]),
+            f"{name} has no default type: {default} is assumed, because {why}",
+            f"{name} has no fixed MTRRs: they are assumed to be disabled",
+            *([] if given else [f"{name} has no MAXPHYADDR: {width} bits are assumed"]),
         ),
     )
 

@@ -30,7 +30,7 @@ _ENTRY = re.compile(
 )
 
 
-class Entry(NamedTuple):
+class KernelMapEntry(NamedTuple):
     """A stretch ``[start, end)`` in bytes with one type."""
 
     start: int
@@ -39,13 +39,13 @@ class Entry(NamedTuple):
 
 
 class KernelMap(NamedTuple):
-    """The map. What lies in no entry has the default type, which the map does not tell."""
+    """The map. Memory outside of all entries has the default type, which the map does not give."""
 
     fixed: int
     """Entries, the first ones, that the fixed MTRRs made."""
     announced: int
     """Entries by the first line; there may be fewer here, if the log was cut."""
-    entries: tuple[Entry, ...]
+    entries: tuple[KernelMapEntry, ...]
     tom2: int = 0
     """AMD's TOM2, if the log has it: from 4 GiB up to it memory is WB without any MTRR."""
 
@@ -53,7 +53,7 @@ class KernelMap(NamedTuple):
 def read(lines: Iterable[str], name: str) -> KernelMap | None:
     """Return the last map of a log, None if it has none.
 
-    Raises ``UserError`` for an entry that is no range, or that overlaps the one before it.
+    Raises ``UserError`` for an entry that is empty, or that overlaps the one before it.
     """
     found: KernelMap | None = None
     tom2 = 0
@@ -65,7 +65,9 @@ def read(lines: Iterable[str], name: str) -> KernelMap | None:
         elif found is not None and (line := _ENTRY.search(text)) is not None:
             if int(line["number"]) != len(found.entries):
                 continue
-            entry = Entry(int(line["first"], 16), int(line["last"], 16) + 1, TYPES[line["type"]])
+            entry = KernelMapEntry(
+                int(line["first"], 16), int(line["last"], 16) + 1, TYPES[line["type"]]
+            )
             if not (found.entries[-1].end if found.entries else 0) <= entry.start < entry.end:
                 raise UserError(
                     f"not above the entry before it: {text.strip()[-60:]!r}",
@@ -77,19 +79,19 @@ def read(lines: Iterable[str], name: str) -> KernelMap | None:
 
 
 def alone(found: KernelMap, name: str) -> tuple[str, ...]:
-    """Return what is to be said of a map without registers. Raises ``UserError`` if it is empty."""
+    """Return notes on a map without registers. Raises ``UserError`` if it is empty."""
     if not found.entries:
         if found.announced:
             problem = f"only the number of entries is in it ({found.announced})"
             mend = "boot with mtrr=debug, which makes Linux v6.5 and newer print them"
         else:
-            problem = "the kernel's MTRR map has no entries: the MTRRs are off, or hold nothing"
+            problem = "the kernel's MTRR map has no entries: the MTRRs are off or empty"
             mend = "give an MSR dump, which has the default type"
         raise UserError(problem, place=f"{name}:1", mend=mend)
     missing = found.announced - len(found.entries)
     return (
-        "a map tells types, no registers: which of them decided, what overlaps and which rules are "
-        "broken is not known",
-        "what lies in no entry has the default type, which the map does not tell",
+        "a map has types but no registers: it cannot show which register decided, what overlaps "
+        "and which rules are broken",
+        "memory outside of all entries has the default type, which the map does not give",
         *([f"the log has been cut: {missing} entries are missing"] if missing > 0 else []),
     )

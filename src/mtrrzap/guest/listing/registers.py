@@ -14,7 +14,7 @@ _NAMES: dict[str, int] = {
 _NAMES["CAP"] = m.MTRRCAP
 
 
-class Registers(NamedTuple):
+class ListedRegisters(NamedTuple):
     """The MSRs listed for one processor; one that is not listed is absent."""
 
     cpu: int
@@ -28,9 +28,9 @@ class Listing(NamedTuple):
 
     what: str
     """Its kind: ``MSR dump``, ``/proc/mtrr``, ..."""
-    cpus: tuple[Registers, ...]
+    cpus: tuple[ListedRegisters, ...]
     maxphyaddr: int | None
-    """As far as the listing tells it, in bits."""
+    """In bits; None if the listing does not show it."""
     notes: tuple[str, ...] = ()
     """What had to be assumed."""
     kernel_map: KernelMap | None = None
@@ -57,20 +57,20 @@ def hex_number(word: str, bits: int = 64) -> int | None:
 
 
 class Collector:
-    """Gathers values line by line; the last one of a register counts."""
+    """Gathers values line by line; a later value of a register replaces the earlier one."""
 
     def __init__(self, name: str) -> None:
         """``name`` is used in errors only."""
         self._name = name
-        self._cpus: dict[int, Registers] = {}
+        self._cpus: dict[int, ListedRegisters] = {}
 
     def put(self, cpu: int, msr: int, value: int, line: int) -> None:
         """Keep one value; registers that no memory type depends on are passed over."""
         if msr not in m.MTRR_MSRS and msr not in (m.PAT, m.MTRRCAP):
             return
         if cpu >= MAX_CPUS:
-            raise self.error(line, f"CPU {cpu} is beyond {MAX_CPUS - 1}", "mend the line")
-        found = self._cpus.setdefault(cpu, Registers(cpu, {}, {}))
+            raise self.error(line, f"CPU {cpu} is beyond {MAX_CPUS - 1}", "fix the line")
+        found = self._cpus.setdefault(cpu, ListedRegisters(cpu, {}, {}))
         found.values[msr] = value
         found.lines[msr] = line
 
@@ -79,11 +79,11 @@ class Collector:
         return UserError(problem, place=f"{self._name}:{line}", mend=mend)
 
     def listing(self, what: str) -> Listing:
-        """Return all, or raise ``UserError`` if there is no MTRR."""
+        """Return everything. Raises ``UserError`` if there is no MTRR."""
         cpus = tuple(self._cpus[cpu] for cpu in sorted(self._cpus))
         if not any(m.MTRR_MSRS & found.values.keys() for found in cpus):
             raise UserError(
-                f"no MTRR is in it (read as {what})",
+                f"no MTRR found (read as {what})",
                 place=f"{self._name}:1",
                 mend="give a trace, an MSR dump, /proc/mtrr or a boot log with mtrr=debug",
             )

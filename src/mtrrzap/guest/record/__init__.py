@@ -1,6 +1,11 @@
-"""Record a guest: boot it in QEMU's TCG and write down what the replay needs (docs/record.md)."""
+"""Record a guest: boot it in QEMU's TCG and write down what the replay needs (docs/record.md).
 
-from mtrrzap.guest.record.options import Options
-from mtrrzap.guest.record.session import Outcome, record
+The first pass (``survey``) finds the instructions that matter; the later ones (``breakpoint_pass``)
+stop at each of them. ``session`` runs the passes and writes the trace.
+"""
 
-__all__ = ["Options", "Outcome", "record"]
+from mtrrzap.guest.record.progress import Progress
+from mtrrzap.guest.record.session import Recorded, record
+from mtrrzap.guest.record.settings import Options
+
+__all__ = ["Options", "Progress", "Recorded", "record"]

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Set as AbstractSet
 
+from mtrrzap.gfn import PAGE_SHIFT
 from mtrrzap.guest.record.insn import decode
 
 _LINE = re.compile(rb"0x([0-9a-f]+):((?:\s+[0-9a-f]{2}(?![0-9a-f]))+)")
 _RESET = re.compile(rb"CPU Reset \(CPU (\d+)\)")
 _NEEDLES = re.compile(rb"0f 30|0f 22|CPU Reset")
 _BLOCK = re.compile(rb"^IN:[^\n]*\n0x([0-9a-f]+)", re.MULTILINE)
-_PAGE_SHIFT = 12
 _LAST = (1 << 64) - 1
 
 
@@ -21,7 +21,6 @@ class LogScanner:
     """
 
     def __init__(self) -> None:
-        """Start with nothing found."""
         self.addresses: set[int] = set()
         self.pages: set[int] = set()
         """Linear page numbers in which a block of translated code starts."""
@@ -39,7 +38,7 @@ class LogScanner:
         self._tail = data[whole:]
         # A block's header and first line may be cut apart: then the page of that one is lost,
         # which makes the next pass look at it again.
-        self.pages.update(int(m[1], 16) >> _PAGE_SHIFT for m in _BLOCK.finditer(data, 0, whole))
+        self.pages.update(int(m[1], 16) >> PAGE_SHIFT for m in _BLOCK.finditer(data, 0, whole))
         seen = -1
         for match in _NEEDLES.finditer(data, 0, whole):
             start = data.rfind(b"\n", 0, match.start()) + 1
@@ -77,9 +76,9 @@ def other_pages(pages: AbstractSet[int], limit: int) -> list[tuple[int, int]]:
     gaps = []
     start = 0
     for page in sorted(pages):
-        if page << _PAGE_SHIFT > start:
-            gaps.append((start, (page << _PAGE_SHIFT) - 1))
-        start = (page + 1) << _PAGE_SHIFT
+        if page << PAGE_SHIFT > start:
+            gaps.append((start, (page << PAGE_SHIFT) - 1))
+        start = (page + 1) << PAGE_SHIFT
     if start < _LAST:
         gaps.append((start, _LAST))
     largest = sorted(gaps, key=lambda gap: gap[0] - gap[1])[:limit]

@@ -1,6 +1,16 @@
-"""What the guest says about itself on its consoles: firmware, kernel, and its last words."""
+"""What the header of a recording says about the guest: firmware, kernel and memslots.
 
+The guest prints most of it on its consoles. Debian's OVMF does not print its version, so the
+version comes from the package that owns the image. The memslots come from QEMU's monitor.
+"""
+
+import hashlib
 import re
+import subprocess
+from pathlib import Path
+
+from mtrrzap.gfn import PAGE_SHIFT
+from mtrrzap.guest.trace import Slot
 
 _SEABIOS = re.compile(r"SeaBIOS \(version ([^)\s]+)\)")
 _DMI = re.compile(r"DMI: .*, BIOS (\S+) ")
@@ -42,3 +52,60 @@ def last_words(console: bytes | bytearray) -> str:
     """Return the last line of the console that is not empty, shortened; or an empty string."""
     lines = [line.strip() for line in plain(console[-4096:]).splitlines()]
     return next((line[:100] for line in reversed(lines) if line), "")
+
+
+_DIGITS = 12
+
+
+def image_version(image: str | None) -> str:
+    """Return the version of the Debian package that owns the image, else its hash.
+
+    ``unknown`` if there is no image, or it cannot be read.
+    """
+    if image is None:
+        return "unknown"
+    return _package_version(str(Path(image).resolve())) or _hash(Path(image))
+
+
+def _package_version(path: str) -> str:
+    owner = _output(["dpkg-query", "-S", path]).partition(":")[0]
+    return _output(["dpkg-query", "-W", "-f", "${Version}", owner]) if owner else ""
+
+
+def _output(command: list[str]) -> str:
+    """Return what a command prints, or nothing if it fails or does not exist."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _hash(path: Path) -> str:
+    try:
+        return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS]}"
+    except OSError:
+        return "unknown"
+
+
+_RANGE = re.compile(r"^\s+([0-9a-f]{16})-([0-9a-f]{16}) \(prio -?\d+, (ram|rom|romd)\): (.+)$")
+
+
+def parse_mtree(text: str) -> tuple[Slot, ...]:
+    """Return the memslots of the address space ``memory``, in gfns, by ascending address.
+
+    Neighbours of the same kind are kept apart, as KVM does. Ranges smaller than a page vanish.
+    """
+    slots = []
+    inside = False
+    for line in text.splitlines():
+        if line.startswith("FlatView #"):
+            inside = False
+        elif re.match(r'\s+AS "memory",', line):
+            inside = True
+        elif inside and (match := _RANGE.match(line)):
+            start = (int(match[1], 16) + (1 << PAGE_SHIFT) - 1) >> PAGE_SHIFT
+            end = (int(match[2], 16) + 1) >> PAGE_SHIFT
+            if start < end:
+                slots.append(Slot(start, end, "ram" if match[3] == "ram" else "rom"))
+    return tuple(sorted(slots))

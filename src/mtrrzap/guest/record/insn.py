@@ -1,7 +1,7 @@
-"""The two instructions that the recorder stops at, decoded from their bytes.
+"""The two instructions at which the recorder stops, decoded from their bytes.
 
-LMSW, CLTS and task switches cannot change CR0.CD or CR0.NW, so MOV to CR0 is all there is (Intel
-SDM vol. 2, "MOV - Move to/from Control Registers" and "LMSW").
+LMSW, CLTS and task switches cannot change CR0.CD or CR0.NW, so MOV to CR0 is the only instruction
+to look for (Intel SDM vol. 2, "MOV - Move to/from Control Registers" and "LMSW").
 """
 
 from enum import Enum
@@ -14,7 +14,7 @@ _REX = range(0x40, 0x50)
 _PREFIXES = frozenset({0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3})
 
 
-class Op(Enum):
+class Mnemonic(Enum):
     """Which of the two it is."""
 
     WRMSR = "wrmsr"
@@ -24,7 +24,7 @@ class Op(Enum):
 class Insn(NamedTuple):
     """A decoded instruction: ``source`` is the number of the register moved to CR0 (0 = RAX)."""
 
-    op: Op
+    op: Mnemonic
     length: int
     source: int = 0
 
@@ -43,10 +43,10 @@ def decode(code: bytes, *, long_mode: bool) -> Insn | None:
         index += 1
     opcode = code[index : index + 2]
     if opcode == b"\x0f\x30":
-        return Insn(Op.WRMSR, index + 2)
+        return Insn(Mnemonic.WRMSR, index + 2)
     if opcode == b"\x0f\x22" and len(code) > index + 2:
         modrm = code[index + 2]
         # The mod bits are ignored; REX.R would make it CR8.
         if not modrm >> 3 & 7 and not rex & 4:
-            return Insn(Op.MOV_CR0, index + 3, (modrm & 7) | (rex & 1) << 3)
+            return Insn(Mnemonic.MOV_CR0, index + 3, (modrm & 7) | (rex & 1) << 3)
     return None

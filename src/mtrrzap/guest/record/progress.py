@@ -1,31 +1,18 @@
-"""The progress display: one line on standard error, only if that is a terminal."""
+"""How far a recording is."""
 
-from time import monotonic
-
-from rich.text import Text
-
-from mtrrzap.status_line import StatusLine
+from dataclasses import dataclass, field
 
 
-class Progress(StatusLine):
-    """Counters that the recorder sets, and their display."""
+@dataclass
+class Progress:
+    """Counters that the recorder sets as it goes; whoever displays them reads them."""
 
-    def __init__(self, vcpus: int) -> None:
-        """``vcpus`` is how many the guest has."""
-        self.phase = "starting QEMU"
-        self.events = 0
-        self.stops = 0
-        self.sites = 0
-        self.seen: set[int] = set()
-        self.last_line = ""
-        self._vcpus = vcpus
-        self._start = monotonic()
-        super().__init__(self._render)
-
-    def _render(self) -> Text:
-        line = (
-            f"{monotonic() - self._start:4.0f} s  {self.phase}  "
-            f"{self.sites} instructions  {self.events} events  "
-            f"{len(self.seen)}/{self._vcpus} vCPUs  {self.stops} stops"
-        )
-        return Text(f"{line}  {self.last_line}", overflow="ellipsis", no_wrap=True)
+    phase: str = "starting QEMU"
+    events: int = 0
+    stops: int = 0
+    sites: int = 0
+    """Instructions found that write an MTRR or CR0."""
+    seen: set[int] = field(default_factory=set)
+    """vCPUs with an event."""
+    last_line: str = ""
+    """The last that the guest printed."""

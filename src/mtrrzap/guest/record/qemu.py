@@ -59,7 +59,6 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        """Install nothing yet: use it as a context manager."""
         self.signal: int | None = None
         self.reader, self._writer = socket.socketpair()
         self.reader.setblocking(False)
@@ -71,7 +70,6 @@ class StopRequest:
             self._writer.send(b"!", socket.MSG_DONTWAIT)
 
     def __enter__(self) -> Self:
-        """Install the handlers."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._old[number] = signal.signal(number, self._handle)
         return self
@@ -79,7 +77,6 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Put the former handlers back."""
         for number, handler in self._old.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self.reader.close()
@@ -91,7 +88,7 @@ class StopRequest:
             raise StoppedError(f"interrupted by {signal.Signals(self.signal).name}")
 
 
-class Machine:
+class Qemu:
     """A running QEMU. Use as a context manager: leaving it kills QEMU and closes every channel."""
 
     def __init__(
@@ -301,7 +298,6 @@ class Machine:
             _close_end(end)
 
     def __enter__(self) -> Self:
-        """Return the machine."""
         return self
 
     def __exit__(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from mtrrzap.guest.record.qemu import GoneError, Machine
+from mtrrzap.guest.record.qemu import GoneError, Qemu
 
 _PATIENCE = 60.0
 """Seconds for QEMU to answer a command, which it does at once unless the host is overloaded."""
@@ -18,7 +18,7 @@ class QmpError(Exception):
 class Qmp:
     """QMP over a machine's channel."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Qemu) -> None:
         """Take the greeting and negotiate. Raises ``GoneError`` if QEMU does not even start."""
         self._machine = machine
         self._buffer = b""

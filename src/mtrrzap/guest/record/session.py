@@ -10,14 +10,13 @@ from typing import TextIO
 from mtrrzap import __version__
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event
-from mtrrzap.guest.record import hostwrites
 from mtrrzap.guest.record.asmlog import other_pages
-from mtrrzap.guest.record.capture import Capture, NewAddressesError
-from mtrrzap.guest.record.options import Options, check, kernel_command_line, qemu_command
+from mtrrzap.guest.record.breakpoint_pass import BreakpointPass, NewAddressesError
+from mtrrzap.guest.record.gdb import ProtocolError
 from mtrrzap.guest.record.progress import Progress
-from mtrrzap.guest.record.qemu import GoneError, Machine, StoppedError, StopRequest
+from mtrrzap.guest.record.qemu import GoneError, Qemu, StoppedError, StopRequest
 from mtrrzap.guest.record.qmp import Qmp, QmpError
-from mtrrzap.guest.record.rsp import ProtocolError
+from mtrrzap.guest.record.settings import Options, check, kernel_command_line, qemu_command
 from mtrrzap.guest.record.survey import (
     Survey,
     hardware,
@@ -26,7 +25,13 @@ from mtrrzap.guest.record.survey import (
     unknown_hardware,
     watch_console,
 )
-from mtrrzap.guest.record.tracker import Tracker
+from mtrrzap.guest.record.tracker import (
+    HOST_WRITES,
+    PUT,
+    PUTS_AT_RESET,
+    PUTS_AT_START,
+    Tracker,
+)
 from mtrrzap.guest.trace import Header, Trace, Writer, dumps
 
 MAX_PASSES = 5
@@ -45,7 +50,7 @@ MAX_RANGES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Recorded:
     """How a recording ended. ``incomplete`` is why the trace is not whole, or None."""
 
     header: Header
@@ -60,7 +65,7 @@ class _Session:
         self.options = options
         self.stop = stop
         self.progress = progress
-        self.put = hostwrites.PUT if options.host_writes else ()
+        self.put = PUT if options.host_writes else ()
         self.notes: list[str] = []
         self.passes = 0
         self.written = 0
@@ -72,21 +77,21 @@ class _Session:
     # ---- QEMU
 
     @contextmanager
-    def qemu(self, known: Survey | None = None) -> Iterator[tuple[Machine, Qmp]]:
-        """Start QEMU and connect; a QEMU that cannot start is the user's to mend.
+    def qemu(self, known: Survey | None = None) -> Iterator[tuple[Qemu, Qmp]]:
+        """Start QEMU and connect. Raises ``UserError`` if it does not start.
 
-        With the findings of a survey it is for recording: with the gdb stub, and a log of only
-        the pages in which the survey saw no code. (A log of everything would make each stop so
-        slow that OVMF gets no further than from one timer tick to the next.)
+        With the findings of a survey it has the gdb stub, and logs only the pages in which the
+        survey saw no code: with a log of everything each stop is so slow that OVMF only runs from
+        one timer tick to the next.
         """
         ranges = other_pages(known.pages, MAX_RANGES) if known else []
         command = qemu_command(self.options)
         try:
-            machine = Machine(command, self.stop, debug=known is not None, log_ranges=ranges)
+            machine = Qemu(command, self.stop, debug=known is not None, log_ranges=ranges)
         except OSError as error:
             raise UserError(
                 f"cannot run {self.options.qemu}: {error.strerror}",
-                place="--qemu",
+                place="qemu",
                 mend="name a QEMU 7.2 or newer for x86_64 guests",
             ) from error
         with machine:
@@ -96,7 +101,7 @@ class _Session:
                 raise UserError(
                     f"QEMU did not start ({machine.how_it_ended()})",
                     place=self.options.qemu,
-                    mend="mend the options, or the arguments after --",
+                    mend="fix the settings, or QEMU's extra arguments",
                 ) from error
             yield machine, qmp
 
@@ -128,7 +133,9 @@ class _Session:
         try:
             if qmp.execute("query-kvm")["enabled"]:
                 raise UserError(
-                    "the guest runs on KVM", place="--", mend="leave out what selects KVM: TCG only"
+                    "the guest runs on KVM",
+                    place="extra",
+                    mend="leave out what selects KVM; the recorder needs TCG",
                 )
             hardware(qmp, found)
         except (QmpError, LookupError, TypeError, ValueError) as error:
@@ -149,7 +156,7 @@ class _Session:
             with self.trace_file() as stream:
                 writer = Writer(stream, self.header(found))
                 tracker = Tracker(found.vcpus, self.put, self.emitter(writer))
-                tracker.power_on(hostwrites.PUTS_AT_START)
+                tracker.reset(PUTS_AT_START)
                 try:
                     reason = self.one_pass(found, tracker)
                 except NewAddressesError:
@@ -177,13 +184,13 @@ class _Session:
         with self.qemu(found) as (machine, qmp):
             watch_console(machine, self.progress)
             try:
-                capture = Capture(
+                capture = BreakpointPass(
                     machine,
                     qmp,
                     tracker,
                     self.progress,
                     vcpus=found.vcpus,
-                    puts_at_reset=hostwrites.PUTS_AT_RESET,
+                    puts_at_reset=PUTS_AT_RESET,
                 )
                 capture.last_try = self.passes >= MAX_PASSES
                 return capture.run(found.addresses, self.options.timeout)
@@ -197,7 +204,7 @@ class _Session:
     def save_console(self) -> None:
         """Write what the guest printed, if the user wants it and a pass has begun.
 
-        That is after the trace has its end, so that nothing but the console can be lost here.
+        The trace has its end by then, so only the console can be lost here.
         """
         if self.options.console is not None and self.console is not None:
             self.options.console.write_bytes(self.console)
@@ -216,7 +223,7 @@ class _Session:
             recorder=f"mtrrzap {__version__}, QEMU {found.qemu}, TCG",
             date=datetime.now(UTC).date().isoformat(),
             command=self.options.command,
-            host_writes=hostwrites.DESCRIPTION if self.put else "none",
+            host_writes=HOST_WRITES if self.put else "none",
             memslots=found.memslots,
             notes=tuple(self.notes),
         )
@@ -233,7 +240,7 @@ class _Session:
     def write_stub(self, found: Survey, reason: str) -> None:
         """Write a trace of the power-on alone."""
         events: list[Event] = []
-        Tracker(found.vcpus, self.put, events.append).power_on(hostwrites.PUTS_AT_START)
+        Tracker(found.vcpus, self.put, events.append).reset(PUTS_AT_START)
         with self.trace_file() as stream:
             stream.write(dumps(Trace(self.header(found), tuple(events), reason)))
         self.written = len(events)
@@ -249,14 +256,17 @@ def _open_standard_files() -> None:
     os.close(fd)
 
 
-def record(options: Options) -> Outcome:
+def record(options: Options, progress: Progress | None = None) -> Recorded:
     """Record a guest as ``options`` say. The trace is valid however the recording ends.
+
+    ``progress`` is kept up to date meanwhile, for a display in another thread.
 
     Raises ``UserError`` if it cannot begin, or if the trace cannot be written.
     """
     _open_standard_files()
     check(options)
-    with StopRequest() as stop, Progress(options.vcpus) as progress:
+    progress = progress or Progress()
+    with StopRequest() as stop:
         session = _Session(options, stop, progress)
         try:
             found, reason = session.survey()
@@ -279,9 +289,9 @@ def record(options: Options) -> Outcome:
             raise UserError(
                 f"cannot write: {error.strerror}; the trace {options.output} is kept, with "
                 f"{session.written} events, {state}",
-                place=f"--console {options.console}",
+                place=str(options.console),
                 mend="free some space, or choose another place for the console",
             ) from error
-        return Outcome(
+        return Recorded(
             session.header(found), session.written, session.passes, progress.stops, reason
         )

@@ -3,13 +3,17 @@
 from dataclasses import dataclass, field
 from time import monotonic
 
-from mtrrzap.guest.record.facts import firmware_name, kernel_name, last_words
-from mtrrzap.guest.record.image import image_version
-from mtrrzap.guest.record.mtree import parse_mtree
-from mtrrzap.guest.record.options import Options, firmware_image, memory_bytes
+from mtrrzap.guest.record.facts import (
+    firmware_name,
+    image_version,
+    kernel_name,
+    last_words,
+    parse_mtree,
+)
 from mtrrzap.guest.record.progress import Progress
-from mtrrzap.guest.record.qemu import Machine
+from mtrrzap.guest.record.qemu import Qemu
 from mtrrzap.guest.record.qmp import Qmp
+from mtrrzap.guest.record.settings import Options, firmware_image, memory_bytes
 from mtrrzap.guest.trace import Slot
 
 _TCG_MAXPHYADDR = 40
@@ -56,8 +60,8 @@ def hardware(qmp: Qmp, survey: Survey) -> None:
     survey.qemu = qmp.version
 
 
-def watch_console(machine: Machine, progress: Progress) -> None:
-    """Keep the progress display's last console line up to date."""
+def watch_console(machine: Qemu, progress: Progress) -> None:
+    """Keep the progress's last console line up to date."""
 
     def show(_data: bytes) -> None:
         progress.last_line = last_words(machine.console)
@@ -65,12 +69,10 @@ def watch_console(machine: Machine, progress: Progress) -> None:
     machine.on_console = show
 
 
-def run_survey(
-    machine: Machine, qmp: Qmp, survey: Survey, limit: float, progress: Progress
-) -> None:
+def run_survey(machine: Qemu, qmp: Qmp, survey: Survey, limit: float, progress: Progress) -> None:
     """Let the guest run to its end or for ``limit`` seconds, and fill ``survey`` in.
 
-    Raises ``GoneError`` or ``StoppedError`` like ``Machine.turn``; what is known is filled in.
+    Raises ``GoneError`` or ``StoppedError`` like ``Qemu.turn``; what is known is filled in.
     """
     until = monotonic() + limit
     try:
@@ -93,7 +95,7 @@ def run_survey(
         survey.kernel = kernel_name(machine.console)
 
 
-def name_firmware(machine: Machine, survey: Survey, firmware: str) -> None:
+def name_firmware(machine: Qemu, survey: Survey, firmware: str) -> None:
     """Fill in the firmware's name from what the guest printed, or else from its image."""
     family, version = firmware_name(bytes(machine.debugcon), bytes(machine.console), firmware)
     if version == "unknown":

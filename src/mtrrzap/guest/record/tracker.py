@@ -1,25 +1,25 @@
-"""From what the debugger sees to events: which writes matter, and is any of them missing?
+"""Turn what the debugger sees into events, and notice a write that was missed.
 
-No I/O here: the capture tells what happened, ``emit`` gets the events in order.
+No I/O here: the breakpoint pass reports what happened, ``emit`` gets the events in order.
 
 TCG sets CR0.CD and CR0.NW on INIT; the architecture preserves both. So after an INIT the two bits
-of the real register mean nothing until the guest changes one of them: a write that keeps them (such
-as "read CR0, set PE, write it") is no event, a write that changes them is, and its value says all.
+of the emulated register mean nothing until the guest changes one of them. A write that keeps them
+(such as "read CR0, set PE, write it") is not an event. A write that changes them is an event with
+the value that the guest wrote.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mtrrzap.guest.event import Event, Kind
-
-CD_NW = 0x6000_0000
-"""CR0.CD (bit 30) and CR0.NW (bit 29)."""
+from mtrrzap.x86 import msr as m
+from mtrrzap.x86.cr0 import CD_NW
 
 
 def is_mtrr_msr(msr: int) -> bool:
     """Whether KVM's MTRR code gets this MSR: MTRRs, IA32_PAT and the holes between them.
 
-    The MCi_CTL2 registers, 0x280 to 0x29f, lie in the middle and are no MTRRs.
+    The MCi_CTL2 registers, 0x280 to 0x29f, lie in the middle and are not MTRRs.
     """
     return 0x200 <= msr <= 0x27F or 0x2A0 <= msr <= 0x2FF
 
@@ -49,15 +49,8 @@ class Tracker:
         self._emit = emit
         self.problems: list[str] = []
 
-    def power_on(self, puts: int) -> None:
-        """RESET of every vCPU, then the host's writes, ``puts`` times over."""
-        self._reset(puts)
-
-    def machine_reset(self, puts: int) -> None:
-        """RESET of every vCPU in the middle of a recording."""
-        self._reset(puts)
-
-    def _reset(self, puts: int) -> None:
+    def reset(self, puts: int) -> None:
+        """RESET every vCPU, at power-on or later; then the host writes all MTRRs ``puts`` times."""
         for vcpu in range(len(self._cpus)):
             self._cpus[vcpu] = _Cpu()
             self._emit(Event(vcpu, Kind.RESET))
@@ -118,3 +111,17 @@ def split_resets(resets: Sequence[int], vcpus: int, machine_resets: int) -> list
             out.append(resets[index])
             index += 1
     return None if machine_resets else out
+
+
+PUT: tuple[tuple[int, int], ...] = tuple(
+    (msr, 0) for msr in (m.DEF_TYPE, *m.FIXED_INDEX, *m.VARIABLE)
+)
+"""One put as (MSR, value), in QEMU's order; every value is 0 after a reset."""
+
+PUTS_AT_START = 2
+PUTS_AT_RESET = 1
+
+HOST_WRITES = (
+    "modelled: QEMU on KVM writes all MTRRs of every vCPU, twice before the first KVM_RUN and once "
+    "at a machine reset; TCG makes no such writes"
+)

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import NamedTuple
 
+from mtrrzap.gfn import Range
 from mtrrzap.guest.event import Kind as EventKind
 from mtrrzap.guest.trace import Trace
-from mtrrzap.kvm.audit.episodes import Episode, Episodes
+from mtrrzap.kvm.audit.parts import Episode, Episodes
 from mtrrzap.kvm.audit.views import View, Views, memslots
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.ranges import Range
-from mtrrzap.kvm.replay import Host, Step, steps
+from mtrrzap.kvm.replay import Host, Transition, steps
 from mtrrzap.kvm.vcpu import Vcpu, power_on
 from mtrrzap.x86.ept import EptType
 
@@ -34,8 +34,8 @@ class Finding(NamedTuple):
 
     Events are positions in the trace. ``begin`` is the event by which the last vCPU that would
     have installed the type stopped doing so, without a zap that reaches the entry. ``end`` is the
-    event that ended it, None if nothing did; ``zapped`` tells if by a zap, or else by a vCPU that
-    would install the type again. ``now`` holds what the vCPUs would install at ``begin``.
+    event that ended it, None if nothing did; ``zapped`` is True if that was a zap, False if it was
+    a vCPU that would install the type again. ``now`` is what the vCPUs would install at ``begin``.
     """
 
     range: Range
@@ -72,8 +72,8 @@ class Need(NamedTuple):
     """Of those, frames on which an entry may have had to go: its type was stale by then."""
 
 
-class Verdict(NamedTuple):
-    """One policy on one trace in a word."""
+class AuditVerdict(NamedTuple):
+    """The result of one policy on one trace."""
 
     word: str
     """``right``: nothing is ever stale. ``window only``: something is, but only while some vCPU is
@@ -103,21 +103,21 @@ class Audit(NamedTuple):
         return tuple(finding for finding in self.findings if finding.defect)
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> AuditVerdict:
         """The audit in a word."""
         chosen = self.defects or self.findings
         if not chosen:
-            return Verdict("right", 0, None)
+            return AuditVerdict("right", 0, None)
         word = "stale" if self.defects else "window only"
         stretches = 0
         last = -1
         for start, end in sorted({finding.range for finding in chosen}):
             stretches += start > last
             last = max(last, end)
-        return Verdict(word, stretches, min(finding.begin for finding in chosen))
+        return AuditVerdict(word, stretches, min(finding.begin for finding in chosen))
 
 
-def verdict(trace: Trace, policy: Policy, host: Host | None = None) -> Verdict:
+def verdict(trace: Trace, policy: Policy, host: Host | None = None) -> AuditVerdict:
     """Return whether a policy is right on a trace."""
     return audit(trace, policy, host).verdict
 
@@ -170,7 +170,7 @@ class _Run:
         self._quiet: list[tuple[int, int | None]] = [] if self._busy else [(0, None)]
         self._needs: list[Need] = []
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Transition) -> None:
         """Take an event in."""
         changed = self._follow(step)
         if step.request is not None:
@@ -191,8 +191,8 @@ class _Run:
         else:
             self._current.pop(id(view), None)
 
-    def _follow(self, step: Step) -> bool:
-        """Take over a vCPU's new state; tell if anything can be different now."""
+    def _follow(self, step: Transition) -> bool:
+        """Take over a vCPU's new state; return whether anything can differ now."""
         vcpu = step.vcpu
         if vcpu not in self._view:
             return False
@@ -238,7 +238,6 @@ class _Run:
         self._needs.append(Need(event, frames(cleared[1]), frames(needed)))
 
     def _fault(self) -> None:
-        """Let every vCPU fault everywhere."""
         present = self._present
         for view, _ in self._current.values():
             for key, mask in view.items():
@@ -299,7 +298,6 @@ def _types(view: View) -> Types:
 
 
 def _alike(mask: int, types: Types) -> Iterator[tuple[int, tuple[EptType, ...]]]:
-    """Split parts by the types that the vCPUs install on them."""
     groups: list[tuple[int, tuple[EptType, ...]]] = [(mask, ())]
     for kind, where in types.items():
         assert kind is not None, "NPT has one type, so nothing is stale and nobody disagrees"

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from functools import reduce
 from operator import or_
 
+from mtrrzap.gfn import PAGE_SHIFT, Range
 from mtrrzap.guest.trace import Header
 from mtrrzap.kvm.audit.parts import Parts
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Walk
-from mtrrzap.kvm.ranges import PAGE_SHIFT, Range
 from mtrrzap.kvm.tdp.blocks import LeafRun, Leaves, Memslot, disjoint
 from mtrrzap.kvm.tdp.levels import down, up
 from mtrrzap.kvm.vcpu import Vcpu
@@ -24,11 +24,12 @@ from mtrrzap.x86.mtrr import Mtrrs
 TOP_LEVEL = 4
 """The least level of a root; one of five levels has larger entries still."""
 
-Kind = tuple[EptType | None, int]
+LeafKind = tuple[EptType | None, int]
 """A leaf's type and level."""
 
-View = dict[Kind, int]
-"""Kind -> the parts on which a vCPU's fault may install such a leaf. Equal views are one object."""
+View = dict[LeafKind, int]
+"""For each kind of leaf, the parts on which a vCPU's fault may install it. Equal views are one
+object."""
 
 
 def memslots(header: Header, mask: MtMask) -> tuple[Memslot, ...]:

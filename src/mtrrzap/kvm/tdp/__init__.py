@@ -1,8 +1,7 @@
 """The second-stage page table as KVM's TDP MMU keeps it, and what a zap does to it.
 
-``levels`` names entry sizes, ``runs`` stores uniform stretches, ``blocks`` says which leaf a fault
-installs, ``table`` is the page table with its walks, ``cost`` adds the walks of a trace up.
-Everything is counted, nothing is timed.
+``levels`` names entry sizes, ``blocks`` says which leaf a fault installs, ``table`` is the page
+table with its walks, ``cost`` adds up the walks of a trace. All figures are counts, not times.
 """
 
 from mtrrzap.kvm.tdp.blocks import LeafRun, Leaves, Memslot

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
-from mtrrzap.kvm.mtmask import HugePages, MtMask, Stretch
+from mtrrzap.kvm.mtmask import HugePages, MtMask, TypedRange
 from mtrrzap.kvm.tdp.levels import TOP_LEAF, down, frames, up
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.x86.ept import EptType
@@ -55,7 +55,6 @@ class Leaves:
     """The leaves that one vCPU's faults install, for several memslots."""
 
     def __init__(self, vcpu: Vcpu, mask: MtMask) -> None:
-        """Look the vCPU's map up once."""
         self._vcpu = vcpu
         self._mask = mask
         self._ram = tuple(mask.stretches(vcpu))
@@ -104,7 +103,7 @@ def _levels(
 
 
 def _typed(
-    levels: Iterable[tuple[int, int, int]], stretches: Iterator[Stretch]
+    levels: Iterable[tuple[int, int, int]], stretches: Iterator[TypedRange]
 ) -> Iterator[LeafRun]:
     """Cut runs of one level where the type of a leaf's first frame changes; join equal ones."""
     stretch = next(stretches)

@@ -1,16 +1,16 @@
-"""What a trace's zaps would take on a full page table: exact, under a stated assumption.
+"""Count what a trace's zaps would visit and clear on a full page table.
 
-The assumption: before every single walk all of guest memory is mapped, with pages of one size
-wherever the memslots allow it; one root; nobody contends. Real tables are emptier, above all when
-zaps follow each other closely, so the figures are upper bounds of entries and of visits.
+The counts assume that before every walk all guest memory is mapped, with pages of one size wherever
+the memslots allow it, in one root, without contention. Real tables are emptier, above all when zaps
+follow each other closely. So the counts are upper bounds.
 """
 
 from collections.abc import Iterable
 
+from mtrrzap.gfn import PAGE_SHIFT, Range
 from mtrrzap.guest.trace import Header
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import POLICIES, Walk
-from mtrrzap.kvm.ranges import PAGE_SHIFT, Range
 from mtrrzap.kvm.replay import Host, Request
 from mtrrzap.kvm.tdp.blocks import Memslot
 from mtrrzap.kvm.tdp.table import NOTHING, PageTable, Zap

@@ -1,27 +1,99 @@
 """The page table: faults, both kinds of zap, and the exact number of entries that a walk visits.
 
-A walk is ``tdp_iter`` (arch/x86/kvm/mmu/tdp_iter.c, v6.1) under no contention: pre-order, every
+A walk is ``tdp_iter`` (arch/x86/kvm/mmu/tdp_iter.c, v6.1) without contention: pre-order, every
 entry of every page-table page that it enters and that overlaps the range, never back to a parent.
-So the visits at a level are the entries of that level's tables that overlap the range, and nothing
-has to be walked to count them. ``tests/test_tdp_table.py`` compares this with a walk.
+So the visits at a level are the entries of that level's tables that overlap the range. Counting
+them needs no walk. ``tests/kvm/tdp/test_table.py`` compares the counts with a walk.
 
-Not modelled here: several roots (SMM, nested guests), write-protection and dirty logging, the NX
-huge page workaround, concurrent faults, yields.
+Not modelled: several roots (SMM, nested guests), write-protection and dirty logging, the NX huge
+page workaround, concurrent faults, yields.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
+from mtrrzap.gfn import EVERYTHING, PAGE_SHIFT, Range
 from mtrrzap.kvm.mtmask import MtMask
 from mtrrzap.kvm.policy import Walk
-from mtrrzap.kvm.ranges import EVERYTHING, PAGE_SHIFT, Range
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR
 from mtrrzap.kvm.tdp.blocks import LeafRun, Leaves, Memslot, disjoint
 from mtrrzap.kvm.tdp.levels import BITS, TOP_LEAF, down, frames, up
-from mtrrzap.kvm.tdp.runs import Runs
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.x86.ept import EptType
+
+V = TypeVar("V")
+
+
+class Runs(Generic[V]):
+    """A map from frames to values, kept as maximal runs ``(start, end, value)``, ascending.
+
+    Finding a run takes logarithmic time, a change also moves the runs behind it.
+    """
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._values: list[V] = []
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[tuple[int, int, V]]:
+        return zip(self._starts, self._ends, self._values, strict=True)
+
+    def covers(self, frame: int) -> bool:
+        """Tell if a frame has a value."""
+        index = bisect_right(self._ends, frame)
+        return index < len(self._starts) and self._starts[index] <= frame
+
+    def overlapping(self, start: int, end: int) -> Iterator[tuple[int, int, V]]:
+        """Yield the runs, cut to ``[start, end)``, that have a frame in it."""
+        if start >= end:
+            return
+        first = bisect_right(self._ends, start)
+        last = bisect_left(self._starts, end)
+        for index in range(first, last):
+            yield max(self._starts[index], start), min(self._ends[index], end), self._values[index]
+
+    def count(self, start: int, end: int) -> int:
+        """Return how many frames of ``[start, end)`` have a value."""
+        return sum(b - a for a, b, _ in self.overlapping(start, end))
+
+    def set(self, start: int, end: int, value: V) -> None:
+        """Give all of ``[start, end)`` one value."""
+        self._splice(start, end, [(start, end, value)])
+
+    def clear(self, start: int, end: int) -> None:
+        """Forget the values of ``[start, end)``."""
+        self._splice(start, end, [])
+
+    def _splice(self, start: int, end: int, middle: list[tuple[int, int, V]]) -> None:
+        if start >= end:
+            return
+        # Runs that only touch the stretch are taken along: they may have the same value.
+        first = bisect_left(self._ends, start)
+        last = bisect_right(self._starts, end)
+        old = list(
+            zip(
+                self._starts[first:last],
+                self._ends[first:last],
+                self._values[first:last],
+                strict=True,
+            )
+        )
+        pieces = [(a, min(b, start), v) for a, b, v in old if a < start]
+        pieces += middle
+        pieces += [(max(a, end), b, v) for a, b, v in old if b > end]
+        joined: list[tuple[int, int, V]] = []
+        for a, b, v in pieces:
+            if joined and joined[-1][1] == a and joined[-1][2] == v:
+                joined[-1] = (joined[-1][0], b, v)
+            else:
+                joined.append((a, b, v))
+        self._starts[first:last] = [a for a, _, _ in joined]
+        self._ends[first:last] = [b for _, b, _ in joined]
+        self._values[first:last] = [v for _, _, v in joined]
 
 
 class Zap(NamedTuple):
@@ -42,7 +114,6 @@ class Zap(NamedTuple):
     flushes: int
 
     def __add__(self, other: object) -> "Zap":
-        """Add two walks up."""
         if not isinstance(other, Zap):
             return NotImplemented
         return Zap(*(a + b for a, b in zip(self, other, strict=True)))
@@ -97,7 +168,7 @@ class PageTable:
         return sum((run.end - run.start) // frames(run.level) for run in self.leaves())
 
     def mapped(self, gfn: int) -> bool:
-        """Tell if an access to a frame finds a leaf, hence makes no fault."""
+        """Tell if an access to a frame finds a leaf, so makes no fault."""
         return any(runs.covers(gfn) for runs in self._leaves.values())
 
     def _table_pages(self, levels: Iterable[int], start: int, end: int) -> int:
@@ -173,7 +244,7 @@ class PageTable:
         if start >= end:
             return done
         if walk is Walk.MARK:
-            return done  # entries stay; their types are no longer believed
+            return done  # the entries stay; later accesses recompute their types
         if walk is Walk.LEAFS:
             for level, runs in self._leaves.items():
                 runs.clear(down(start, level), up(end, level))

@@ -1,9 +1,8 @@
 """``mtrrzap report``: one self-contained HTML page about one or several traces.
 
-``timeline``, ``modelled``, ``maps``, ``checked``, ``section`` make plain rows; ``markup`` is HTML
-that escapes; ``svg``, ``figure``, ``tables``, ``render``, ``render_modelled`` turn rows into it;
-``document`` puts the page together with its style and its script (``page.css``, ``page.js``).
-Nothing here writes a file.
+``timeline``, ``modelled`` and ``section`` make plain rows; ``markup`` is HTML that escapes;
+``figure``, ``render`` and ``render_modelled`` turn rows into it; ``document`` puts the page
+together with its style and its script (``page.css``, ``page.js``). Nothing here writes a file.
 """
 
 from mtrrzap.report.page.document import document

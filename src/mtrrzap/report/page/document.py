@@ -9,15 +9,14 @@ from string import Template
 from mtrrzap import __version__
 from mtrrzap.report.counterexample import drawn
 from mtrrzap.report.page.figure import badge
-from mtrrzap.report.page.markup import Markup, data_block, el, join
+from mtrrzap.report.page.markup import Markup, data_block, el, join, number, table
 from mtrrzap.report.page.render import parts, rendered, timelines
 from mtrrzap.report.page.section import Section
-from mtrrzap.report.page.tables import number, table
 from mtrrzap.report.page.timeline import Basis, Timeline
-from mtrrzap.study.checked import Checked
+from mtrrzap.study.checked import CheckedProtocol
 
 
-def document(sections: Sequence[Section], protocol: Checked, assumptions: str) -> str:
+def document(sections: Sequence[Section], protocol: CheckedProtocol, assumptions: str) -> str:
     """Return the page; ``assumptions`` says on what host its figures are counted."""
     script = _resource("page.js")
     names = ", ".join(section.name for section in sections)
@@ -75,7 +74,7 @@ def _nav(sections: Sequence[Section]) -> Markup:
     return el("ul", *items)
 
 
-def _checked(found: Checked) -> Markup:
+def _checked(found: CheckedProtocol) -> Markup:
     columns = ["property", "verdict", "a way to it", "states"]
     rows = [
         [
@@ -88,8 +87,8 @@ def _checked(found: Checked) -> Markup:
     ]
     caption = join(
         badge(Basis.COUNTED),
-        f" Protocol {found.protocol} ({found.source}) of {found.policy}; {found.world}. A verdict "
-        "is about every interleaving of this size; the traces above play no part in it.",
+        f" Protocol {found.protocol} ({found.source}) of {found.policy}; {found.configuration}. "
+        "A verdict is about every interleaving of this size; the traces above play no part in it.",
     )
     violated = [(e.name, e.counterexample) for e in found.properties if e.counterexample]
     shown = [

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.report.page.timeline import LOOK_OF_REQUEST, Basis, Mark, Span, Timeline, vcpus
+from mtrrzap.report.page.timeline import LOOK_OF_REQUEST, Bar, Basis, Mark, Timeline, vcpus
 from mtrrzap.simulator import Result, Served, Spent, Stretch
+from mtrrzap.study.units import with_unit
 
 STEPS = 100_000
 """Places along the axis; a place is a whole number of cycles."""
@@ -49,10 +50,10 @@ def timeline(trace: Trace, policy: Policy, result: Result) -> Timeline:
     )
 
 
-def _span(vcpu: int, part: Stretch, place: int, line: int) -> Span:
+def _span(vcpu: int, part: Stretch, place: int, line: int) -> Bar:
     first = int(part.begin) // place
     last = max(first, int(part.end) // place - 1)
-    return Span(vcpu, first, last, "wait" if part.range is None else "zap", line=line)
+    return Bar(vcpu, first, last, "wait" if part.range is None else "zap", line=line)
 
 
 def _line(served: Served, trace: Trace) -> str:
@@ -62,23 +63,15 @@ def _line(served: Served, trace: Trace) -> str:
     why = served.why.value.replace("->", "→")
     return (
         f"{served.event}: {format_event(trace.events[served.event])} · {why} · modelled: "
-        f"{cycles(served.spent.total)}: {', '.join(parts) or 'nothing to zap'}"
+        f"{with_unit(served.spent.total)}: {', '.join(parts) or 'nothing to zap'}"
     )
 
 
 def _said(part: Stretch) -> str:
-    took = cycles(part.end - part.begin)
+    took = with_unit(part.end - part.begin)
     if part.range is None:
         return f"waits for vCPU {part.waited_for}, {took}"
     return f"zaps {part.range}, {took}"
-
-
-def cycles(count: float) -> str:
-    """Return cycles to three digits, more would pretend."""
-    for unit, name in ((1e6, "Mcycles"), (1e3, "kcycles")):
-        if count >= unit:
-            return f"{float(f'{count / unit:.3g}'):,g} {name}"
-    return f"{float(f'{count:.3g}'):g} cycles"
 
 
 def shares(trace: Trace, result: Result) -> list[Share]:

@@ -2,15 +2,14 @@
 
 from statistics import median
 
-from mtrrzap.report.memory_map import Row
-from mtrrzap.report.page import render_modelled, svg
-from mtrrzap.report.page.figure import badge, figure
-from mtrrzap.report.page.maps import Change, Map
-from mtrrzap.report.page.markup import Markup, el, join
-from mtrrzap.report.page.section import Section
-from mtrrzap.report.page.tables import Cell, number, table
+from mtrrzap.report import text
+from mtrrzap.report.page import render_modelled
+from mtrrzap.report.page.figure import badge, definitions, figure, strip, symbol, use
+from mtrrzap.report.page.markup import Markup, TableCell, el, join, number, table
+from mtrrzap.report.page.section import Change, NumberedMap, Section
 from mtrrzap.report.page.timeline import Basis, Timeline
 from mtrrzap.study import compare
+from mtrrzap.study.both_maps import MapRow
 from mtrrzap.x86 import msr as m
 
 PARTS = {
@@ -28,7 +27,7 @@ PARTS = {
 
 def parts(section: Section) -> dict[str, str]:
     """Return the parts that a section has."""
-    return {key: text for key, text in PARTS.items() if key != "costs" or section.costs}
+    return {key: heading for key, heading in PARTS.items() if key != "costs" or section.costs}
 
 
 def timelines(section: Section, index: int) -> dict[str, Timeline]:
@@ -119,8 +118,8 @@ def _host_writes(section: Section) -> Markup | None:
         return None
     says = section.trace.header.host_writes
     basis = Basis.MODELLED if says.startswith(Basis.MODELLED) else Basis.COUNTED
-    text = f" {count:,} thin marks are writes by user space. Of them the trace says: {says}"
-    return el("p", badge(basis), text, class_="note")
+    note = f" {count:,} thin marks are writes by user space. Of them the trace says: {says}"
+    return el("p", badge(basis), note, class_="note")
 
 
 def _requests(section: Section, index: int) -> Markup:
@@ -130,7 +129,7 @@ def _requests(section: Section, index: int) -> Markup:
         "asks. An event has an order and no duration: who zaps and who waits is modelled below."
     )
     if not found.marks:
-        return el("p", badge(found.basis), f" {section.policy.name} asks for nothing here.")
+        return el("p", badge(found.basis), f" {section.policy.name} requests nothing here.")
     return figure(found, f"t{index}-requests", says)
 
 
@@ -149,7 +148,7 @@ def _costs(section: Section, _: int) -> Markup:
             number(cost.vcpu),
             m.name(cost.msr),
             f"{cost.value:#x}",
-            Cell(_us(cost.cost_ns), cost.cost_ns, cost.cost_ns / max(1, *taken)),
+            TableCell(_us(cost.cost_ns), cost.cost_ns, cost.cost_ns / max(1, *taken)),
         ]
         for cost in costs
     ]
@@ -171,7 +170,7 @@ def _maps(section: Section, index: int) -> Markup:
     found = section.maps
     if not found.changes:
         return el("p", badge(Basis.COUNTED), " No update window, hence no map that changes.")
-    symbols = [svg.symbol(f"t{index}-map{each.number}", each.rows) for each in found.maps]
+    symbols = [symbol(f"t{index}-map{each.number}", each.rows) for each in found.maps]
     columns = ["window", "vCPU", "first event", "last event", "CD = 1", "DEF_TYPE writes"]
     columns += ["other MTRR writes", "overlaps vCPUs", "map before", "map after"]
     rows = [_change(n, change, index) for n, change in enumerate(found.changes, start=1)]
@@ -184,7 +183,7 @@ def _maps(section: Section, index: int) -> Markup:
     numbers = frozenset(columns[:4] + columns[5:7])
     hidden = f"The maps of {found.hidden} further register states are not shown."
     return join(
-        svg.definitions(symbols),
+        definitions(symbols),
         _types(),
         *(_map(each) for each in found.maps),
         el("p", hidden, class_="more") if found.hidden else None,
@@ -206,39 +205,28 @@ def _change(n: int, change: Change, index: int) -> list[object]:
         number(n),
         number(window.vcpu),
         number(window.first),
-        Cell("open", 1 << 60) if window.last is None else number(window.last),
+        TableCell("open", 1 << 60) if window.last is None else number(window.last),
         "yes" if window.cd else "no",
         number(window.def_type_writes),
         number(window.other_writes),
-        Cell(_numbers(sorted(window.others)) or "-", len(window.others)),
+        TableCell(text.numbers(sorted(window.others)) or "-", len(window.others)),
         _drawn(change.before, index),
         _drawn(change.after, index),
     ]
 
 
-def _numbers(values: list[int]) -> str:
-    """Return ``0, 2-7``."""
-    runs: list[list[int]] = []
-    for value in values:
-        if runs and value == runs[-1][-1] + 1:
-            runs[-1].append(value)
-        else:
-            runs.append([value])
-    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
-
-
-def _drawn(number_: int | None, index: int) -> Cell:
+def _drawn(number_: int | None, index: int) -> TableCell:
     if number_ is None:
-        return Cell("not shown", 1 << 30)
-    strip = svg.use(f"t{index}-map{number_}", f"map {number_}")
-    return Cell(el("span", strip, f" {number_}", class_="map-cell"), number_)
+        return TableCell("not shown", 1 << 30)
+    drawn = use(f"t{index}-map{number_}", f"map {number_}")
+    return TableCell(el("span", drawn, f" {number_}", class_="map-cell"), number_)
 
 
-def _map(shown: Map) -> Markup:
+def _map(shown: NumberedMap) -> Markup:
     rows = shown.rows
-    strips = [svg.strip(rows, manual=False, label="KVM")]
+    strips = [strip(rows, manual=False, label="KVM")]
     if any(row.sdm is not row.kvm for row in rows):
-        strips.append(svg.strip(rows, manual=True, label="manual"))
+        strips.append(strip(rows, manual=True, label="manual"))
     state = "" if shown.enabled else " (MTRRs disabled)"
     summary = f"Map {shown.number}{state}: {len(rows)} range{'s'[: len(rows) != 1]}"
     columns = ["from", "to", "KVM", "manual", "decided by", "remark"]
@@ -253,7 +241,7 @@ def _map(shown: Map) -> Markup:
     return el("div", *strips, details, class_="map")
 
 
-def _range(row: Row) -> list[object]:
+def _range(row: MapRow) -> list[object]:
     span = " to ".join(dict.fromkeys(row.sdm_deciders))
     if not all(name.startswith("FIX") for name in row.sdm_deciders):
         span = ", ".join(row.sdm_deciders)
@@ -283,19 +271,24 @@ def _policies(section: Section, _: int) -> Markup:
     )
 
 
-def _policy(row: compare.Row, rows: tuple[compare.Row, ...], shown: str) -> list[object]:
+def _policy(
+    row: compare.CompareRow, rows: tuple[compare.CompareRow, ...], shown: str
+) -> list[object]:
     name = el("strong", row.policy) if row.policy == shown else row.policy
-    verdict = el("span", row.verdict, class_=f"verdict {row.verdict.split()[0]}")
     return [
-        Cell(name, row.policy),
+        TableCell(name, row.policy),
         number(row.requests, max(r.requests for r in rows)),
         number(row.published),
         number(row.ranges),
         number(row.frames, max(r.frames for r in rows)),
         number(row.entries, max(r.entries for r in rows)),
         number(row.visits, max(r.visits for r in rows)),
-        Cell(verdict, row.verdict),
+        _verdict(row.verdict),
     ]
+
+
+def _verdict(verdict: str) -> TableCell:
+    return TableCell(el("span", verdict, class_=f"verdict {verdict.split()[0]}"), verdict)
 
 
 def _stale(section: Section, _: int) -> Markup:
@@ -303,7 +296,9 @@ def _stale(section: Section, _: int) -> Markup:
     rows = [
         [
             row.policy,
-            Cell(el("span", row.verdict, class_=f"verdict {row.verdict.split()[0]}"), row.verdict),
+            TableCell(
+                el("span", row.verdict, class_=f"verdict {row.verdict.split()[0]}"), row.verdict
+            ),
             *(number(value) for value in row[2:]),
         ]
         for row in section.verdicts

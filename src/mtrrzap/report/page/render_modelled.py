@@ -1,14 +1,13 @@
 """The modelled parts of a trace's section; each says so, and by what factor it is wrong."""
 
 from mtrrzap.report.page.figure import badge, figure
-from mtrrzap.report.page.markup import Markup, el, join
+from mtrrzap.report.page.markup import Markup, TableCell, el, join, number, table
 from mtrrzap.report.page.modelled import Share
 from mtrrzap.report.page.section import Section
-from mtrrzap.report.page.tables import Cell, number, table
 from mtrrzap.report.page.timeline import Basis
 from mtrrzap.simulator import cost_model, published
 from mtrrzap.simulator.arrivals import PATTERNS
-from mtrrzap.study import compare
+from mtrrzap.study.units import mcycles
 
 PUBLISHED_VCPUS = 16
 """The largest guest that figures are published of."""
@@ -26,7 +25,7 @@ def served(section: Section, index: int) -> Markup:
     """Render one policy's zaps and waits on the model's clock, and what they come to by vCPU."""
     name = section.policy.name
     if not section.served.marks:
-        return el("p", badge(Basis.MODELLED), f" {name} asks for nothing: nobody zaps or waits.")
+        return el("p", badge(Basis.MODELLED), f" {name} requests nothing: no vCPU zaps or waits.")
     says = (
         f"One mark a request of {name} where it begins, a bar for each zap (what contention for "
         "mmu_lock and the TLB flush add is in it) and each wait. The clock is the model's: it "
@@ -42,13 +41,11 @@ def _beyond(section: Section) -> str:
     header = section.trace.header
     said = []
     if header.vcpus > PUBLISHED_VCPUS:
-        said.append(
-            f"Nothing is published of {header.vcpus} vCPUs: nothing vouches for that factor here."
-        )
+        said.append(f"Nothing is published for {header.vcpus} vCPUs: the error is unknown here.")
     if not header.memory and not header.memslots:
         said.append(
             "The trace does not tell how much memory the guest has: with next to nothing to walk, "
-            "zaps come out far too cheap (import --memory)."
+            "zaps come out far too cheap. Import the capture with its size of memory."
         )
     return " ".join(said)
 
@@ -77,10 +74,9 @@ def _share(share: Share, largest: float) -> list[object]:
     ]
 
 
-def _mcycles(cycles: float, largest: float = 0.0) -> Cell:
+def _mcycles(cycles: float, largest: float = 0.0) -> TableCell:
     """Return millions of cycles, with a bar if a largest value is given."""
-    shown = f"{compare.millions(cycles):,.10g}" if cycles >= 1 else "0"
-    return Cell(shown, round(cycles), cycles / largest if largest else None)
+    return TableCell(mcycles(cycles), round(cycles), cycles / largest if largest else None)
 
 
 def costs(section: Section, _: int) -> Markup:
@@ -108,7 +104,7 @@ def costs(section: Section, _: int) -> Markup:
     )
     cells = [
         [
-            Cell(el("strong", row.policy), row.policy)
+            TableCell(el("strong", row.policy), row.policy)
             if row.policy == section.policy.name
             else row.policy,
             _mcycles((row.modelled_mcycles or 0.0) * 1e6, largest * 1e6),
@@ -130,5 +126,5 @@ def _published(section: Section) -> dict[str, float]:
     return {row: value for (guest, _, row), value in cells.items() if guest == header.family}
 
 
-def _known(value: float | None) -> Cell:
-    return Cell("-", -1) if value is None else Cell(f"{value:,.10g}", round(value * 1e6))
+def _known(value: float | None) -> TableCell:
+    return TableCell("-", -1) if value is None else TableCell(f"{value:,.10g}", round(value * 1e6))

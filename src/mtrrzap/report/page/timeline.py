@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.importer import Cost
+from mtrrzap.guest.measured_costs import Cost
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, Request, Why, replay
@@ -44,7 +44,7 @@ class Mark(NamedTuple):
     """User space did it."""
 
 
-class Span(NamedTuple):
+class Bar(NamedTuple):
     """A stretch of a track, the places ``first`` to ``last`` included."""
 
     track: int
@@ -68,7 +68,7 @@ class Timeline(NamedTuple):
     """Places on the axis: events, if there is no ``unit``."""
     marks: tuple[Mark, ...]
     lines: tuple[str, ...]
-    spans: tuple[Span, ...] = ()
+    spans: tuple[Bar, ...] = ()
     times: tuple[int, ...] | None = None
     """Nanoseconds of every mark, where all events have them."""
     end: int = 0
@@ -191,13 +191,13 @@ def _end(trace: Trace) -> int:
     return max((event.time_ns or 0 for event in trace.events), default=0)
 
 
-def _spans(trace: Trace, found: list[Window]) -> tuple[Span, ...]:
+def _spans(trace: Trace, found: list[Window]) -> tuple[Bar, ...]:
     timed = _times(trace, range(len(trace.events)))
     spans = []
     for window in found:
         last = len(trace.events) - 1 if window.last is None else window.last
         times = (timed[window.first], timed[last]) if timed else None
-        spans.append(Span(window.vcpu, window.first, last, "cd" if window.cd else "off", times))
+        spans.append(Bar(window.vcpu, window.first, last, "cd" if window.cd else "off", times))
     return tuple(spans)
 
 

@@ -1,0 +1,107 @@
+"""How a result prints itself: tables as text, and as HTML in a notebook."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class Sheet(NamedTuple):
+    """A table before it is rendered; a cell of None prints as a dash."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    title: str = ""
+    numbers: frozenset[str] = frozenset()
+    """Columns that align right."""
+    droppable: Sequence[str] = ()
+    """Columns to leave out, in this order, where the terminal is too narrow."""
+    group_by: int = 0
+    """Draw a rule where the first so many cells change."""
+
+
+class Printed:
+    """A result: ``str`` gives its tables as text, a notebook shows them as HTML."""
+
+    def _sheets(self) -> Iterable[Sheet]:
+        raise NotImplementedError
+
+    def _remarks(self) -> Iterable[str]:
+        return ()
+
+    def __str__(self) -> str:
+        return as_text(self._sheets(), self._remarks())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._sheets(), self._remarks())
+
+
+def as_text(sheets: Iterable[Sheet], remarks: Iterable[str]) -> str:
+    """Render for the terminal, or 240 columns wide where there is none."""
+    from rich.console import Console
+
+    from mtrrzap.report import text
+
+    out = io.StringIO()
+    console = Console(file=out, width=text.console().width, color_system=None, highlight=False)
+    for sheet in sheets:
+        made, left_out = _fitting(console, sheet)
+        console.print(made)
+        if left_out:
+            text.say(console, f"Left out, for a wider terminal: {', '.join(left_out)}.")
+    for remark in remarks:
+        text.say(console, remark)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def _fitting(console: object, sheet: Sheet) -> tuple[Table, list[str]]:
+    """Return a table that fits, and the columns left out for that."""
+    from rich.console import Console
+
+    from mtrrzap.report import text
+
+    assert isinstance(console, Console)
+    for dropped in range(len(sheet.droppable) + 1):
+        left_out = list(sheet.droppable[:dropped])
+        kept = [n for n, column in enumerate(sheet.columns) if column not in left_out]
+        made = text.table(
+            [sheet.columns[n] for n in kept],
+            [[row[n] for n in kept] for row in sheet.rows],
+            title=sheet.title or None,
+            numbers=sheet.numbers,
+            group_by=sheet.group_by,
+        )
+        if text.width(console, made) <= console.width:
+            break
+    return made, left_out
+
+
+def as_html(sheets: Iterable[Sheet], remarks: Iterable[str]) -> str:
+    """Render as HTML tables without a style of their own; every text is escaped."""
+    tables = "".join(map(_table, sheets))
+    return tables + "".join(f"<p>{html.escape(remark)}</p>" for remark in remarks)
+
+
+def _table(sheet: Sheet) -> str:
+    caption = f"<caption>{html.escape(sheet.title)}</caption>" if sheet.title else ""
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in sheet.columns)
+    body = "".join(f"<tr>{''.join(_cells(sheet, row))}</tr>" for row in sheet.rows)
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cells(sheet: Sheet, row: Sequence[object]) -> Iterable[str]:
+    from mtrrzap.report import text
+
+    for column, value in zip(sheet.columns, row, strict=True):
+        align = ' style="text-align: right"' if column in sheet.numbers else ""
+        yield f"<td{align}>{html.escape(text.cell(value))}</td>"
+
+
+def preformatted(text: str) -> str:
+    """Return text as an HTML block that keeps its columns."""
+    return f"<pre>{html.escape(text)}</pre>"

@@ -1,0 +1,113 @@
+"""``simulate``: what a policy costs in cycles, modelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mtrrzap.api.comparison import PageSize, level_of
+from mtrrzap.api.printed import Printed, Sheet
+from mtrrzap.api.traces import TraceSource, load, policy_of
+from mtrrzap.guest.trace import Trace
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.kvm.replay import Host, replay
+from mtrrzap.simulator import Guest, Result, Served, cost_model
+from mtrrzap.simulator import simulate as run
+
+
+def simulate(
+    trace: TraceSource,
+    policy: str | Policy,
+    *,
+    host: Host | None = None,
+    page_size: PageSize = "4K",
+    pattern: int = 0,
+) -> Simulation:
+    """Model who zaps, who waits for whom, and how many cycles that takes.
+
+    Args:
+        trace: What ``load`` takes.
+        policy: A policy's name, or a ``Policy``.
+        host: The host and its user space; None: EPT, non-coherent DMA, 46 bits of MAXPHYADDR.
+        page_size: Size of the pages by which the host backs the guest.
+        pattern: Number of the pattern in which vCPUs arrive, from 0. ``compare`` gives the mean
+            over several patterns.
+
+    Raises:
+        UserError: if the trace, the policy or the page size is unknown.
+
+    Example:
+        >>> import mtrrzap
+        >>> found = mtrrzap.simulate("ovmf-8", "ticket")
+        >>> f"{found.cycles / 1e6:.0f} modelled Mcycles in {len(found.served)} requests"
+        '106 modelled Mcycles in 74 requests'
+    """
+    opened, chosen, where = load(trace), policy_of(policy), host or Host()
+    guest = Guest.of(opened, where, level_of(page_size), cost_model.costs())
+    result = run(guest, chosen, replay(opened, chosen, where), pattern)
+    return Simulation(opened, chosen, result)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Simulation(Printed):
+    """One policy simulated on one trace. All figures are modelled. ``print`` shows the timeline."""
+
+    trace: Trace
+    policy: Policy
+    result: Result
+    """The details, as ``phases`` and ``spent``, which divides the cycles by their purpose."""
+
+    @property
+    def cycles(self) -> float:
+        """Modelled cycles that all vCPUs spend in requests, which is what was published."""
+        return self.result.cycles
+
+    @property
+    def later(self) -> float:
+        """Modelled cycles that the zaps cost outside of requests; not part of ``cycles``."""
+        return self.result.later
+
+    @property
+    def longest(self) -> float:
+        """Modelled cycles of the longest wait of one vCPU for others in one request."""
+        return self.result.longest
+
+    @property
+    def served(self) -> tuple[Served, ...]:
+        """The requests as they went, with ``event``, ``vcpu``, ``begin`` and ``end`` (cycles)."""
+        return self.result.served
+
+    @property
+    def error_factor(self) -> float:
+        """The factor by which ``cycles`` is off, measured on figures that no fit has seen."""
+        return cost_model.error_factor()
+
+    def __repr__(self) -> str:
+        name = self.trace.name or "a trace"
+        cycles = f"{self.cycles / 1e6:.3g} modelled Mcycles"
+        return f"<Simulation of {self.policy.name} on {name}: {cycles}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``mtrrzap explain --json`` prints; cycles are whole numbers."""
+        from mtrrzap.report import explain
+
+        return explain.as_data(self.result, self.trace.incomplete)
+
+    def _sheets(self) -> Iterable[Sheet]:
+        from mtrrzap.report import explain
+
+        columns, phases = explain.COLUMNS, explain.PHASES
+        words = {"why", "waited for", "stage"}
+        yield Sheet(columns, [*explain.lines(self.result)], numbers=frozenset(columns) - words)
+        found = [*explain.phases(self.result)]
+        yield Sheet(phases, found, "Phases", numbers=frozenset(phases) - words)
+
+    def _remarks(self) -> Iterator[str]:
+        if self.trace.incomplete is not None:
+            yield f"The trace is INCOMPLETE: {self.trace.incomplete}"
+        yield (
+            f"{self.policy.name}: {self.cycles / 1e6:.3g} million cycles in {len(self.served)} "
+            f"requests, and {self.later / 1e6:.3g} million later, outside of requests. Every time "
+            f"is modelled, in millions of cycles, accurate to a factor of {self.error_factor:.2f}."
+        )

@@ -1,0 +1,327 @@
+"""``check``: every interleaving of a protocol, and the shortest counterexample."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+from mtrrzap.api.printed import Printed, Sheet, preformatted
+from mtrrzap.checker import check as core
+from mtrrzap.checker.result import Limits
+from mtrrzap.checker.scenario import Request, scenario
+from mtrrzap.checker.schedule import written
+from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
+from mtrrzap.errors import UserError
+from mtrrzap.protocol import Protocol, Range
+from mtrrzap.protocol import protocol as made
+from mtrrzap.protocol.load import blamed, load
+from mtrrzap.protocol.operation import Steps
+
+
+class Search(TypedDict, total=False):
+    """Keyword arguments of ``check`` that say how to search. All are optional."""
+
+    strategy: Literal["bfs", "random", "pct"]
+    """``bfs`` (default) sees every interleaving; ``random`` and ``pct`` sample ``runs`` of them."""
+    runs: int
+    """Executions of a sample; default 1000."""
+    seed: int
+    """Seed of a sample; default 0."""
+    max_states: int | None
+    """Stop each search after so many states. The default None means never."""
+    max_seconds: float | None
+    """Stop each search after so many seconds. The default None means never."""
+    max_gb: float
+    """Stop a search whose states take so many gigabytes (10^9 bytes); default 8."""
+    first: bool
+    """Stop as soon as every property asked for is violated; default False."""
+    symmetry: bool
+    """Merge states that differ only in which equal vCPU is which; default True."""
+    engine: Literal["auto", "python", "numba"]
+    """``auto`` (default) takes numba for large searches if it is installed."""
+
+
+def check(
+    protocol: str | Protocol | Callable[..., Steps],
+    *,
+    vcpus: int = 2,
+    requests: int = 1,
+    ranges: Sequence[Sequence[tuple[int, int]]] | None = None,
+    alloc_fails: bool = True,
+    memory_model: Literal["sc", "tso"] = "sc",
+    properties: str | Iterable[str] | None = None,
+    **search: Unpack[Search],
+) -> Verdicts:
+    """Explore every interleaving of the vCPUs, and say which properties hold.
+
+    Ctrl-C stops the search; what was not decided by then has the verdict *unknown*.
+
+    Args:
+        protocol: A shipped protocol's name (``direct``, ``v3``, ``v4``, ``v4_patch10``, ``sketch``,
+            ``review``, ``ticket``), ``"path/to/file.py:function"``, or a generator function of
+            ``(vm, ranges)`` that yields operations (see ``mtrrzap.protocol``).
+        vcpus: How many vCPUs, from 1 to 12.
+        requests: How many requests each vCPU makes, one after the other.
+        ranges: What a request asks for, as half-open ranges of gfns: vCPU *i* asks for
+            ``ranges[i % len(ranges)]``. None: every vCPU asks for everything.
+        alloc_fails: Whether an allocation may fail, where the protocol makes any.
+        memory_model: ``sc`` (sequentially consistent) or ``tso`` (with x86's store buffers).
+        properties: One or several of ``lost zap``, ``deadlock``, ``unlocked access``, ``capacity``,
+            ``ordering``, ``starvation``, ``work``; None: all.
+        search: How to search and when to stop; see ``Search``.
+
+    Returns:
+        A mapping from each property's name to its verdict.
+
+    Raises:
+        UserError: if the protocol, a property or a size is invalid, if the protocol's own code
+            raises (the error names the file and line), or if ``engine="numba"`` and numba is
+            missing.
+
+    Example:
+        >>> import mtrrzap
+        >>> verdicts = mtrrzap.check("v4", vcpus=2, properties=["lost zap", "deadlock"])
+        >>> {name: verdict.holds for name, verdict in verdicts.items()}
+        {'lost zap': False, 'deadlock': True}
+        >>> drawn = str(verdicts["lost zap"].counterexample)
+        >>> print(drawn.splitlines()[0])
+        v4: lost zap, 2 vCPUs, 1 request each, allocation may fail, 20 steps
+
+        A generator function of your own; its first parameter names the VM's class:
+
+        >>> from mtrrzap.protocol import Range, Spinlock, Steps, Vm
+        >>> class OwnVm(Vm):
+        ...     lock = Spinlock()
+        >>> def own(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
+        ...     yield vm.lock.lock()
+        ...     for start, end in ranges:
+        ...         yield vm.mmu.zap(start, end)
+        ...     yield vm.lock.unlock()
+        >>> mtrrzap.check(own, vcpus=3).holds
+        True
+    """
+    options = _options(properties, search)
+    name, known, file = _protocol(protocol)
+    world = partial(scenario, known, vcpus, requests, alloc_fails=alloc_fails, memory=memory_model)
+    asked = world() if ranges is None else world(ranges=_ranges(ranges))
+    with blamed(file):
+        return Verdicts(name, core.check(asked, options))
+
+
+def _protocol(given: str | Protocol | Callable[..., Steps]) -> tuple[str, Protocol, Path]:
+    """Return a protocol, the name it goes by, and the file to blame for its errors."""
+    if isinstance(given, Protocol):
+        return given.name, given, Path(given.call.__code__.co_filename)
+    if isinstance(given, str):
+        return given, load(given), Path(given.rpartition(":")[0])
+    if not inspect.isfunction(given):
+        raise UserError(
+            f"{type(given).__name__} is not a protocol",
+            mend="give a name, file.py:function or a generator function",
+        )
+    file = Path(given.__code__.co_filename)
+    return given.__name__, made(given, str(file)), file
+
+
+def _ranges(ranges: Sequence[Sequence[tuple[int, int]]]) -> tuple[Request, ...]:
+    try:
+        found = tuple(tuple(Range(int(start), int(end)) for start, end in each) for each in ranges)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"invalid ranges {ranges!r}",
+            mend="give a list of requests, each a list of (start, end) in gfns",
+        ) from error
+    if not found or not all(found):
+        raise UserError("a request without ranges", mend="give each at least one (start, end)")
+    return found
+
+
+def _options(properties: str | Iterable[str] | None, search: Search) -> core.Options:
+    unknown = search.keys() - Search.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"check() got an unexpected keyword argument {min(unknown)!r}")
+    asked = (properties,) if isinstance(properties, str) else properties
+    engine = search.get("engine", "auto")
+    if engine not in ("auto", "python", "numba"):
+        raise UserError(f"unknown engine {engine!r}", mend="use auto, python or numba")
+    runs = search.get("runs", 1000)
+    if runs < 1:
+        raise UserError(f"invalid runs {runs}", mend="ask for at least one")
+    return core.Options(
+        properties=core.PROPERTIES if asked is None else tuple(asked),
+        symmetry=search.get("symmetry", True),
+        engine=engine,
+        limits=_limits(search),
+        strategy=_strategy(search.get("strategy", "bfs"), search.get("seed", 0)),
+        runs=runs,
+        first=search.get("first", False),
+    )
+
+
+def _limits(search: Search) -> Limits:
+    states, seconds = search.get("max_states"), search.get("max_seconds")
+    gigabytes = search.get("max_gb", 8.0)
+    if states is not None and states < 1:
+        raise UserError(f"invalid max_states {states}", mend="ask for at least one, or give None")
+    for name, value in (("max_seconds", seconds), ("max_gb", gigabytes)):
+        if value is not None and not 0 <= value < math.inf:
+            raise UserError(f"invalid {name} {value}", mend="give a number, 0 or more")
+    return Limits(states=states, seconds=seconds, bytes=int(gigabytes * 1e9))
+
+
+def _strategy(name: str, seed: int) -> Strategy | None:
+    if name == "bfs":
+        return None
+    if name == "random":
+        return RandomWalk(seed)
+    if name == "pct":
+        return Pct(seed)
+    raise UserError(f"unknown strategy {name!r}", mend="use bfs, random or pct")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Counterexample:
+    """A shortest schedule that shows a violation. ``str`` draws it, one column a vCPU."""
+
+    protocol: str
+    """The name the protocol goes by."""
+    found: core.Counterexample
+
+    @property
+    def steps(self) -> int:
+        """Operations on shared objects, without those of a loop that then repeats for ever."""
+        return len(self.found.schedule)
+
+    @property
+    def schedule(self) -> str:
+        """The text of a schedule file, which ``mtrrzap check --replay`` runs again."""
+        known = self.found.scenario.protocol
+        own = known.name == self.protocol and known.source.endswith(".py")
+        return written(self.found, f"{known.source}:{known.name}" if own else self.protocol)
+
+    def __str__(self) -> str:
+        from mtrrzap.report.counterexample import drawn
+
+        return drawn(self.found, self.protocol).rstrip("\n")
+
+    def __repr__(self) -> str:
+        return f"<Counterexample of {self.protocol}, {self.found.prop}: {self.steps} steps>"
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PropertyVerdict:
+    """What the search says about one property."""
+
+    protocol: str
+    """The name the protocol goes by."""
+    found: core.Verdict
+    """The details, as ``transitions``, ``depth``, ``seconds``, ``bytes`` and ``engine``."""
+
+    @property
+    def name(self) -> str:
+        """The property."""
+        return self.found.prop
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the property holds in every interleaving.
+
+        False means that there is a counterexample. None means that it was not decided, because a
+        limit or Ctrl-C cut the search, or because the property (``work``) is a measurement.
+        """
+        return {core.HOLDS: True, core.VIOLATED: False}.get(self.verdict)
+
+    @property
+    def verdict(self) -> str:
+        """``holds``, ``VIOLATED``, ``unknown`` (the search was cut) or ``measured``."""
+        return self.found.verdict
+
+    @property
+    def detail(self) -> str:
+        """Why it is so, in words; may be empty."""
+        return self.found.detail
+
+    @property
+    def states(self) -> int:
+        """States that the search saw."""
+        return self.found.states
+
+    @property
+    def counterexample(self) -> Counterexample | None:
+        """A shortest schedule that violates the property, or None."""
+        shown = self.found.counterexample
+        return None if shown is None else Counterexample(self.protocol, shown)
+
+    def __str__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.protocol}: {self.name}: {self.verdict}{detail}"
+
+    def __repr__(self) -> str:
+        return f"<PropertyVerdict {self}>"
+
+
+class UnknownPropertyError(UserError, KeyError):
+    """No verdict has this name; ``in`` and ``get`` work as with any mapping."""
+
+
+class Verdicts(Printed, Mapping[str, PropertyVerdict]):
+    """Verdicts of one protocol by property. ``print`` shows the table, a notebook too."""
+
+    def __init__(self, protocol: str, found: Iterable[core.Verdict]) -> None:
+        self.protocol = protocol
+        """The name the protocol goes by."""
+        self._found = {each.prop: PropertyVerdict(protocol, each) for each in found}
+
+    @property
+    def holds(self) -> bool | None:
+        """False if any property is violated; None if any is unknown; else True."""
+        verdicts = {each.verdict for each in self.values()}
+        if core.VIOLATED in verdicts:
+            return False
+        return None if core.UNKNOWN in verdicts else True
+
+    def __getitem__(self, name: str) -> PropertyVerdict:
+        if name not in self._found:
+            raise UnknownPropertyError(
+                f"no verdict on {name!r}", mend=f"use one of {', '.join(self)}"
+            )
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{name}: {each.verdict}" for name, each in self.items())
+        return f"<Verdicts on {self.protocol}: {said}>"
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Return one dict a property: what ``mtrrzap check --json`` prints."""
+        from mtrrzap.report.verdicts import as_json
+
+        return as_json(self._results())
+
+    def __str__(self) -> str:
+        from mtrrzap.report.verdicts import table
+
+        return table(self._results()).rstrip("\n")
+
+    def _results(self) -> list[tuple[str, list[core.Verdict]]]:
+        return [(self.protocol, [each.found for each in self.values()])]
+
+    def _sheets(self) -> Iterable[Sheet]:
+        columns = ("property", "verdict", "states", "detail", "configuration")
+        rows = [
+            (v.name, v.verdict, v.states, v.detail, v.found.configuration) for v in self.values()
+        ]
+        yield Sheet(columns, rows, self.protocol, frozenset(("states",)))

@@ -1,0 +1,164 @@
+"""How far a command is: one line on standard error, if that is a terminal.
+
+The library reports progress through plain callbacks; only this module knows the terminal.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from time import monotonic
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from mtrrzap.checker.explore import Progress as SearchProgress
+from mtrrzap.cli.output import note
+from mtrrzap.guest.record import Progress as Recorded
+from mtrrzap.live.measure import Progress as RunProgress
+from mtrrzap.live.running import Case
+from mtrrzap.sweep.driver import SweepState
+
+_BARS = "▁▂▃▄▅▆▇█"
+_REFRESH = 8
+"""Times a second that the line is drawn."""
+SELDOM = 30.0
+"""Seconds between two lines of a sweep where standard error is a file."""
+WINDOW = 30.0
+"""Seconds over which a sweep's rate is taken: cells of one grid differ in size."""
+
+
+def on_terminal() -> bool:
+    """Tell if standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def status_line(render: Callable[[], str]) -> AbstractContextManager[object]:
+    """Show a line while the block runs, then wipe it; another thread calls ``render``."""
+    if not on_terminal():
+        return nullcontext()
+    return Live(
+        console=Console(stderr=True),
+        refresh_per_second=_REFRESH,
+        get_renderable=lambda: Text(render(), overflow="ellipsis", no_wrap=True),
+        transient=True,
+    )
+
+
+class _Line:
+    text = "starting"
+
+    def __call__(self) -> str:
+        return self.text
+
+
+@contextmanager
+def searching() -> Iterator[SearchProgress]:
+    """Show how many states ``check`` has seen; give the callback that the search calls."""
+    line = _Line()
+
+    def show(states: int, seconds: float, frontier: int) -> None:
+        rate = f"{states / seconds:,.0f}/s" if seconds else ""
+        line.text = f"{states:,} states {rate} frontier {frontier:,}"
+
+    with status_line(line):
+        yield show
+
+
+@contextmanager
+def running(events: Sequence[int], repeat: int) -> Iterator[RunProgress]:
+    """Show how far each vCPU of ``run`` is; give the callback that the runs call.
+
+    ``events``: how many each vCPU has; ``repeat``: how many runs each policy has.
+    """
+    line = _Line()
+
+    def show(case: Case, number: int, done: list[int]) -> None:
+        line.text = run_line(case.name, number, repeat, done, events)
+
+    with status_line(line):
+        yield show
+
+
+def run_line(
+    name: str, number: int, repeat: int, done: Sequence[int], events: Sequence[int]
+) -> str:
+    """Return ``review  run 2 of 3  ▃▃█▁  310 of 800 events``."""
+    bars = "".join(
+        _BARS[-1 if d >= all_ else d * (len(_BARS) - 1) // all_]
+        for d, all_ in zip(done, events, strict=True)
+    )
+    return f"{name}  run {number + 1} of {repeat}  {bars}  {sum(done)} of {sum(events)} events"
+
+
+@contextmanager
+def recording(vcpus: int) -> Iterator[Recorded]:
+    """Show the counters of ``record``; give them to the recorder, which sets them."""
+    counters, start = Recorded(), monotonic()
+
+    def line() -> str:
+        return (
+            f"{monotonic() - start:4.0f} s  {counters.phase}  "
+            f"{counters.sites} instructions  {counters.events} events  "
+            f"{len(counters.seen)}/{vcpus} vCPUs  {counters.stops} stops  {counters.last_line}"
+        )
+
+    with status_line(line):
+        yield counters
+
+
+@contextmanager
+def sweeping(workers: Callable[[], str], *, quiet: bool) -> Iterator[Callable[[SweepState], None]]:
+    """Show how many cells of a sweep are done; give the callback that the sweep calls.
+
+    Where standard error is not a terminal, a line is printed every ``SELDOM`` seconds.
+    ``workers`` says who works.
+    """
+    line = _Line()
+    every = 1 / _REFRESH if on_terminal() else SELDOM
+    seen = deque([(monotonic(), 0)])
+    last = seen[0][0]
+
+    def show(state: SweepState) -> None:
+        nonlocal last
+        now = monotonic()
+        if quiet or now - last < every:
+            return
+        last = now
+        seen.append((now, state.new))
+        while len(seen) > 2 and now - seen[0][0] > WINDOW:
+            seen.popleft()
+        then, before = seen[0]
+        line.text = sweep_line(state, (state.new - before) / max(now - then, 1e-9), workers())
+        if not on_terminal():
+            note(line.text)
+
+    with nullcontext() if quiet else status_line(line):
+        yield show
+
+
+def sweep_line(state: SweepState, rate: float, workers: str) -> str:
+    """Return the line of a sweep: ``rate`` is in cells a second."""
+    counts = state.counts
+    parts = [f"{counts.rows + state.dropped:,} of {state.cells:,} cells"]
+    if rate > 0:
+        left = (state.cells - counts.rows - state.dropped) / rate
+        parts += [f"{rate:,.3g}/s", f"about {duration(left)} left"]
+    parts.append(f"{counts.failed:,} failed")
+    if counts.refused:
+        parts.append(f"{counts.refused:,} refused")
+    if counts.violated:
+        parts.append(f"{counts.violated:,} violated")
+    return ", ".join([*parts, workers])
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    at = next(i for i, (_, size) in enumerate(units) if seconds >= size)
+    (big, size), (small, fraction) = units[at], units[at + 1]
+    whole, rest = divmod(int(seconds), size)
+    return f"{whole} {big} {rest // fraction} {small}"

@@ -1,0 +1,53 @@
+"""A trace as CSV: line for line, there and back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.traces import HEADER, events
+from mtrrzap.errors import UserError
+from mtrrzap.guest.event import Event, Kind
+from mtrrzap.guest.tabular import csv_lines, read_csv
+from mtrrzap.guest.trace import Trace, dumps
+
+WRITE = Event(1, Kind.WRMSR, 0x2FF, 0xC06, refused=True, time_ns=5)
+GOOD = "".join(csv_lines(Trace(HEADER, (Event(0, Kind.RESET), WRITE))))
+
+
+@given(st.lists(events, max_size=20), st.none() | st.just("a reason: with a colon"))
+def test_round_trip(body: list[Event], incomplete: str | None) -> None:
+    trace = Trace(HEADER, tuple(body), incomplete)
+    as_csv = list(csv_lines(trace))
+    assert read_csv(as_csv, "t") == trace
+    assert len(as_csv) == len(dumps(trace).splitlines())
+
+
+def test_rows() -> None:
+    assert GOOD.splitlines()[-4:] == [
+        "vcpu,kind,msr,value,refused,time_ns",
+        "0,reset,,,0,",
+        "1,wrmsr,0x2ff,0xc06,1,5",
+        "# end 2 complete",
+    ]
+    assert read_csv(GOOD.replace("\n", "\r\n").splitlines(keepends=True), "t").events[1] == WRITE
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "problem"),
+    [
+        ("1,wrmsr,", "1,wrmsr,1,", 17, "not a row of 6 cells"),
+        ("1,wrmsr,", "1,wr msr,", 17, "not a row of 6 cells"),
+        ("1,wrmsr,", "1,write,", 17, "unknown event: '1 write 0x2ff 0xc06 #GP @5'"),
+        (",1,5", ",yes,5", 17, "invalid refused: 'yes'"),
+        ("0,reset,,,0,", '0,"reset,,,0,', 16, "not a row of 6 cells"),
+        ("# vcpus: 4", "# vcpus: 1", 17, "vCPU 1 in a trace of 1 vCPUs"),
+        ("# end 2 complete\n", "", 17, "without an 'end' line"),
+        ("# end 2", "# end 1", 18, "counts 1 events, the trace has 2"),
+    ],
+)
+def test_errors_name_the_line(old: str, new: str, line: int, problem: str) -> None:
+    assert old in GOOD
+    with pytest.raises(UserError) as caught:
+        read_csv(GOOD.replace(old, new).splitlines(keepends=True), "a.csv")
+    assert problem in str(caught.value)
+    assert str(caught.value).startswith(f"a.csv:{line}")

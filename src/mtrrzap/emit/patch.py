@@ -89,7 +89,7 @@ def patch(protocol: Protocol, policy: Policy, tree: Mapping[str, str], mail: Mai
     Raises:
         UserError: if the tree does not match, or if the rule or the protocol has no C.
     """
-    _refuse(policy)
+    refuse(policy)
     found = translate(protocol)
     files = {path: _File(path, text) for path, text in tree.items()}
     edit = _Edit(files, found, policy)
@@ -100,7 +100,8 @@ def patch(protocol: Protocol, policy: Policy, tree: Mapping[str, str], mail: Mai
     return _mail(protocol, policy, mail, list(files.values()))
 
 
-def _refuse(policy: Policy) -> None:
+def refuse(policy: Policy) -> None:
+    """Raise ``UserError`` if a policy asks for what has no C."""
     for wrong, what in (
         (policy.by_memslot, "the split by memslots (patch 11)"),
         (policy.mmu_lock is Lock.READ, "mmu_lock for read (patch 12)"),

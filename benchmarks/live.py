@@ -2,7 +2,7 @@
 
 Run: python benchmarks/live.py [REPEAT]
 
-Writes the last section of docs/live.md: needs /dev/kvm, an otherwise idle machine, some minutes.
+Writes the end of docs/live-inside.md: needs /dev/kvm, an otherwise idle machine, some minutes.
 """
 
 import statistics
@@ -27,7 +27,7 @@ from mtrrzap.report.live import COUNTED, MODELLED, TIMED, line
 from mtrrzap.study.live_runs import measured
 from mtrrzap.study.rescale import with_vcpus
 
-DOC = Path(__file__).parent.parent / "docs/live.md"
+DOC = Path(__file__).parent.parent / "docs/live-inside.md"
 MARK = "<!-- what follows is made by benchmarks/live.py; do not edit -->"
 MIB = 64
 TIMES = 50
@@ -99,16 +99,26 @@ def costs() -> Iterator[str]:
 
 
 def table(repeat: int) -> Iterator[str]:
-    """Yield the table of policies."""
-    yield "| guest | vCPUs | MiB | " + " | ".join((*COUNTED, *TIMED, *MODELLED)) + " |"
-    yield "|" + " --- |" * 4 + " ---: |" * (len(COUNTED) + len(TIMED) + len(MODELLED) - 1)
+    """Yield the table of policies, in fixed columns; a heading has one word a line."""
+    headings = ("guest", "vCPUs", "MiB", *COUNTED, *TIMED, *MODELLED)
+    height = max(len(each.split()) for each in headings)
+    stacked = [[""] * (height - len(each.split())) + each.split() for each in headings]
+    yield "```text"
+    yield from (_columns(line) for line in zip(*stacked, strict=True))
     for name in ("seabios", "ovmf"):
         for vcpus in (2, 8, 16):
             for memory in (64, 256):
-                yield from rows(name, vcpus, memory, repeat)
+                yield from map(_columns, rows(name, vcpus, memory, repeat))
+    yield "```"
 
 
-def rows(name: str, vcpus: int, memory: int, repeat: int) -> Iterator[str]:
+def _columns(cells: Sequence[str]) -> str:
+    """Return a line: the guest and the policy to the left, figures to the right."""
+    words = [cell.ljust(7) if n in (0, 3) else cell.rjust(9) for n, cell in enumerate(cells)]
+    return " ".join(words).rstrip()
+
+
+def rows(name: str, vcpus: int, memory: int, repeat: int) -> Iterator[list[str]]:
     trace = with_vcpus(traces.load(Path(f"{name}-{max(vcpus, 8)}")), vcpus)
     cases = [case_of(policy) for policy in USUAL]
     settings = Settings(engine=Engine.LIVE, memory=memory << 20)
@@ -118,8 +128,7 @@ def rows(name: str, vcpus: int, memory: int, repeat: int) -> Iterator[str]:
     for row in measured(trace, Host(), 1, list(zip(cases, runs, strict=True))):
         for finding in row.findings:
             print(f"{name} {vcpus} {memory}: {finding}", file=sys.stderr)
-        cells = (_cell(value) for value in line(row))
-        yield f"| {trace.header.family} | {vcpus} | {memory} | " + " | ".join(cells) + " |"
+        yield [trace.header.family, str(vcpus), str(memory), *map(_cell, line(row))]
 
 
 def _cell(value: object) -> str:

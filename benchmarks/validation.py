@@ -52,11 +52,19 @@ def swaps(ratios: Ratios) -> list[str]:
 
 
 def table(ratios: Ratios) -> list[str]:
+    """A line a row: published, modelled and their ratio for each guest."""
     cells = {**published.mcycles(FITTED_VCPUS), **published.mcycles(HELD_OUT)}
-    lines = ["| guest | vCPUs | row | published | modelled | ratio |", "|" + " --- |" * 6]
-    for (guest, n, row), ratio in ratios.items():
-        mcycles = cells[guest, n, row]
-        lines.append(f"| {guest} | {n} | {row} | {mcycles} | {mcycles * ratio:.4g} | {ratio:.2f} |")
+    guests = list(dict.fromkeys(cell[:2] for cell in ratios))
+    lines = [
+        f"| row | {' | '.join(f'{guest}, {n} vCPUs' for guest, n in guests)} |",
+        "|" + " --- |" * (len(guests) + 1),
+    ]
+    for row in dict.fromkeys(cell[2] for cell in ratios):
+        words = []
+        for guest in guests:
+            ratio, mcycles = ratios[*guest, row], cells[*guest, row]
+            words.append(f"{mcycles} -> {mcycles * ratio:.4g} ({ratio:.2f})")
+        lines.append(f"| {row} | {' | '.join(words)} |")
     return lines
 
 

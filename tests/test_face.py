@@ -452,9 +452,9 @@ def test_simulate_gives_what_the_command_line_does(run: Run) -> None:
         (lambda: mtrrzap.check(len), "builtin_function_or_method is not a protocol"),
         (lambda: mtrrzap.check(plain), "plain"),
         (lambda: mtrrzap.check(raising), f"{__file__}:"),
-        (lambda: mtrrzap.check("v4", vcpus=0), "0 vCPUs"),
-        (lambda: mtrrzap.check("v4", vcpus=13), "13 vCPUs"),
-        (lambda: mtrrzap.check("v4", requests=0), "0 requests"),
+        (lambda: mtrrzap.check("v4", vcpus=0), "vCPUs: 0"),
+        (lambda: mtrrzap.check("v4", vcpus=13), "vCPUs: 13"),
+        (lambda: mtrrzap.check("v4", requests=0), "requests: 0"),
         (lambda: mtrrzap.check("v4", memory_model="pso"), "pso"),
         (lambda: mtrrzap.check("v4", properties="lost zaps"), "lost zaps"),
         (

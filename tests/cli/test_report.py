@@ -25,7 +25,7 @@ def test_overwrites_only_by_force(run: Run, file: Path, tmp_path: Path) -> None:
     ran = run("report", str(file), "-o", str(page))
     assert (ran.status, ran.out) == (2, "")
     assert ran.err == (
-        f"mtrrzap: --output: {page} exists already; choose another name or add --force\n"
+        f"mtrrzap: --output: {page} exists already; choose another name, or add --force\n"
     )
     assert page.read_text() == "precious"
     assert run("report", str(file), "-o", str(page), "--force").status == 0

@@ -77,7 +77,7 @@ def test_ctrl_c_finishes_what_is_in_flight(tmp_path: Path) -> None:
             ("unknown.toml", "-o", "r"),
             "unknown.toml: grid.traces: 'gone.trace': gone.trace: can",
         ),
-        (("protocol.toml", "-o", "r"), "protocol.toml: grid.protocols: 'v9': no protocol is"),
+        (("protocol.toml", "-o", "r"), "protocol.toml: grid.protocols: 'v9': unknown protocol"),
     ],
 )
 def test_bad_usage_is_one_line(

@@ -32,7 +32,7 @@ def test_names() -> None:
 
 def test_by_name() -> None:
     assert by_name("+9+10+12") is by_name("Base2+9+10+12")
-    with pytest.raises(UserError, match=r"--policy: no policy 'v9'; known are: v6\.1, "):
+    with pytest.raises(UserError, match=r"policy: no policy 'v9'; known are: v6\.1, "):
         by_name("v9")
 
 

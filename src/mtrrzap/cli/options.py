@@ -65,6 +65,8 @@ def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
         except UserError as error:
             if parameter := flat.parameters.get(error.place or ""):
                 error.place = _spelled(parameter)
+            if error.mend and "force" in flat.parameters:
+                error.mend = error.mend.replace("use force", "add --force")
             raise
 
     # typer reads both: the signature for names and defaults, the annotations for types.

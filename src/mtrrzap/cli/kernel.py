@@ -1,21 +1,28 @@
 """``mtrrzap kernel``: what a real kernel does, beside what a policy says."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
+from mtrrzap.cli.emit import rule_of
 from mtrrzap.cli.options import JsonOption, TracesArgument, with_options
+from mtrrzap.cli.output import result
 from mtrrzap.cli.progress import comparing
+from mtrrzap.emit.translate import translate
 from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
-from mtrrzap.kernel import boot, image, policy_file
+from mtrrzap.kernel import boot, build, image, policy_file, storm
 from mtrrzap.kernel.compare import cases, events
 from mtrrzap.kernel.compare import compare as compared
 from mtrrzap.kernel.random_events import random_trace
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.protocol import Protocol
+from mtrrzap.protocol.load import load
 from mtrrzap.report import kernel as report
 from mtrrzap.report import text
 
@@ -31,11 +38,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@app.callback()
-def _group() -> None:
-    """Keep ``compare`` a command of a group, also while it is the only one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +60,12 @@ class HostOptions:
 
     def host(self) -> boot.Host:
         """Return the host, its kernel fetched if need be. Raises ``UserError``."""
-        host = boot.Host(self._kernel(), own_modules=self.modules, qemu=self.qemu)
+        host = boot.Host(self.kernel_of(), own_modules=self.modules, qemu=self.qemu)
         boot.check(host)
         return host
 
-    def _kernel(self) -> image.Kernel:
+    def kernel_of(self) -> image.Kernel:
+        """Return the kernel, fetched if need be. Raises ``UserError``."""
         if self.kernel is None:
             if self.modules_dir is not None:
                 raise UserError(
@@ -164,3 +167,95 @@ def compare(
     else:
         report.print_outcome(text.console(), outcome)
     return int(not outcome.same)
+
+
+ProtocolArgument = Annotated[
+    str, typer.Argument(help="A protocol's name, or path/to/file.py:function.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """What KVM is built from."""
+
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            help="A kernel source tree, or an archive of one. Without: Debian's, fetched."
+        ),
+    ] = None
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy",
+            "-p",
+            help="Whose rule of when to ask. Without: the protocol's own policy, or Base2.",
+        ),
+    ] = None
+    window: Annotated[
+        int,
+        typer.Option(
+            metavar="US", help="Delay each store that clears a flag, for tests.", min=0, max=1000
+        ),
+    ] = 0
+
+    def make(self, protocol: Protocol, release: str, output: Path) -> Policy:
+        """Build the modules into a folder, and return the rule. Raises ``UserError``."""
+        rule = rule_of(protocol, self.policy)
+        source = build.tree(self.source, release)
+        build.build(protocol, rule, source, release, output, window_us=self.window)
+        return rule
+
+
+@app.command("build")
+@with_options
+def build_(
+    protocol: ProtocolArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the modules.")],
+    *,
+    host: HostOptions,
+    made: BuildOptions,
+) -> None:
+    """Build kvm.ko and kvm-amd.ko with a protocol in them, for 'compare --modules' and 'storm'."""
+    kernel = host.kernel_of()
+    rule = made.make(load(protocol), kernel.release, output)
+    names = " and ".join(build.MODULES)
+    result(f"{output}: {names} for {kernel.release}, {protocol} by the rule of {rule.name}")
+
+
+@app.command("storm")
+@with_options
+def storm_(
+    protocol: ProtocolArgument,
+    vcpus: Annotated[
+        int, typer.Option("--vcpus", "-n", help="How many vCPUs ask at once.", min=1, max=64)
+    ] = 2,
+    count: Annotated[
+        int,
+        typer.Option("--count", "-c", help="Requests of each vCPU.", min=1, max=1_000_000),
+    ] = 2000,
+    *,
+    host: HostOptions,
+    made: BuildOptions,
+    timeout: Annotated[float, typer.Option(help="Seconds for all.")] = _LIMIT,
+    json: JsonOption = False,
+) -> int:
+    """Let vCPUs of a real KVM ask at once; count requests, zaps and lost requests by its trace.
+
+    Without --modules KVM is built first. Exit status 1 if a request returned before its zap.
+    """
+    if not 0 < timeout <= _LONGEST:
+        raise UserError(f"invalid limit of {timeout:g} s", place="timeout", mend="give 1 to 86400")
+    chosen = load(protocol)
+    where = host.host()
+    with TemporaryDirectory(prefix="mtrrzap-kvm-") as folder:
+        if where.own_modules is None:
+            made.make(chosen, where.kernel.release, Path(folder))
+            where = replace(where, own_modules=Path(folder))
+        entry = translate(chosen).entry.name
+        found = storm.storm(where, entry, vcpus, count, timeout=timeout)
+    if json:
+        sys.stdout.write(text.as_json({"protocol": chosen.name} | found._asdict()))
+    else:
+        report.print_storm(text.console(), chosen.name, found)
+    return int(found.lost > 0)

@@ -13,6 +13,7 @@ from mtrrzap import __version__
 from mtrrzap.cli.audit import audit
 from mtrrzap.cli.check import check
 from mtrrzap.cli.compare import compare
+from mtrrzap.cli.emit import emit
 from mtrrzap.cli.explain import explain
 from mtrrzap.cli.export import export
 from mtrrzap.cli.import_ import import_
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _FIRST = (compare, explain, audit, check, show, requests, policies, memtype)
-for _command in (*_FIRST, import_, report, export, initrd):  # the order of the help
+for _command in (*_FIRST, emit, import_, report, export, initrd):  # the order of the help
     app.command(_command.__name__.rstrip("_"))(_command)
 # Whatever follows -- is for QEMU.
 app.command("record", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

@@ -3,6 +3,7 @@
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from mtrrzap.cli.options import (
 )
 from mtrrzap.cli.progress import running
 from mtrrzap.cli.run_vfio import Chosen, run_vfio
+from mtrrzap.emit.native import storm
 from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
@@ -45,6 +47,14 @@ _REQUESTS_OF = "review"
 """Whose requests a protocol is given that is named without a policy: patches 6-8 and 10."""
 
 
+class RunEngine(StrEnum):
+    """What makes the requests."""
+
+    LIVE = "live"
+    THREADS = "threads"
+    NATIVE = "native"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """The test guest, and what its vCPUs do."""
@@ -65,6 +75,15 @@ class RunOptions:
             help="Let vCPUs that act at once make each request at once, as if each had a core.",
         ),
     ] = True
+    requests: Annotated[
+        int, typer.Option(help="Requests of each thread of the native engine.", min=1)
+    ] = 10_000
+    zap_ns: Annotated[
+        int,
+        typer.Option(
+            help="Nanoseconds that a zap of the native engine takes.", min=0, max=999_999_999
+        ),
+    ] = 10_000
     timeout: Annotated[float, typer.Option(help="Seconds for one run, memory filled.")] = 60.0
     vfio: Annotated[
         int | None,
@@ -114,19 +133,25 @@ def run(
     ] = None,
     *,
     engine: Annotated[
-        Engine, typer.Option(help="A real VM, or threads with a modelled page table.")
-    ] = Engine.LIVE,
+        RunEngine,
+        typer.Option(
+            help="live: a real VM. threads: Python's threads with a modelled page table. native: "
+            "the protocol's C on threads that ask for random ranges (needs gcc; takes no trace)."
+        ),
+    ] = RunEngine.LIVE,
     test: RunOptions,
     host: IntelHostOptions,
     json: JsonOption = False,
 ) -> int:
     """Run a trace's requests for real: vCPUs exit, zaps drop entries, accesses fault."""
-    settings = test.settings(engine)
+    if engine is RunEngine.NATIVE:
+        return _native([case_of(name) for name in policy or USUAL], test, json=json)
+    settings = test.settings(Engine(engine))
     trace = rescaled(traces.load(file), test.vcpus, None)
     if test.walks and test.vfio is None:
         raise UserError("needs --vfio", place="walks", mend="name the VFIO group")
     if test.vfio is not None:
-        if engine is not Engine.LIVE:
+        if engine is not RunEngine.LIVE:
             raise UserError("cannot be combined with --vfio", place="engine", mend="choose one")
         chosen = Chosen(test.vfio, settings.memory, settings.huge, host.quirk, test.walks)
         return run_vfio(str(file), trace, chosen, policy, json=json)
@@ -170,6 +195,37 @@ def _measured(
     except (KeyboardInterrupt, UserError) as early:
         return runs, early
     return runs, None
+
+
+def _native(cases: list[Case], test: RunOptions, *, json: bool) -> int:
+    """Run the C of each case's protocol; a lost zap is a finding."""
+    threads = test.vcpus or 8
+    protocols_ = {case.protocol.name: case.protocol for case in cases}
+    rows = [
+        (name, storm(each, threads, test.requests, zap_ns=test.zap_ns))
+        for name, each in protocols_.items()
+    ]
+    if json:
+        data = [{"protocol": name} | counts._asdict() for name, counts in rows]
+        sys.stdout.write(text.as_json({"engine": "native", "zap_ns": test.zap_ns, "rows": data}))
+    else:
+        columns = ("protocol", "requests", "zaps", "shared", "waited", "lost", "seconds")
+        cells = [
+            (name, *(getattr(c, column) for column in columns[1:-1]), f"{c.seconds:.3f}")
+            for name, c in rows
+        ]
+        console = text.console()
+        title = f"C on {threads} threads, {test.requests:,} requests each, random ranges"
+        console.print(text.table(columns, cells, title=title, numbers=frozenset(columns[1:])))
+        text.say(console, _NATIVE)
+    return int(any(counts.lost for _, counts in rows))
+
+
+_NATIVE = (
+    "Counted, but for seconds, which are measured. zaps: calls of kvm_zap_gfn_range(), each of "
+    "which sleeps; shared: requests without a zap of their own; lost: requests that returned "
+    "although no zap of one of their frames had begun and ended since they asked."
+)
 
 
 def case_of(name: str) -> Case:

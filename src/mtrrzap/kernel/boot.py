@@ -31,7 +31,7 @@ from mtrrzap.kernel import guests
 from mtrrzap.kernel.guests import INITRD, JOB_FOLDER, GuestTask
 from mtrrzap.kernel.image import Kernel, modules
 from mtrrzap.kernel.inside import DONE
-from mtrrzap.kernel.perform import Task
+from mtrrzap.kernel.perform import StormTask, Task
 
 _DEVICE = "0000:00:04.0"
 _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox")
@@ -55,6 +55,8 @@ class Host:
     snoop_control: bool = False
     """The IOMMU can enforce snooping: no DMA is non-coherent then."""
     qemu: str = "qemu-system-x86_64"
+    cpus: int = 1
+    """With one, the order of ftrace's lines is certain whatever the clock."""
     memory: int = 768
     """MiB; Linux has huge pages from 512 MiB of usable memory on."""
 
@@ -114,11 +116,11 @@ def _initramfs(host: Host, busybox: bytes) -> bytes:
 
 
 def _command(host: Host, folder: Path) -> list[str]:
-    """Return QEMU's command line; one CPU, for then the order of ftrace's lines is certain."""
+    """Return QEMU's command line."""
     snoop = "on" if host.snoop_control else "off"
     return [
         *(host.qemu, "-accel", "tcg", "-machine", "q35", "-cpu", "EPYC,+svm,+npt"),
-        *("-smp", "1", "-m", f"{host.memory}M", "-nodefaults", "-no-user-config"),
+        *("-smp", str(host.cpus), "-m", f"{host.memory}M", "-nodefaults", "-no-user-config"),
         *("-display", "none", "-no-reboot", "-serial", "stdio"),
         *("-device", f"intel-iommu,intremap=off,snoop-control={snoop}"),
         *("-device", f"edu,addr={_DEVICE[8:]}"),
@@ -156,6 +158,7 @@ class Job(NamedTuple):
     host: Host
     tasks: Sequence[Task]
     guests: Sequence[GuestTask] = ()
+    storms: Sequence[StormTask] = ()
 
 
 def guest_job(host: Host, vcpus: Iterable[int], seconds: float) -> Job:
@@ -224,6 +227,7 @@ class _Booted:
             "device": _DEVICE,
             "tasks": [_as_data(task) for task in job.tasks],
             "guests": [task._asdict() for task in job.guests],
+            "storms": [_as_data(task) for task in job.storms],
         }
         (folder / "job" / "job.json").write_text(json.dumps(data), encoding="ascii")
         self.done = 0
@@ -273,6 +277,7 @@ class _Booted:
             raise UserError(f"ended with status {status}: {why}", place=self._job.host.qemu)
         names = [task.name for task in self._job.tasks]
         names += [guest.name for guest in self._job.guests]
+        names += [storm.name for storm in self._job.storms]
         return {name: self._result(name) for name in names}
 
     def _result(self, name: str) -> dict[str, Any]:
@@ -288,5 +293,5 @@ class _Booted:
         return data
 
 
-def _as_data(task: Task) -> dict[str, object]:
+def _as_data(task: Task | StormTask) -> dict[str, object]:
     return task._asdict() | {"settings": task.settings._asdict()}

@@ -22,6 +22,13 @@ _CODES = {
         "48ffc9"  #              dec rcx
         "75f2"  #                jnz touch
     ),
+    "storm": (
+        "0f20c0"  #       storm: mov rax, cr0
+        "483500000040"  #        xor rax, CD
+        "0f22c0"  #              mov cr0, rax
+        "48ffc9"  #              dec rcx
+        "75ef"  #                jnz storm
+    ),
 }
 _RING = "e610ebfe"
 """out BELL, al; jmp $"""

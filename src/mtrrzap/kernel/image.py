@@ -68,20 +68,23 @@ def debian(package: str | None = None) -> Kernel:
     ``package``: ``linux-image-6.1.0-56-amd64``; None: the one that ``linux-image-amd64`` stands
     for. Raises ``UserError``.
     """
-    for program in ("apt-get", "apt-cache", "dpkg-deb"):
-        if shutil.which(program) is None:
-            raise UserError(
-                f"no program {program} to fetch a Debian kernel with",
-                mend="name a kernel and the folder of its modules yourself",
-            )
     name = package or _newest()
-    folder = cache() / name
-    if not (folder / "boot").is_dir():
-        _fetch(name, folder)
+    folder = fetched(name)
     images = sorted((folder / "boot").glob("vmlinuz-*"))
     if not images:
         raise UserError("no kernel image in this package", place=name)
     return at(images[0])
+
+
+def fetched(package: str) -> Path:
+    """Return the folder of an unpacked Debian package, fetched the first time.
+
+    Raises ``UserError``.
+    """
+    folder = cache() / package
+    if not folder.is_dir():
+        _fetch(package, folder)
+    return folder
 
 
 def _newest() -> str:
@@ -95,6 +98,12 @@ def _newest() -> str:
 
 
 def _fetch(name: str, folder: Path) -> None:
+    for program in ("apt-get", "dpkg-deb"):
+        if shutil.which(program) is None:
+            raise UserError(
+                f"no program {program} to fetch a Debian package with",
+                mend="name a kernel, its modules and its source yourself",
+            )
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{name}.{os.getpid()}")
     try:

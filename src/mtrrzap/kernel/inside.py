@@ -12,7 +12,8 @@ from time import monotonic, sleep
 from typing import Any
 
 from mtrrzap.errors import UserError
-from mtrrzap.kernel.perform import perform, task_from
+from mtrrzap.kernel.monitor import Settings
+from mtrrzap.kernel.perform import StormTask, perform, storm, task_from
 from mtrrzap.kernel.tracefs import Probes
 from mtrrzap.live.host import environment
 
@@ -44,6 +45,15 @@ def main(folder: str) -> None:
         Path(folder, f"{task.name}.json").write_text(json.dumps(result), encoding="ascii")
         before += len(task.program)
         progress(0)
+    for data in job["storms"]:
+        task_ = StormTask(
+            **{**data, "settings": Settings(**data["settings"])._replace(group=group)}
+        )
+        try:
+            stormed = storm(task_)
+        except UserError as error:
+            stormed = {"error": str(error)}
+        Path(folder, f"{task_.name}.json").write_text(json.dumps(stormed), encoding="ascii")
     for data in job["guests"]:
         Path(folder, f"{data['name']}.json").write_text(
             json.dumps(_boot(data, group)), encoding="ascii"

@@ -102,3 +102,24 @@ def perform(task: Task, progress: Callable[[int], None] = lambda _: None) -> Rec
 def task_from(data: dict[str, Any]) -> Task:
     """Return a task that went through JSON as ``_asdict()``."""
     return Task(**{**data, "settings": Settings(**data["settings"])})
+
+
+class StormTask(NamedTuple):
+    """All vCPUs toggle CR0.CD at once. All of it can be JSON."""
+
+    name: str
+    settings: Settings
+    times: int
+    """Toggles of each vCPU."""
+    entry: str
+    """The function of KVM that a request calls."""
+
+
+def storm(task: StormTask) -> dict[str, object]:
+    """Run it and return ftrace's lines and what is wrong with the memory. Raises ``UserError``."""
+    requests = task.times * task.settings.vcpus
+    # Four lines a request, some 100 bytes each, and twice that for luck, on each CPU.
+    size = max(1 << 13, requests * 800 >> 10)
+    with Machine(task.settings) as machine, Probes(entry=task.entry, buffer_kib=size) as probes:
+        machine.storm(task.times)
+        return {"trace": probes.drain(), "lost": machine.lost(), "kernel": environment().kernel}

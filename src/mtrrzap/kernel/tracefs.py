@@ -47,7 +47,8 @@ class Probes:
 
     ``leaves``: each entry that changes during a zap; ``visits``: each entry that a zap looks at,
     and how it takes locks; ``installs``: each entry that changes at all. These are slow. ``asked``:
-    what any thread of the system asks KVM to do, for guests that another monitor runs.
+    what any thread of the system asks KVM to do, for guests that another monitor runs. ``entry``:
+    calls of this function by any thread, on any CPU, in their true order.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class Probes:
         visits: bool = False,
         installs: bool = False,
         asked: bool = False,
+        entry: str | None = None,
         buffer_kib: int = 8192,
     ) -> None:
         """Set them. Raises ``UserError`` without root, tracefs or KVM's functions."""
+        self._entry = entry
         self._folder = ROOT / "instances" / GROUP
         self._stack = ExitStack()
         before = os.sched_getaffinity(0)
@@ -83,7 +86,7 @@ class Probes:
         """Make the instance, with probes on the zaps alone."""
         self._folder.mkdir()
         self._stack.callback(self._folder.rmdir)
-        self._write("trace_clock", "mono")
+        self._write("trace_clock", "counter" if self._entry else "mono")
         self._write("buffer_size_kb", str(buffer_kib))
         for line in _ZAPS:
             self._probe(line)
@@ -91,12 +94,15 @@ class Probes:
         self._pipe = self._open("trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
 
     def _look_at(self, *, leaves: bool, visits: bool, installs: bool, asked: bool) -> None:
-        if not asked:
+        if not asked and self._entry is None:
             self._write("set_event_pid", str(os.getpid()))
         for lines in _ASKED if asked else ():
             self._enable(f"{GROUP}/{_name(self._probe(*lines))}")
         if asked:
             self._write(f"events/{GROUP}/msr/filter", _FILTER)
+        for line in (f"r:{GROUP}/asked {self._entry}", f"p:{GROUP}/ask {self._entry}"):
+            if self._entry is not None:
+                self._enable(f"{GROUP}/{_name(self._probe(line))}")
         for line in (*_VISITS, *_LOCKS) if visits else ():
             self._while_zapping(f"{GROUP}:{_name(self._probe(line))}")
         if installs:

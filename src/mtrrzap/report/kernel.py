@@ -12,6 +12,7 @@ from mtrrzap.kernel.compare import Outcome, Row
 from mtrrzap.kernel.judge import Beside, Verdict, shown
 from mtrrzap.kernel.mutants import unseen
 from mtrrzap.kernel.perform import Record
+from mtrrzap.kernel.storm import Storm
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.report import text
 
@@ -172,3 +173,19 @@ def run_data(
 
 def _call(call: Call) -> dict[str, object]:
     return {key: value for key, value in call._asdict().items() if key != "event"}
+
+
+def print_storm(console: Console, protocol: str, found: Storm) -> None:
+    """Print what a storm showed."""
+    columns = ("protocol", "vCPUs", "requests", "zaps", "shared", "lost")
+    row = (protocol, found.vcpus, found.requests, found.zaps, found.shared, found.lost)
+    console.print(text.table(columns, [row], numbers=frozenset(columns[1:])))
+    text.say(
+        console,
+        f"Counted from the trace of Linux {found.kernel}. shared: requests without a zap of their "
+        "own; lost: requests that returned although no zap that began after them had ended.",
+    )
+    if found.first_lost:
+        text.say(console, "The first one that was lost:")
+        for line in found.first_lost:
+            text.say(console, f"  {line}")

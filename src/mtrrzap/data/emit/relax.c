@@ -1,0 +1,5 @@
+static void kvm_mtrr_zap_relax(unsigned int times)
+{
+	while (times--)
+		cpu_relax();
+}

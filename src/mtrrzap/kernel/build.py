@@ -1,0 +1,171 @@
+"""KVM's modules with a protocol in them, built out of tree against a kernel's headers."""
+
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mtrrzap.emit.patch import FILES, edited
+from mtrrzap.emit.translate import translate
+from mtrrzap.errors import UserError
+from mtrrzap.kernel.image import cache, fetched
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.protocol import Protocol
+
+_WANTED = ("arch/x86/kvm/", "virt/kvm/", "include/trace/events/kvm.h", FILES[0])
+"""What is taken out of a source tree; the rest comes from the headers."""
+MODULES = ("kvm.ko", "kvm-amd.ko")
+_RELEASE = "\tatomic_set_release("
+
+
+def tree(source: Path | None, release: str) -> Path:
+    """Return a folder with the part of a kernel's source that modules are built from.
+
+    ``source`` is a tree, or an archive of one (``linux-source-6.1.tar.xz``); without it Debian's
+    package for the release is fetched. Raises ``UserError``.
+    """
+    if source is not None and source.is_dir():
+        return source
+    if source is None:
+        package = "linux-source-" + ".".join(release.split(".")[:2])
+        folder = fetched(package)
+        source = next((folder / "usr/src").glob("linux-source-*.tar.*"), None)
+        if source is None:
+            raise UserError("no archive of the source in this package", place=package)
+    place = cache() / f"tree-{source.name}-{source.stat().st_size}"
+    if not place.is_dir():
+        part = place.with_name(f".{place.name}.{os.getpid()}")
+        try:
+            _unpack(source, part)
+            part.rename(place)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return place
+
+
+def _unpack(source: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(source) as archive:
+            archive.extractall(folder, _members(archive), filter="data")
+    except (OSError, tarfile.TarError) as error:
+        raise UserError(
+            f"cannot be unpacked: {error}", place=str(source), mend="give a kernel's source tree"
+        ) from error
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for member in archive:
+        _, _, path = member.name.partition("/")
+        if path.startswith(_WANTED) and (member.isfile() or member.isdir()):
+            member.name = path
+            yield member
+
+
+def headers(release: str) -> Path:
+    """Return the folder that modules for a kernel are built against. Raises ``UserError``."""
+    places = [Path("/lib/modules", release, "build"), Path(f"/usr/src/linux-headers-{release}")]
+    for place in places:
+        if (place / "Makefile").is_file():
+            return place
+    raise UserError(
+        f"no headers of {release}",
+        place=str(places[1]),
+        mend=f"install them (Debian: apt install linux-headers-{release} gcc make)",
+    )
+
+
+def build(
+    protocol: Protocol,
+    policy: Policy,
+    source: Path,
+    release: str,
+    output: Path,
+    *,
+    window_us: int = 0,
+) -> None:
+    """Build ``kvm.ko`` and ``kvm-amd.ko`` with a protocol's patch into a folder.
+
+    ``window_us`` delays each store that clears a flag, for tests of protocols that lose zaps.
+
+    Raises:
+        UserError: if the tree does not match, if there are no headers, or if it does not compile.
+    """
+    against = headers(release)
+    folder = output / "source"
+    shutil.rmtree(folder, ignore_errors=True)
+    for wanted in _WANTED:
+        _copy(source / wanted, folder / wanted)
+    texts = {path: _read(source / path) for path in FILES}
+    entry = translate(protocol).entry.name
+    for path, text in edited(protocol, policy, texts).items():
+        (folder / path).write_text(_probed(text, entry, window_us), encoding="utf-8")
+    makefile = folder / "arch/x86/kvm/Makefile"
+    makefile.write_text(_out_of_tree(_read(makefile), folder), encoding="utf-8")
+    _make(against, folder)
+    for name in MODULES:
+        made = folder / "arch/x86/kvm" / name
+        subprocess.run(["strip", "-g", "-o", str(output / name), str(made)], check=True)
+
+
+def _copy(source: Path, to: Path) -> None:
+    try:
+        if source.is_dir():
+            shutil.copytree(source, to, dirs_exist_ok=True)
+        else:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, to)
+    except OSError as error:
+        raise UserError(
+            f"cannot be copied: {error.strerror}",
+            place=str(source),
+            mend="give the top of a kernel source tree",
+        ) from error
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            "cannot be read", place=str(path), mend="give the top of a kernel source tree"
+        ) from error
+
+
+def _probed(text: str, entry: str, window_us: int) -> str:
+    """Keep the entry a function of its own, which a probe finds; widen the window."""
+    text = text.replace(f"static void {entry}(", f"static noinline __noclone void {entry}(")
+    if window_us and _RELEASE in text:
+        text = text.replace(_RELEASE, f"\tudelay({window_us});\n{_RELEASE}")
+        text = text.replace('#include "mmu.h"\n', '#include "mmu.h"\n#include <linux/delay.h>\n', 1)
+    return text
+
+
+def _out_of_tree(makefile: str, folder: Path) -> str:
+    """Return KVM's Makefile with the paths of the copy in place of the kernel tree's."""
+    kvm = f"{folder}/arch/x86/kvm"
+    makefile = makefile.replace("$(srctree)/virt/kvm", f"{folder}/virt/kvm")
+    includes = f"-I {kvm} -I {folder}/include -I {folder}/include/trace"
+    return makefile.replace("-I $(srctree)/arch/x86/kvm", includes)
+
+
+def _make(against: Path, folder: Path) -> None:
+    for program in ("make", "gcc", "strip"):
+        if shutil.which(program) is None:
+            raise UserError(f"no program {program}", mend="Debian: apt install gcc make binutils")
+    command = [
+        *("make", "-s", "-C", str(against), f"M={folder}/arch/x86/kvm"),
+        *("CONFIG_KVM_INTEL=n", "CONFIG_KVM_WERROR=y", f"-j{os.cpu_count() or 1}"),
+        # Before the headers' own kvm_host.h, whose struct kvm_arch lacks the new state.
+        f"NOSTDINC_FLAGS=-nostdinc -I{folder}/arch/x86/include",
+        "modules",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+        raise UserError(
+            f"KVM does not compile: {(lines or [done.stderr.strip()[-200:]])[0]}",
+            place=str(folder),
+            mend="see whether the tree is of the headers' version",
+        )

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pytest
 
 from helpers.cli import Run
 from helpers.kernel_records import CALLS
-from helpers.recording import guest_kernel, missing
 from mtrrzap.errors import UserError
 from mtrrzap.kernel import boot, guests, image
 from mtrrzap.kernel.monitor import Settings
@@ -22,23 +20,6 @@ from mtrrzap.kernel.perform import Task
 
 LIMIT = 900
 """Seconds: for a machine on which much else runs."""
-
-
-@pytest.fixture(scope="session")
-def kernel() -> image.Kernel:
-    if shutil.which("qemu-system-x86_64") is None:
-        missing("no qemu-system-x86_64 (Debian: apt install qemu-system-x86)")
-    path = guest_kernel()
-    try:
-        found = image.at(path) if path else None
-        boot._busybox()
-    except UserError as error:
-        missing(str(error))
-    if found is None:
-        missing("no kernel package: set MTRRZAP_GUEST_KERNEL to boot/vmlinuz-* of an unpacked one")
-    if not (6, 1) <= found.version < (6, 7):
-        missing(f"no kernel from 6.1 to 6.6, only {found.release}")
-    return found
 
 
 @pytest.mark.timeout(LIMIT)

@@ -139,7 +139,8 @@ def compare(
         typer.Option(
             "--policy",
             "-p",
-            help="A policy's name, or a TOML file with one. Without: that of the kernel's version.",
+            help="A policy's name, or a TOML file with one. Without: that of 'kernel build', or of "
+            "the kernel's version.",
         ),
     ] = None,
     host: HostOptions,
@@ -159,6 +160,8 @@ def compare(
     whole = happens.guests()
     wanted = cases([*traces.load_all(files or ()), *happens.traces()])
     where = host.host()
+    if policy is None and where.own_modules and (where.own_modules / build.RULE).is_file():
+        policy = str(where.own_modules / build.RULE)
     chosen = policy_file.chosen(policy, where.kernel.version)
     with comparing(events(wanted)) as progress:
         outcome = compared(wanted, chosen, where, whole=whole, timeout=limit, progress=progress)
@@ -180,9 +183,7 @@ class BuildOptions:
 
     source: Annotated[
         Path | None,
-        typer.Option(
-            help="A kernel source tree, or an archive of one. Without: Debian's, fetched."
-        ),
+        typer.Option(help="A kernel source tree, or an archive. Without: Debian's, fetched."),
     ] = None
     policy: Annotated[
         str | None,

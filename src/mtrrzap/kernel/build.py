@@ -17,6 +17,8 @@ from mtrrzap.protocol import Protocol
 _WANTED = ("arch/x86/kvm/", "virt/kvm/", "include/trace/events/kvm.h", FILES[0])
 """What is taken out of a source tree; the rest comes from the headers."""
 MODULES = ("kvm.ko", "kvm-amd.ko")
+RULE = "policy.toml"
+"""What the modules do, for a comparison; on NPT too, as the tree's own condition says."""
 _RELEASE = "\tatomic_set_release("
 
 
@@ -107,6 +109,9 @@ def build(
     for name in MODULES:
         made = folder / "arch/x86/kvm" / name
         subprocess.run(["strip", "-g", "-o", str(output / name), str(made)], check=True)
+    (output / RULE).write_text(
+        f'like = "{policy.name}"\nprotocol = "{protocol.name}"\nneeds = "tdp"\n', encoding="utf-8"
+    )
 
 
 def _copy(source: Path, to: Path) -> None:

@@ -90,4 +90,8 @@ def test_errors_and_the_limit(
     broken.chmod(0o755)
     with pytest.raises(UserError, match="ended with status 3: oops"):
         boot.run([boot.Job(boot.Host(kernel, qemu=str(broken)), [task])], timeout=60)
-    assert list(tmp_path.iterdir()) == [broken]
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "kvm.ko").write_bytes(b"no module")
+    with pytest.raises(UserError, match="cannot load kvm, kvm_amd; build modules against exactly"):
+        boot.run([boot.Job(boot.Host(kernel, tmp_path / "own"), [task])], timeout=LIMIT)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "own", broken]

@@ -36,6 +36,8 @@ from mtrrzap.kernel.perform import StormTask, Task
 _DEVICE = "0000:00:04.0"
 _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox")
 _FOLDERS = ("bin", "dev", "proc", "sys", "host", "modules")
+_BROKEN = "mtrrzap-broken"
+"""The first word of a line on the console; the second is a module that cannot be loaded."""
 _TAIL = 3
 """Lines of the console in an error."""
 _TICK = 0.2
@@ -83,7 +85,7 @@ def _init() -> str:
 /bin/busybox --install -s /bin
 mount -t devtmpfs dev /dev
 for module in $(cat /modules/order); do
-    insmod /modules/$module.ko || echo "cannot load module $module"
+    insmod /modules/$module.ko || echo "{_BROKEN} $module"
 done
 mount -t 9p -o ro,cache=loose,{ninep} root /host
 mount -t devtmpfs dev /host/dev
@@ -127,7 +129,7 @@ def _command(host: Host, folder: Path) -> list[str]:
         "-virtfs",
         "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
         "-virtfs",
-        f"local,path={folder}/job,mount_tag=job,security_model=none",
+        f"local,path={str(folder).replace(',', ',,')}/job,mount_tag=job,security_model=none",
         *("-kernel", str(host.kernel.image), "-initrd", str(folder / "initramfs")),
         "-append",
         "console=ttyS0 loglevel=3 mitigations=off intel_iommu=on panic=-1 nokaslr",
@@ -231,6 +233,7 @@ class _Booted:
         }
         (folder / "job" / "job.json").write_text(json.dumps(data), encoding="ascii")
         self.done = 0
+        self._broken: list[str] = []
         self._rest, self._lines = b"", deque[str](maxlen=_TAIL)
         with (folder / "qemu").open("wb") as errors:
             self._qemu = subprocess.Popen(
@@ -265,6 +268,8 @@ class _Booted:
             words = line.decode("utf-8", "replace").split()
             if words[:1] == [DONE] and len(words) == 2 and words[1].isdecimal():
                 self.done = int(words[1])
+            elif words[:1] == [_BROKEN]:
+                self._broken += words[1:]
             elif words:
                 self._lines.append(" ".join(words))
         return bool(part)
@@ -275,6 +280,12 @@ class _Booted:
             said = (self._folder / "qemu").read_text("utf-8", "replace").strip().splitlines()
             why = " | ".join(said[-_TAIL:]) or "without a message"
             raise UserError(f"ended with status {status}: {why}", place=self._job.host.qemu)
+        if self._broken:
+            raise UserError(
+                f"the emulated host cannot load {', '.join(self._broken)}",
+                place=self._job.host.kernel.release,
+                mend="build modules against exactly this kernel",
+            )
         names = [task.name for task in self._job.tasks]
         names += [guest.name for guest in self._job.guests]
         names += [storm.name for storm in self._job.storms]

@@ -20,10 +20,11 @@ MAY_IMPORT = {
     "live": "guest kvm protocol threads x86",
     "emit": "checker kvm protocol",
     "study": "checker guest kvm live protocol simulator x86",
-    "report": "checker guest kvm live protocol simulator study x86",
+    "kernel": "guest kvm live x86",
+    "report": "checker guest kernel kvm live protocol simulator study x86",
     "sweep": "checker guest kvm protocol report simulator study",
     "api": "checker guest kvm protocol report simulator study x86",
-    "cli": "checker emit guest kvm live protocol report simulator study sweep x86",
+    "cli": "checker emit guest kernel kvm live protocol report simulator study sweep x86",
 }
 """Which rooms each room may import from, beside itself and what belongs to no room."""
 NO_ROOM = {"__init__", "__main__", "errors", "gfn"}

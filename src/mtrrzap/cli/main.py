@@ -18,6 +18,7 @@ from mtrrzap.cli.explain import explain
 from mtrrzap.cli.export import export
 from mtrrzap.cli.import_ import import_
 from mtrrzap.cli.initrd import initrd
+from mtrrzap.cli.kernel import app as kernel_app
 from mtrrzap.cli.memtype import memtype
 from mtrrzap.cli.policies import policies
 from mtrrzap.cli.record import record
@@ -46,6 +47,7 @@ app.command("record", context_settings={"allow_extra_args": True, "ignore_unknow
 )
 app.command("run")(run)
 app.add_typer(sweep_app, name="sweep")
+app.add_typer(kernel_app, name="kernel")
 
 
 def _version(wanted: bool) -> None:

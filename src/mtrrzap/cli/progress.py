@@ -81,6 +81,19 @@ def running(events: Sequence[int], repeat: int) -> Iterator[RunProgress]:
         yield show
 
 
+@contextmanager
+def comparing(events: int) -> Iterator[Callable[[int], None]]:
+    """Show how many events ``kernel compare`` has performed; give the callback that takes it."""
+    line = _Line()
+    line.text = "the emulated host boots"
+
+    def show(done: int) -> None:
+        line.text = f"{done:,} of {events:,} events"
+
+    with status_line(line):
+        yield show
+
+
 def run_line(
     name: str, number: int, repeat: int, done: Sequence[int], events: Sequence[int]
 ) -> str:

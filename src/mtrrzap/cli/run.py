@@ -19,6 +19,7 @@ from mtrrzap.cli.options import (
     with_options,
 )
 from mtrrzap.cli.progress import running
+from mtrrzap.cli.run_vfio import Chosen, run_vfio
 from mtrrzap.emit.native import storm
 from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
@@ -84,6 +85,17 @@ class RunOptions:
         ),
     ] = 10_000
     timeout: Annotated[float, typer.Option(help="Seconds for one run, memory filled.")] = 60.0
+    vfio: Annotated[
+        int | None,
+        typer.Option(
+            metavar="GROUP",
+            help="Let KVM itself make the zaps, for a VM that owns this VFIO group; needs root.",
+        ),
+    ] = None
+    walks: Annotated[
+        bool,
+        typer.Option("--walks", help="With --vfio: leaves cleared and entries visited; slow."),
+    ] = False
 
     def settings(self, engine: Engine) -> Settings:
         """Return what the runs are made with. Raises ``UserError``."""
@@ -132,6 +144,8 @@ def run(
     json: JsonOption = False,
 ) -> int:
     """Run a trace's requests for real: vCPUs exit, zaps drop entries, accesses fault."""
+    if test.vfio is not None or test.walks:
+        return _on_vfio(file, policy, engine, test, host, json=json)
     cases = [case_of(name) for name in policy or USUAL]
     if engine is RunEngine.NATIVE:
         return _native(cases, test, json=json)
@@ -176,6 +190,26 @@ def _measured(
     except (KeyboardInterrupt, UserError) as early:
         return runs, early
     return runs, None
+
+
+def _on_vfio(
+    file: Path,
+    policies: list[str] | None,
+    engine: RunEngine,
+    test: RunOptions,
+    host: IntelHostOptions,
+    *,
+    json: bool,
+) -> int:
+    """Let KVM itself make the zaps."""
+    if test.vfio is None:
+        raise UserError("needs --vfio", place="walks", mend="name the VFIO group")
+    if engine is not RunEngine.LIVE:
+        raise UserError("cannot be combined with --vfio", place="engine", mend="choose one")
+    settings = test.settings(Engine.LIVE)
+    trace = rescaled(traces.load(file), test.vcpus, None)
+    chosen = Chosen(test.vfio, settings.memory, settings.huge, host.quirk, test.walks)
+    return run_vfio(str(file), trace, chosen, policies, json=json)
 
 
 def _native(cases: list[Case], test: RunOptions, *, json: bool) -> int:

@@ -8,7 +8,7 @@ always gives the same bytes.
 import gzip
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 BEGIN = "mtrrzap: begin /proc/mtrr"
@@ -24,7 +24,9 @@ echo '{END}'
 """
 
 
-class _Member(NamedTuple):
+class Member(NamedTuple):
+    """A file, directory or device of an archive; ``mode`` as in ``struct stat``."""
+
     path: str
     mode: int
     data: bytes = b""
@@ -33,22 +35,26 @@ class _Member(NamedTuple):
 
 def build(busybox: bytes) -> bytes:
     """Return the initrd with this busybox in it."""
+    return gzip.compress(cpio(_members(busybox)), mtime=0)
+
+
+def cpio(members: Iterable[Member]) -> bytes:
+    """Return an archive that Linux unpacks as its initramfs."""
     out = bytearray()
-    for number, member in enumerate(_members(busybox), start=1):
+    for number, member in enumerate(members, start=1):
         out += _header(number, member) + _padded(member.data)
-    out += _header(0, _Member("TRAILER!!!", 0))
-    return gzip.compress(bytes(out), mtime=0)
+    return bytes(out + _header(0, Member("TRAILER!!!", 0)))
 
 
-def _members(busybox: bytes) -> Iterator[_Member]:
+def _members(busybox: bytes) -> Iterator[Member]:
     for directory in ("bin", "dev", "proc"):
-        yield _Member(directory, stat.S_IFDIR | 0o755)
-    yield _Member("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
-    yield _Member("bin/busybox", stat.S_IFREG | 0o755, busybox)
-    yield _Member("init", stat.S_IFREG | 0o755, _INIT.encode())
+        yield Member(directory, stat.S_IFDIR | 0o755)
+    yield Member("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
+    yield Member("bin/busybox", stat.S_IFREG | 0o755, busybox)
+    yield Member("init", stat.S_IFREG | 0o755, _INIT.encode())
 
 
-def _header(number: int, member: _Member) -> bytes:
+def _header(number: int, member: Member) -> bytes:
     name = member.path.encode() + b"\0"
     links = 2 if stat.S_ISDIR(member.mode) else 1
     # ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor,

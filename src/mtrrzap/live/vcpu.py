@@ -87,6 +87,10 @@ class LiveVcpu:
             self.close()
             raise
 
+    def fileno(self) -> int:
+        """Return its descriptor, for ioctls that are not here."""
+        return self._fd
+
     def set_registers(self, regs: k.Regs, sregs: k.Sregs) -> None:
         """Set the registers, but keep the APIC base that the vCPU starts with."""
         old = k.Sregs()

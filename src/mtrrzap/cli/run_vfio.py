@@ -1,0 +1,56 @@
+"""``mtrrzap run --vfio GROUP``: KVM itself makes the zaps, on this host."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from mtrrzap.errors import UserError
+from mtrrzap.guest.trace import Trace
+from mtrrzap.kernel import image, policy_file, program
+from mtrrzap.kernel.calls import calls
+from mtrrzap.kernel.compare import host_of
+from mtrrzap.kernel.judge import beside, judge
+from mtrrzap.kernel.monitor import Settings
+from mtrrzap.kernel.perform import Task, perform
+from mtrrzap.report import kernel as report
+from mtrrzap.report import text
+
+
+class Chosen(NamedTuple):
+    """The options that this command shares with the other ways to run."""
+
+    group: int
+    memory: int
+    huge: bool
+    quirk: bool
+    walks: bool
+
+
+def run_vfio(
+    name: str, trace: Trace, chosen: Chosen, policies: list[str] | None, *, json: bool
+) -> int:
+    """Run the trace, print what the kernel did, and return the exit status."""
+    if policies and len(policies) > 1:
+        raise UserError("one policy at a time with --vfio", place="--policy")
+    here = image.Kernel(Path(), Path(platform.release()))
+    policy = policy_file.chosen(policies[0] if policies else None, here.version)
+    made = program.of(trace, chosen.memory)
+    header = trace.header
+    settings = Settings(
+        header.vcpus, header.maxphyaddr, chosen.quirk, chosen.group, chosen.memory, chosen.huge
+    )
+    walks = chosen.walks
+    task = Task(name, settings, made.ops, touch=walks, leaves=walks, visits=walks)
+    record = perform(task)
+    host = host_of(record, quirk=chosen.quirk)
+    verdict = judge(made.trace, record, policy, host)
+    compared = beside(made.trace, calls(record.trace), record.refused, policy, host)
+    rows = [each for each in compared if each.calls or each.ask]
+    if json:
+        sys.stdout.write(text.as_json(report.run_data(name, record, policy, verdict, rows)))
+    else:
+        report.print_run(text.console(), name, record, policy, verdict, rows, walks=walks)
+    return int(bool(verdict.differences))

@@ -1,0 +1,174 @@
+"""What a real kernel did beside what a policy says, as a table and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from mtrrzap.guest.trace import format_event
+from mtrrzap.kernel.calls import Call
+from mtrrzap.kernel.compare import Outcome, Row
+from mtrrzap.kernel.judge import Beside, Verdict, shown
+from mtrrzap.kernel.mutants import unseen
+from mtrrzap.kernel.perform import Record
+from mtrrzap.kvm.policy import Policy
+from mtrrzap.report import text
+
+COLUMNS = ("trace", "vCPUs", "quirk", "events", "refused", "kernel's calls", "requests", "first")
+_NUMBERS = frozenset({"vCPUs", "events", "refused", "kernel's calls", "requests"})
+
+
+def line(row: Row) -> list[object]:
+    """Return a row's cells, in the order of ``COLUMNS``."""
+    verdict = row.verdict
+    return [
+        row.name,
+        row.trace.header.vcpus,
+        "on" if row.quirk else "off",
+        len(row.trace.events),
+        verdict.refused,
+        verdict.calls,
+        verdict.requests,
+        verdict.first or "no difference",
+    ]
+
+
+def print_outcome(console: Console, outcome: Outcome) -> None:
+    """Print the table, the controls, and what is not judged."""
+    columns = [*COLUMNS[:-1], "first difference"]
+    columns[6] = f"requests of {outcome.policy.name}"
+    title = f"Linux {outcome.kernel}, {outcome.second_stage}, beside {outcome.policy.name}"
+    cells = [line(row) for row in outcome.rows]
+    numbers = _NUMBERS | {columns[6]}
+    console.print(text.table(columns, cells, title=title, numbers=numbers))
+    rows = [
+        (control.name, "as it must" if control.passed else "FAILED", control.what)
+        for control in outcome.controls
+    ]
+    console.print(text.table(("control", "came out", "what it showed"), rows))
+    differ = sum(len(row.verdict.differences) for row in outcome.rows)
+    failed = sum(not control.passed for control in outcome.controls)
+    text.say(console, f"{differ:,} differences, {failed} failed controls.")
+    hidden = "; ".join(f"{field} ({why})" for field, why in unseen(outcome.policy).items())
+    text.say(console, f"Fields of a policy that are not judged: {hidden}.")
+
+
+def as_data(outcome: Outcome) -> dict[str, object]:
+    """Return the whole outcome as JSON's types."""
+    return {
+        "kernel": outcome.kernel,
+        "second stage": outcome.second_stage,
+        "policy": outcome.policy.name,
+        "same": outcome.same,
+        "rows": [_row(row) for row in outcome.rows],
+        "controls": [control._asdict() for control in outcome.controls],
+        "not judged": unseen(outcome.policy),
+    }
+
+
+def _row(row: Row) -> dict[str, object]:
+    verdict = row.verdict
+    return {
+        "trace": row.name,
+        "vcpus": row.trace.header.vcpus,
+        "maxphyaddr": row.trace.header.maxphyaddr,
+        "quirk": row.quirk,
+        "events": len(row.trace.events),
+        "refused": verdict.refused,
+        "calls": verdict.calls,
+        "requests": verdict.requests,
+        "differences": [each._asdict() for each in verdict.differences],
+    }
+
+
+# -- one run on this host
+
+
+def print_run(
+    console: Console,
+    name: str,
+    record: Record,
+    policy: Policy,
+    verdict: Verdict,
+    rows: Sequence[Beside],
+    *,
+    walks: bool,
+) -> None:
+    """Print the events that made calls or requests, then what the run found."""
+    columns = ["event", "what", "the kernel's calls", f"requests of {policy.name}", "us", "same"]
+    numbers = {"event", "us"}
+    if walks:
+        columns += ["leaves", "visits"]
+        numbers |= {"leaves", "visits"}
+    cells = [_event(row)[: len(columns)] for row in rows]
+    console.print(text.table(columns, cells, title=name, numbers=frozenset(numbers)))
+    for each in verdict.differences:
+        text.say(console, f"DIFFERENT: {each}")
+    text.say(console, said(record, policy, verdict, rows))
+
+
+def _event(row: Beside) -> list[object]:
+    real = " ".join(f"[{call.start:#x}, {call.end:#x})" for call in row.calls)
+    return [
+        row.number,
+        format_event(row.event),
+        real or "none",
+        "none" if row.ask is None else shown(row.ask[1]),
+        round(1e6 * sum(call.seconds for call in row.calls)),
+        "no" if row.difference else "yes",
+        sum(call.leaves for call in row.calls),
+        sum(call.visits for call in row.calls),
+    ]
+
+
+def said(record: Record, policy: Policy, verdict: Verdict, rows: Sequence[Beside]) -> str:
+    """Return what a run found, in a few sentences."""
+    times = sorted(call.seconds for row in rows for call in row.calls)
+    took = ""
+    if times:
+        took = (
+            f" One call took {1e6 * times[len(times) // 2]:,.0f} us in the middle, "
+            f"{1e6 * times[-1]:,.0f} us at most (measured)."
+        )
+    return (
+        f"Linux {record.kernel}, {record.second_stage}, DMA that does not snoop: "
+        f"{verdict.calls:,} calls of the kernel, {verdict.requests:,} requests of {policy.name}, "
+        f"{len(verdict.differences):,} differences; {verdict.refused:,} events were refused. "
+        f"{'Guest memory is not intact.' if record.lost else 'Guest memory is intact.'}{took}"
+    )
+
+
+def run_data(
+    name: str, record: Record, policy: Policy, verdict: Verdict, rows: Sequence[Beside]
+) -> dict[str, object]:
+    """Return a run as JSON's types; times are in seconds."""
+    return {
+        "trace": name,
+        "policy": policy.name,
+        "host": {
+            "kernel": record.kernel,
+            "second stage": record.second_stage,
+            "maxphyaddr": record.maxphyaddr,
+            "coherent": record.coherent,
+        },
+        "calls": verdict.calls,
+        "requests": verdict.requests,
+        "refused": verdict.refused,
+        "lost": record.lost,
+        "differences": [each._asdict() for each in verdict.differences],
+        "events": [
+            {
+                "event": row.number,
+                "what": format_event(row.event),
+                "calls": [_call(call) for call in row.calls],
+                "request": None if row.ask is None else [list(part) for part in row.ask[1]],
+                "same": row.difference is None,
+            }
+            for row in rows
+        ],
+    }
+
+
+def _call(call: Call) -> dict[str, object]:
+    return {key: value for key, value in call._asdict().items() if key != "event"}

@@ -14,7 +14,7 @@ from mtrrzap.cli.main import app
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
-BUDGET = 22_000
+BUDGET = 22_500
 """Words as ``wc -w`` counts them, without what programs print: fences, and PRINTED."""
 PRINTED = {"findings", "policies", "sweep-vcpus"}
 """Pages that a command prints from their first line to their last."""

@@ -68,12 +68,22 @@ def debian(package: str | None = None) -> Kernel:
     ``package``: ``linux-image-6.1.0-56-amd64``; None: the one that ``linux-image-amd64`` stands
     for. Raises ``UserError``.
     """
+    _need_apt()
     name = package or _newest()
     folder = fetched(name)
     images = sorted((folder / "boot").glob("vmlinuz-*"))
     if not images:
         raise UserError("no kernel image in this package", place=name)
     return at(images[0])
+
+
+def _need_apt() -> None:
+    for program in ("apt-get", "apt-cache", "dpkg-deb"):
+        if shutil.which(program) is None:
+            raise UserError(
+                f"no program {program} to fetch a Debian package with",
+                mend="name a kernel, its modules and its source yourself",
+            )
 
 
 def fetched(package: str) -> Path:
@@ -98,12 +108,7 @@ def _newest() -> str:
 
 
 def _fetch(name: str, folder: Path) -> None:
-    for program in ("apt-get", "dpkg-deb"):
-        if shutil.which(program) is None:
-            raise UserError(
-                f"no program {program} to fetch a Debian package with",
-                mend="name a kernel, its modules and its source yourself",
-            )
+    _need_apt()
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{name}.{os.getpid()}")
     try:

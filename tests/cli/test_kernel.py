@@ -47,6 +47,8 @@ def test_no_qemu(run: Run, tmp_path: Path) -> None:
         (("--vfio", "4095"), "mtrrzap: /dev/"),
         (("--walks",), "--walks: needs --vfio"),
         (("--vfio", "1", "--engine", "threads"), "--engine: cannot be combined with --vfio"),
+        (("--vfio", "1", "--engine", "native"), "--engine: cannot be combined with --vfio"),
+        (("--walks", "--engine", "native"), "--walks: needs --vfio"),
         (("--vfio", "1", "-p", "v6.1", "-p", "v6.7"), "--policy: one policy at a time"),
         (("--vfio", "1", "-p", "ticket:v4"), "no policy 'ticket:v4'"),
     ],

@@ -144,15 +144,15 @@ def run(
     json: JsonOption = False,
 ) -> int:
     """Run a trace's requests for real: vCPUs exit, zaps drop entries, accesses fault."""
+    if test.walks and test.vfio is None:
+        raise UserError("needs --vfio", place="walks", mend="name the VFIO group")
+    if test.vfio is not None and engine is not RunEngine.LIVE:
+        raise UserError("cannot be combined with --vfio", place="engine", mend="choose one")
     if engine is RunEngine.NATIVE:
         return _native([case_of(name) for name in policy or USUAL], test, json=json)
     settings = test.settings(Engine(engine))
     trace = rescaled(traces.load(file), test.vcpus, None)
-    if test.walks and test.vfio is None:
-        raise UserError("needs --vfio", place="walks", mend="name the VFIO group")
     if test.vfio is not None:
-        if engine is not RunEngine.LIVE:
-            raise UserError("cannot be combined with --vfio", place="engine", mend="choose one")
         chosen = Chosen(test.vfio, settings.memory, settings.huge, host.quirk, test.walks)
         return run_vfio(str(file), trace, chosen, policy, json=json)
     cases = [case_of(name) for name in policy or USUAL]

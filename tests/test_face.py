@@ -500,3 +500,15 @@ def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(mtrrzap.UserError, match=r"pip install 'mtrrzap\[check\]'"):
         mtrrzap.check("v4", properties="deadlock", engine="numba")
     assert mtrrzap.check("v4", properties="deadlock").holds is True
+
+
+def test_every_number_of_vcpus() -> None:
+    verdicts = mtrrzap.check("review", vcpus=None, ranges=[[(0, 0x100)], [(0, 1 << 52)]])
+    assert verdicts["lost zap"].holds
+    assert verdicts["lost zap"].detail == "for every number of vCPUs"
+    assert not verdicts["ordering"].holds
+    assert verdicts["ordering"].counterexample is not None
+    assert "work" not in verdicts
+    assert mtrrzap.check("v4", vcpus=None, properties="deadlock").holds
+    with pytest.raises(mtrrzap.UserError, match="a proof samples nothing"):
+        mtrrzap.check("v4", vcpus=None, memory_model="tso")

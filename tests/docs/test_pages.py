@@ -14,7 +14,7 @@ from mtrrzap.cli.main import app
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
-BUDGET = 22_000
+BUDGET = 23_000
 """Words as ``wc -w`` counts them, without what programs print: fences, and PRINTED."""
 TOPICS = ("emit", "kernel")
 """Pages of a topic of their own, each with a budget of its own."""

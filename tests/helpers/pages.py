@@ -51,7 +51,8 @@ def hostile_trace() -> Trace:
 def page_of(*named: tuple[str, Trace], policy: str = "Base2") -> str:
     shown = by_name(policy)
     sections = [section(name, trace, POLICIES, shown, Host()) for name, trace in named]
-    return document(sections, checked(shown), assumptions(Host(), PageSize.SMALL))
+    found = checked(shown, (trace for _, trace in named))
+    return document(sections, found, assumptions(Host(), PageSize.SMALL))
 
 
 class Page(HTMLParser):

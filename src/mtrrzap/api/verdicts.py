@@ -12,12 +12,13 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from mtrrzap.api.printed import Printed, Sheet, preformatted
 from mtrrzap.checker import check as core
+from mtrrzap.checker.any_number import prove
 from mtrrzap.checker.result import Limits
 from mtrrzap.checker.scenario import Request, scenario
 from mtrrzap.checker.schedule import written
 from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import Protocol, Range
+from mtrrzap.protocol import ALL_GFNS, Protocol, Range
 from mtrrzap.protocol import protocol as made
 from mtrrzap.protocol.load import blamed, load
 from mtrrzap.protocol.operation import Steps
@@ -49,7 +50,7 @@ class Search(TypedDict, total=False):
 def check(
     protocol: str | Protocol | Callable[..., Steps],
     *,
-    vcpus: int = 2,
+    vcpus: int | None = 2,
     requests: int = 1,
     ranges: Sequence[Sequence[tuple[int, int]]] | None = None,
     alloc_fails: bool = True,
@@ -65,10 +66,13 @@ def check(
         protocol: A shipped protocol's name (``direct``, ``v3``, ``v4``, ``v4_patch10``, ``sketch``,
             ``review``, ``ticket``), ``"path/to/file.py:function"``, or a generator function of
             ``(vm, ranges)`` that yields operations (see ``mtrrzap.protocol``).
-        vcpus: How many vCPUs, from 1 to 12.
-        requests: How many requests each vCPU makes, one after the other.
+        vcpus: How many vCPUs, from 1 to 12. None: a proof for every number of vCPUs that ask for
+            ever; a property that it cannot prove is looked for with few vCPUs, and is *unknown* if
+            no schedule is found. ``work`` is left out.
+        requests: How many requests each vCPU makes, one after the other. Not used by a proof.
         ranges: What a request asks for, as half-open ranges of gfns: vCPU *i* asks for
-            ``ranges[i % len(ranges)]``. None: every vCPU asks for everything.
+            ``ranges[i % len(ranges)]``. With ``vcpus=None`` each call of each vCPU may be for any
+            of them. None: every vCPU asks for everything.
         alloc_fails: Whether an allocation may fail, where the protocol makes any.
         memory_model: ``sc`` (sequentially consistent) or ``tso`` (with x86's store buffers).
         properties: One or several of ``lost zap``, ``deadlock``, ``unlocked access``, ``capacity``,
@@ -104,9 +108,22 @@ def check(
         ...     yield vm.lock.unlock()
         >>> mtrrzap.check(own, vcpus=3).holds
         True
+
+        For every number of vCPUs:
+
+        >>> mtrrzap.check(own, vcpus=None).holds
+        True
     """
     options = _options(properties, search)
     name, known, file = _protocol(protocol)
+    if vcpus is None:
+        if memory_model != "sc" or options.strategy is not None:
+            raise UserError("a proof samples nothing and knows sc only", mend="leave both out")
+        kinds = ((ALL_GFNS,),) if ranges is None else _ranges(ranges)
+        decided = prove.PROPERTIES if properties is None else options.properties
+        proof = prove.Proof(known, kinds, alloc_fails=alloc_fails, properties=decided)
+        with blamed(file):
+            return Verdicts(name, prove.check(proof, options))
     world = partial(scenario, known, vcpus, requests, alloc_fails=alloc_fails, memory=memory_model)
     asked = world() if ranges is None else world(ranges=_ranges(ranges))
     with blamed(file):

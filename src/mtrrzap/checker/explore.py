@@ -140,8 +140,28 @@ def schedule(stepper: Stepper, path: list[State], last: Choice | None, flag: int
                 actual = move.after
                 break
         else:
-            raise AssertionError("a path that no schedule follows")
+            return _renamed(stepper, path, last, flag)
     if last is not None:
         move = next(move for move in stepper.moves(actual) if move.flags & flag)
         steps.append(Choice(move.vcpu, move.choice))
+    return tuple(steps)
+
+
+def _renamed(stepper: Stepper, path: list[State], last: Choice | None, flag: int) -> Schedule:
+    """Do the same along the canonical states themselves, and keep track of who is who.
+
+    Two vCPUs that tie in what they are sorted by need not be sorted alike under other names, so the
+    actual states may have no canonical form that is on the path.
+    """
+    order = list(range(stepper.model.vcpus))
+    state = stepper.canonical(stepper.model.initial, order)
+    steps: list[Choice] = []
+    for canonical in path[1:]:
+        moves = stepper.moves(state)
+        move = next(move for move in moves if stepper.canonical(move.after) == canonical)
+        steps.append(Choice(order[move.vcpu], move.choice))
+        state = stepper.canonical(move.after, order)
+    if last is not None:
+        move = next(move for move in stepper.moves(state) if move.flags & flag)
+        steps.append(Choice(order[move.vcpu], move.choice))
     return tuple(steps)

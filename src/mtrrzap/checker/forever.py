@@ -28,7 +28,7 @@ class ForeverStepper(Stepper):
         ]
         self._shifted: dict[tuple[int, int], int] = {}
 
-    def canonical(self, state: State) -> State:
+    def canonical(self, state: State, order: list[int] | None = None) -> State:  # noqa: ARG002
         """Return the state with its numbers counted from the lowest sequence."""
         if not self._sequences:
             return state

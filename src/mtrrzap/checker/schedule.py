@@ -83,10 +83,11 @@ Load = Callable[[str], Protocol]
 """Returns the protocol that a schedule names. Raises ``UserError`` if there is none."""
 
 
-def replay(text: str, place: str, load: Load) -> Counterexample:
+def replay(text: str, place: str, load: Load, *, shown: bool = True) -> Counterexample:
     """Run a schedule; the result is the counterexample it shows, every step checked.
 
-    ``place`` names the file in errors.
+    ``place`` names the file in errors. Without ``shown`` it may show nothing: one that is to be
+    continued, for instance.
 
     Raises:
         UserError: naming the line, if the file is not a schedule or a step is not what the protocol
@@ -115,10 +116,10 @@ def replay(text: str, place: str, load: Load) -> Counterexample:
     steps = list(_steps(lines, blank, place))
     loop_at = next((i for i, step in enumerate(steps) if step.text == LOOP), len(steps))
     schedule = _run(scenario, prop, [step for step in steps if step.text != LOOP], place)
-    shown = Counterexample(scenario, prop, schedule[:loop_at], schedule[loop_at:], starves)
-    if not shows(shown):
+    found = Counterexample(scenario, prop, schedule[:loop_at], schedule[loop_at:], starves)
+    if shown and not shows(found):
         raise UserError(f"the schedule runs to its end and does not show {prop}", place=place)
-    return shown
+    return found
 
 
 def shows(shown: Counterexample) -> bool:

@@ -85,8 +85,11 @@ class Stepper:
         """Say whether every vCPU has made all its requests."""
         return all(self.model.finished(local) for local in state[: self._vcpus])
 
-    def canonical(self, state: State) -> State:
-        """Sort interchangeable vCPUs by local state, then by their share of the ghost."""
+    def canonical(self, state: State, order: list[int] | None = None) -> State:
+        """Sort interchangeable vCPUs by local state, then by their share of the ghost.
+
+        ``order``, if it is given, lists the vCPUs' names and is sorted along with them.
+        """
         if not self._pairs:
             return state
         locals_ = list(state[: self._vcpus])
@@ -99,6 +102,8 @@ class Stepper:
                     locals_[j - 1], locals_[j] = locals_[j], locals_[j - 1]
                     keys[j - 1], keys[j] = keys[j], keys[j - 1]
                     ghost = self._swapped(ghost, j - 1)
+                    if order is not None:
+                        order[j - 1], order[j] = order[j], order[j - 1]
                     j -= 1
         return (*locals_, *state[self._vcpus : -1], ghost)
 

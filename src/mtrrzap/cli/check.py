@@ -12,17 +12,21 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.checker.check import PROPERTIES, Options, Verdict, exit_status, undecided
-from mtrrzap.checker.check import check as put
+from mtrrzap.checker.check import PROPERTIES, Counterexample, Options, Verdict, exit_status
+from mtrrzap.checker.continued import continued
+from mtrrzap.checker.explore import Progress
 from mtrrzap.checker.result import Limits
-from mtrrzap.checker.scenario import Request, Scenario, scenario
+from mtrrzap.checker.scenario import Request
 from mtrrzap.checker.schedule import parse_range, replay, written
 from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
+from mtrrzap.checker.witness import NAME as WITNESS
+from mtrrzap.checker.witness import witness
+from mtrrzap.cli.check_any import Asked, Task, guest_requests, number, verify
 from mtrrzap.cli.options import with_options
 from mtrrzap.cli.output import writing
 from mtrrzap.cli.progress import searching
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import ALL_GFNS, PROTOCOLS, Protocol
+from mtrrzap.protocol import ALL_GFNS, PROTOCOLS
 from mtrrzap.protocol.load import blamed, load
 from mtrrzap.report.counterexample import drawn
 from mtrrzap.report.findings import findings
@@ -34,7 +38,10 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(help="Protocols by name, or path/to/file.py:function. Default: all."),
 ]
-Vcpus = Annotated[int, typer.Option("--vcpus", "-n", help="How many vCPUs.")]
+Vcpus = Annotated[
+    str,
+    typer.Option("--vcpus", "-n", help="How many vCPUs; any: a proof for every number of them."),
+]
 Requests = Annotated[int, typer.Option("--requests", "-r", help="Requests of each vCPU.")]
 Ranges = Annotated[
     list[str] | None,
@@ -71,9 +78,35 @@ Symmetry = Annotated[
 ]
 Engine = Annotated[str, typer.Option(help="auto, python or numba.")]
 Replay = Annotated[Path | None, typer.Option("--replay", help="Run this schedule file again.")]
+Continue = Annotated[
+    bool,
+    typer.Option(
+        "--continue", help="With --replay: then explore every interleaving from the schedule's end."
+    ),
+]
+Witness = Annotated[
+    bool, typer.Option("--witness", help="Also draw an interleaving in which nothing goes wrong.")
+]
 Schedules = Annotated[
     Path | None, typer.Option(help="Write each counterexample's schedule into this directory.")
 ]
+RequestsOf = Annotated[
+    Path | None,
+    typer.Option(
+        "--requests-of",
+        help="Let each call be for any request that this trace, or shipped recording, makes under "
+        "--policy.",
+    ),
+]
+PolicyName = Annotated[
+    str | None,
+    typer.Option("--policy", help="The policy of --requests-of; its protocol is the default."),
+]
+Certificate = Annotated[
+    Path | None,
+    typer.Option("--certificate", help="With --vcpus any: write the proof into this file."),
+]
+Verify = Annotated[Path | None, typer.Option("--verify", help="Verify this certificate.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Brief = Annotated[bool, typer.Option("--brief", help="Print the table only.")]
 Findings = Annotated[bool, typer.Option("--findings", help="Print docs/findings.md.")]
@@ -83,21 +116,25 @@ Findings = Annotated[bool, typer.Option("--findings", help="Print docs/findings.
 class ModelOptions:
     """What is checked: vCPUs, their requests, and the memory model."""
 
-    vcpus: Vcpus = 2
+    vcpus: Vcpus = "2"
     requests: Requests = 1
     ranges: Ranges = None
     alloc_fails: AllocFails = True
     memory: Memory = "sc"
+    requests_of: RequestsOf = None
+    policy: PolicyName = None
+    certificate: Certificate = None
 
-    def scenario(self, protocol: Protocol) -> Scenario:
-        """Return the scenario of a protocol. Raises ``UserError``."""
-        return scenario(
-            protocol,
-            self.vcpus,
-            self.requests,
-            ranges=_ranges(self.ranges),
+    def asked(self, kinds: tuple[Request, ...] | None) -> Asked:
+        """Return what is asked; ``kinds`` are a guest's requests, if it is for these."""
+        return Asked(
+            vcpus=number(self.vcpus),
+            requests=self.requests,
+            kinds=_ranges(self.ranges) if kinds is None else kinds,
+            each=kinds is not None,
             alloc_fails=self.alloc_fails,
             memory=self.memory,
+            certificate=self.certificate,
         )
 
 
@@ -143,6 +180,9 @@ def check(
     search: SearchOptions,
     replay_: Replay = None,
     schedules: Schedules = None,
+    continue_: Continue = False,
+    witness_: Witness = False,
+    verify_: Verify = None,
     json_: Json = False,
     brief: Brief = False,
     findings_: Findings = False,
@@ -156,14 +196,32 @@ def check(
         sys.stdout.write(findings())
         return
     if replay_ is not None:
+        if continue_:
+            go_on(replay_, search.options(), json_=json_, brief=brief)
         again(replay_)
-    options = search.options()
-    worlds = [(name, model.scenario(load(name))) for name in protocols or PROTOCOLS]
+    if verify_ is not None:
+        verify(verify_)
+    kinds = None
+    if model.requests_of is not None:
+        policy, kinds, properties = guest_requests(
+            model.requests_of, model.policy, search.properties
+        )
+        search = replace(search, properties=properties)
+        protocols = protocols or [policy.protocol]
+    names = protocols or list(PROTOCOLS)
+    if model.certificate is not None and len(names) > 1:
+        raise UserError(
+            "a certificate of several protocols", place="certificate", mend="name one protocol"
+        )
+    asked, options = model.asked(kinds), search.options()
+    tasks = [asked.task(name, options) for name in names]
     if schedules is not None:
         _make(schedules)
     with searching() as progress:
-        results = _results(worlds, replace(options, progress=progress))
+        results = _results(tasks, progress)
     _print(results, json_=json_, brief=brief)
+    if witness_ and not json_:
+        _witnesses(names, asked)
     if schedules is not None:
         _write(results, schedules)
     raise typer.Exit(exit_status([each for _, verdicts in results for each in verdicts]))
@@ -178,17 +236,17 @@ def _limits(states: int | None, seconds: float | None, gigabytes: float) -> Limi
     return Limits(states=states, seconds=seconds, bytes=int(gigabytes * 1e9))
 
 
-def _results(worlds: list[tuple[str, Scenario]], options: Options) -> Results:
+def _results(tasks: list[Task], progress: Progress | None) -> Results:
     """Put every protocol to the properties; after Ctrl-C, none of the rest."""
     results: Results = []
     stopped = False
-    for name, world in worlds:
+    for task in tasks:
         if stopped:
-            verdicts = undecided(world, [p for p in PROPERTIES if p in options.properties])
+            verdicts = task.skipped()
         else:
-            with blamed(_file(name)):
-                verdicts = put(world, options)
-        results.append((name, verdicts))
+            with blamed(_file(task.name)):
+                verdicts = task.run(replace(task.options, progress=progress))
+        results.append((task.name, verdicts))
         stopped = any(each.interrupted for each in verdicts)
     return results
 
@@ -203,6 +261,26 @@ def again(path: Path) -> None:
     Raises:
         UserError: if a step is not what the protocol does, or the end is another.
     """
+    shown = _replayed(path, shown=True)
+    sys.stdout.write(drawn(shown, shown.scenario.protocol.name))
+    raise typer.Exit(1)
+
+
+def go_on(path: Path, options: Options, *, json_: bool, brief: bool) -> None:
+    """Run a schedule file, then every interleaving from its end; print the verdicts and leave.
+
+    Raises:
+        UserError: if a step is not what the protocol does, or its vCPUs ask for ever.
+    """
+    shown = _replayed(path, shown=False)
+    name = shown.scenario.protocol.name
+    with searching() as progress:
+        verdicts = continued(shown, replace(options, progress=progress))
+    _print([(name, verdicts)], json_=json_, brief=brief)
+    raise typer.Exit(exit_status(verdicts))
+
+
+def _replayed(path: Path, *, shown: bool) -> Counterexample:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -210,11 +288,22 @@ def again(path: Path) -> None:
             f"cannot be read: {error.strerror}", place=str(path), mend="name a schedule file"
         ) from error
     try:
-        shown = replay(text, str(path), load)
+        return replay(text, str(path), load, shown=shown)
     except SystemExit as error:
         raise UserError("its protocol exits the program (SystemExit)", place=str(path)) from error
-    sys.stdout.write(drawn(shown, shown.scenario.protocol.name))
-    raise typer.Exit(1)
+
+
+def _witnesses(names: list[str], asked: Asked) -> None:
+    """Draw for each protocol an interleaving in which nothing goes wrong."""
+    for name in names:
+        found = asked.few(name)
+        with blamed(_file(name)):
+            steps = witness(found)
+            text = f"{name}: no interleaving found in which nothing goes wrong\n"
+            if steps is not None:
+                text = drawn(Counterexample(found, WITNESS, steps), name)
+                text += "Every call returns when its ranges are zapped.\n"
+        sys.stdout.write("\n" + text)
 
 
 def _strategy(name: str, seed: int) -> Strategy | None:

@@ -50,7 +50,8 @@ def report(
         title = name if path is None else path.name.removesuffix(".trace")
         costs = beside(path, trace) if path else ()
         sections.append(section(title, trace, POLICIES, shown, where, page_size.level, costs))
-    page = document(sections, checked(shown), assumptions(where, page_size))
+    found = checked(shown, (trace for _, trace in named), where)
+    page = document(sections, found, assumptions(where, page_size))
     write(output, [page])
     count = sum(len(each.trace.events) for each in sections)
     plural = "s"[: len(sections) != 1]

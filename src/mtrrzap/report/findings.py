@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from mtrrzap.checker.any_number.prove import PROPERTIES as EVERY_NUMBER
+from mtrrzap.checker.any_number.prove import Proof
+from mtrrzap.checker.any_number.prove import check as prove
 from mtrrzap.checker.check import VIOLATED, Options, Verdict, check
 from mtrrzap.checker.properties import lost_zap, ordering, starvation, work
 from mtrrzap.checker.scenario import scenario
@@ -29,6 +32,7 @@ def findings() -> str:
         if verdicts[name][-1].interrupted:
             raise KeyboardInterrupt
     parts.append(_summary(verdicts))
+    parts.append(_every_number())
     parts.append(_without_failure())
     parts.append(_work())
     for name, row in PROTOCOLS.items():
@@ -52,6 +56,32 @@ def _summary(verdicts: dict[str, list[Verdict]]) -> str:
         ]
         lines.append(f"| `{name}` | {' | '.join(cells)} | {PROTOCOLS[name].source} |")
     return "\n".join(lines) + "\n"
+
+
+def _every_number() -> str:
+    """Return the verdicts for every number of vCPUs; the schedules are those of 2 vCPUs."""
+    lines = [
+        "## Every number of vCPUs; allocation may fail",
+        "",
+        "Proved for any number of vCPUs that ask for everything, for ever",
+        "([how](any-number.md)). A cell with steps is violated, by a schedule of that length.",
+        "",
+        "| protocol | " + " | ".join(EVERY_NUMBER) + " |",
+        "| --- |" + " --- |" * len(EVERY_NUMBER),
+    ]
+    for name, row in PROTOCOLS.items():
+        found = prove(Proof(row))
+        if any(each.interrupted for each in found):
+            raise KeyboardInterrupt
+        lines.append(f"| `{name}` | {' | '.join(map(_cell, found))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(verdict: Verdict) -> str:
+    if verdict.verdict == VIOLATED:
+        return f"**{verdict.detail.partition(' (')[0]}**"
+    bound = verdict.detail.partition(": ")[2]
+    return f"{verdict.verdict}: {bound}" if bound else verdict.verdict
 
 
 def _without_failure() -> str:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from helpers.pages import HOSTILE, Page, hostile_trace, long_trace, page_of, shipped
 from helpers.traces import FINE, cr0, trace
+from mtrrzap.checker.any_number.prove import Proof
+from mtrrzap.checker.check import Verdict
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace, format_event
@@ -23,6 +25,7 @@ from mtrrzap.report.page import figure as svg
 from mtrrzap.report.page.markup import MAX_ROWS, Markup, data_block, el, table
 from mtrrzap.report.page.section import MAX_MAPS, maps
 from mtrrzap.report.page.timeline import LOOKS, Basis, events, requests
+from mtrrzap.study import checked as study_checked
 from mtrrzap.study.checked import checked
 
 
@@ -201,16 +204,45 @@ def test_a_trace_may_be_too_long() -> None:
 
 def test_the_protocol_s_counterexamples() -> None:
     found = {each.name: each for each in checked(by_name("Base2+9")).properties}
-    assert found["lost zap"].detail == "20 steps"
+    assert found["lost zap"].detail == "20 steps (2 vCPUs, 1 request each, allocation may fail)"
     assert found["lost zap"].counterexample is not None
     assert found["deadlock"].verdict == "holds"
     assert found["deadlock"].counterexample is None
     page = Page(page_of(("x", trace(*FINE)), policy="Base2+9"))
     assert len(page.all("details", "counterexample")) == 3
-    assert "zap begin [0,~0)" in "".join(page.text("pre"))
+    assert "zap begin [" in "".join(page.text("pre"))
     assert len([d for d in page.all("details", "counterexample") if "open" in d]) == 1
     right = Page(page_of(("x", trace(*FINE))))
-    assert "No counterexample: every property holds at this size." in right.text("p")
+    assert "No counterexample was found." in right.text("p")
+
+
+def test_the_protocol_is_checked_for_the_traces_own_requests() -> None:
+    found = checked(by_name("review"), [trace(*FINE), trace()])
+    assert "any of 5 requests" in found.configuration
+    assert "any of" not in checked(by_name("review"), [trace()]).configuration
+    assert "any of 2 requests" in checked(by_name("review"), [shipped("seabios-8")]).configuration
+    page = Page(page_of(("x", trace(*FINE)), policy="review"))
+    assert "any number of vCPUs that ask for ever" in "".join(page.text("caption"))
+
+
+def test_two_vcpus_stand_in_for_a_proof_that_takes_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(study_checked, "SECONDS", 1e-9)
+    found = {each.name: each for each in checked(by_name("ticket")).properties}
+    assert found["lost zap"].verdict == "unknown"
+    monkeypatch.setattr(study_checked, "SECONDS", 60)
+    monkeypatch.setattr(study_checked, "prove", lambda proof, _: unproved(proof))
+    found = {each.name: each for each in checked(by_name("ticket")).properties}
+    assert found["lost zap"].verdict == "holds"
+    assert found["lost zap"].detail == (
+        "with 2 vCPUs, one request each; for every number: unknown (limit of 1e-09 s)"
+    )
+
+
+def unproved(proof: Proof) -> list[Verdict]:
+    why = "limit of 1e-09 s"
+    return [Verdict(name, "unknown", why, proof.title(), 0, 0, 0.0) for name in proof.why]
 
 
 def test_markup_escapes_what_is_none() -> None:

@@ -76,7 +76,7 @@ class Ordering:
     def __init__(self, scenario: Scenario, objects: tuple[SharedObject, ...]) -> None:
         self._zaps = LostZap(scenario)
         self._vcpus = scenario.vcpus
-        self._targets = [target for target in objects if _synchronises(target)]
+        self._targets = [target for target in objects if synchronises(target)]
 
     def initial(self) -> Hashable:
         """Nobody knows of any zap."""
@@ -144,7 +144,8 @@ class Ordering:
         )
 
 
-def _synchronises(target: SharedObject) -> bool:
+def synchronises(target: SharedObject) -> bool:
+    """Say whether vCPUs may synchronise through this object: what a lock guards needs no more."""
     return target.guard is None and not isinstance(target, Mmu | Allocator | Cpu)
 
 

@@ -88,7 +88,7 @@ def _checked(found: CheckedProtocol) -> Markup:
     caption = join(
         badge(Basis.COUNTED),
         f" Protocol {found.protocol} ({found.source}) of {found.policy}; {found.configuration}. "
-        "A verdict is about every interleaving of this size; the traces above play no part in it.",
+        "A verdict is about every interleaving, for the requests that the traces above make.",
     )
     violated = [(e.name, e.counterexample) for e in found.properties if e.counterexample]
     shown = [
@@ -101,7 +101,7 @@ def _checked(found: CheckedProtocol) -> Markup:
         )
         for number, (name, counterexample) in enumerate(violated)
     ]
-    nothing = None if shown else el("p", "No counterexample: every property holds at this size.")
+    nothing = None if shown else el("p", "No counterexample was found.")
     return el(
         "article",
         el("h2", f"Every interleaving of “{found.protocol}”"),

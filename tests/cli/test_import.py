@@ -49,7 +49,7 @@ def test_import_overwrites_only_by_force(run: Run, boot: Path, tmp_path: Path) -
     ran = run("import", str(BOOT), "-o", str(boot))
     assert (ran.status, ran.out) == (2, "")
     assert ran.err == (
-        f"mtrrzap: --output: {boot} exists already; choose another name, or use force\n"
+        f"mtrrzap: --output: {boot} exists already; choose another name, or add --force\n"
     )
     assert boot.read_bytes() == before
     costs = boot.parent / "boot.costs.csv"

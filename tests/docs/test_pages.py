@@ -14,9 +14,9 @@ from mtrrzap.cli.main import app
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
-BUDGET = 23_000
+BUDGET = 22_000
 """Words as ``wc -w`` counts them, without what programs print: fences, and PRINTED."""
-TOPICS = ("emit", "kernel")
+TOPICS = ("any-number", "emit", "kernel")
 """Pages of a topic of their own, each with a budget of its own."""
 TOPIC_BUDGET = 1_800
 PRINTED = {"findings", "policies", "sweep-vcpus"}

@@ -29,6 +29,7 @@ def memory_map(
     event: int | None = None,
     vcpu: int | None = None,
     maxphyaddr: int | None = None,
+    form: str | None = None,
 ) -> MemoryMap:
     """Return the memory types that a processor's MTRRs give to physical addresses.
 
@@ -38,6 +39,7 @@ def memory_map(
         event: For a trace: the state after this event, from 0; None: after the last one.
         vcpu: Whose MTRRs; None: the lowest number.
         maxphyaddr: For a listing: MAXPHYADDR in bits, 32 to 52; None: as its masks tell.
+        form: For a listing that could be read in several ways: which one; an error names them.
 
     Raises:
         UserError: if the source cannot be read, a value is one that no register can hold, or there
@@ -56,7 +58,7 @@ def memory_map(
     if isinstance(source, Trace):
         states = of_trace(source, event)
     else:
-        states = states_of(Path(source), event, maxphyaddr)
+        states = states_of(Path(source), event, maxphyaddr, form)
     if states.kernel_map is not None and not states.cpus and vcpu is None:
         return KernelMemoryMap(states, states.kernel_map)
     return RegisterMap(states, *states.one(vcpu, "vcpu"))
@@ -171,6 +173,8 @@ class RegisterMap(MemoryMap):
 
     def __init__(self, states: States, vcpu: int, mtrrs: Mtrrs) -> None:
         super().__init__(states)
+        self.processor = states.processor
+        """For which kind of processor the map is, in words."""
         self.vcpu = vcpu
         self.mtrrs = mtrrs
         """The registers."""
@@ -195,6 +199,7 @@ class RegisterMap(MemoryMap):
         return {
             "source": self.source,
             "vcpu": self.vcpu,
+            "processor": self.processor,
             "maxphyaddr": self.mtrrs.maxphyaddr,
             "map": [_place(row).to_dict() for row in found],
             "whole": whole,

@@ -54,6 +54,7 @@ def spans(states: States, cpu: int) -> str:
         ("linux_as_json_strings.log", "boot log", 0, TO_HALF),
         ("linux_html.log", "boot log", 0, TO_HALF),
         ("prompt_and_set_x.txt", "MSR dump", 1, HOLE),
+        ("prompt_and_set_x.txt", "MSR dump", 2, TO_HALF),
         ("rdmsr_options.txt", "MSR dump", 2, HOLE),
         ("cpucontrol.txt", "MSR dump (cpucontrol -m)", 0, HOLE),
         ("two_words_proved_halves.txt", "MSR dump", 0, HOLE),

@@ -26,7 +26,7 @@ HALVES, CPUS = "msr-halves", "msr-cpus"
 """The two readings of two words of eight digits: one value's halves, or two processors' values."""
 
 _CPU = re.compile(r"(?:v?cpu)\s*#?(\d{1,4})\s*[:,]?(?:\s+|$)", re.IGNORECASE)
-_TOOL = re.compile(r"(?:^|[\s;&|(/])(?P<tool>rdmsr|wrmsr)\s+(?P<words>[^|;&#<>]*)(?P<pipe>.*)$")
+_TOOL = re.compile(r"(?:^|[\s;&|(/])(?P<tool>rdmsr|wrmsr)\s+(?P<words>[^|;&#<>]*)")
 _COUNTED = re.compile(r"(?P<count>\d{1,4})\s+(?P<value>\w+)$")
 _PAIR = re.compile(
     r"(?:msr\s*)?[\[(]?(?P<msr>\w+)[\])]?\s*(?:[:=]|\s)\s*=?\s*(?P<values>\w+(?:\s+\w+)*)\s*$",
@@ -118,14 +118,13 @@ class _DumpReader:
         self.what = "MSR dump"
         self._form = form
         self._cpu = 0
-        self._command: _Command | None = None
-        """The last rdmsr; the next bare values are its output."""
+        self._commands: list[_Command] = []
+        """The last line's rdmsr; the next bare values are their output."""
         self._sorted = False
         self._values = 0
-        self._next = 0
 
     def line(self, number: int, text: str) -> None:
-        if (found := _TOOL.search(text)) is not None and self._tool(number, found):
+        if self._tools(number, text):
             return
         if (found := _CHIPSEC.search(text)) is not None:
             self.what = "MSR dump (chipsec)"
@@ -134,29 +133,43 @@ class _DumpReader:
             self.kept.put(int(found["cpu"] or self._cpu), int(found["msr"], 16), value, number)
             return
         if _HARMLESS.match(text) or (command_of(text) is not None and not _PAIR.match(text)):
-            self._command = None  # another command, or a comment
+            self._commands = []  # another command, or a comment
             return
         text = cleaned(text.split("#", 1)[0]).strip()
-        if not text or (self._command is not None and self._output(number, text)):
+        if not text or (self._commands and self._output(number, text)):
             return
-        self._command = None
+        self._commands = []
         self._pair(number, text)
 
-    def _tool(self, number: int, found: re.Match[str]) -> bool:
-        """Read a command; False if the line only talks of the tool."""
-        command = _Command(found["words"].split())
-        if command.msr is None:
-            return False
-        if found["tool"] == "wrmsr":
-            self._write(number, command)
-            return True
+    def _tools(self, number: int, text: str) -> bool:
+        """Read a line's commands; False if it has none, or only talks of the tools."""
+        reads = []
+        known = False
+        for found in _TOOL.finditer(text):
+            command = _Command(found["words"].split())
+            if any("$" in word for word in command.operands):
+                problem = "a shell variable in place of a register or a value"
+                raise self.kept.error(number, problem, "give what 'set -x' shows")
+            if command.msr is None:
+                continue
+            known = True
+            if found["tool"] == "wrmsr":
+                self._write(number, command)
+            else:
+                self._check(number, command)
+                reads.append(command)
+        if known:
+            self._commands, self._values, self._sorted = reads, 0, "sort" in text
+        if len(reads) > 1 and any("a" in command.letters for command in reads):
+            problem = "several rdmsr -a in one line: whose values are whose cannot be known"
+            raise self.kept.error(number, problem, "run them one by one")
+        return known
+
+    def _check(self, number: int, command: _Command) -> None:
         for letter, what in (("f", "a field of a register is no register"), ("r", "raw bytes")):
             if letter in command.letters:
                 mend = f"run rdmsr without -{letter}"
                 raise self.kept.error(number, f"rdmsr -{letter}: {what}", mend)
-        self._command, self._next, self._values = command, command.cpu, 0
-        self._sorted = "sort" in found["pipe"]
-        return True
 
     def _write(self, number: int, command: _Command) -> None:
         value = _as_c(command.operands[1], 64) if len(command.operands) == 2 else None
@@ -168,28 +181,27 @@ class _DumpReader:
 
     def _output(self, number: int, text: str) -> bool:
         """Read a line of rdmsr's output; False if it is none."""
-        command = self._command
-        assert command is not None
+        command = self._commands[0]
         counted = _COUNTED.match(text)
         word, count = (counted["value"], int(counted["count"])) if counted else (text, 1)
+        digits = word.lower().removeprefix("0x") if command.base == 16 else word
         try:
-            value = int(
-                word.lower().removeprefix("0x") if command.base == 16 else word, command.base
-            )
+            value = int(digits, command.base)
         except ValueError:
             return False
-        if not -(1 << 63) <= value < 1 << 64:
+        if not -(1 << 63) <= value < 1 << 64 or command.msr is None:
             return False
         self._values += 1
         if self._sorted and self._values > 1:
             problem = "sorted: which processor has which value cannot be known"
             raise self.kept.error(number, problem, "leave out sort")
-        if self._next + count > MAX_CPUS:
+        if command.cpu + count > MAX_CPUS:
             raise self.kept.error(number, f"more than {MAX_CPUS} processors", "fix the line")
         for _ in range(count):
-            assert command.msr is not None
-            self.kept.put(self._next, command.msr, value % (1 << 64), number)
-            self._next += 1
+            self.kept.put(command.cpu, command.msr, value % (1 << 64), number)
+            command.cpu += 1
+        if "a" not in command.letters:
+            self._commands.pop(0)
         return True
 
     def _pair(self, number: int, text: str) -> None:

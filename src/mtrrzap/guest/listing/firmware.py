@@ -82,7 +82,7 @@ def read_coreboot(lines: Sequence[str], name: str) -> Listing:
     flags = m.DEF_TYPE_E | (m.DEF_TYPE_FE if fixed else 0)
     kept.put(0, m.DEF_TYPE, flags | default[0], default[1])
     listing = kept.listing("coreboot's log")
-    return listing._replace(maxphyaddr=bits or listing.maxphyaddr)
+    return listing._replace(maxphyaddr=bits if 32 <= bits <= 52 else listing.maxphyaddr)
 
 
 # ---- EDK2 ----------------------------------------------------------------------------------------

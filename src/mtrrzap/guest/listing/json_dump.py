@@ -121,8 +121,9 @@ class _Snapshot:
 def _is_msr(item: Any) -> bool:
     return (
         isinstance(item, dict)
-        and isinstance(item.get("index"), int)
+        and isinstance(index := item.get("index"), int)
         and isinstance(item.get("data"), int)
+        and 0 <= index < 1 << 32
     )
 
 
@@ -146,12 +147,13 @@ class _Migration:
         cpu = self._next
         self._next += 1
         _put(self._kept, cpu, m.DEF_TYPE, state["env.mtrr_deftype"])
-        fixed = state.get("env.mtrr_fixed", [])
-        for register, value in zip(m.FIXED, fixed, strict=False):
+        fixed = _children(state.get("env.mtrr_fixed"))
+        for register, (_, value) in zip(m.FIXED, fixed, strict=False):
             _put(self._kept, cpu, register.msr, value)
-        for index, pair in enumerate(state.get("env.mtrr_var", [])):
-            _put(self._kept, cpu, m.variable(index), pair["base"])
-            _put(self._kept, cpu, m.variable(index) + 1, pair["mask"])
+        for index, (_, pair) in enumerate(_children(state.get("env.mtrr_var"))):
+            named = pair if isinstance(pair, dict) else {}
+            for half, key in enumerate(("base", "mask")):
+                _put(self._kept, cpu, m.variable(index) + half, named.get(key), any_number=True)
         if "env.pat" in state:
             _put(self._kept, cpu, m.PAT, state["env.pat"])
 
@@ -183,12 +185,13 @@ def _item(kept: Collector, item: Any) -> None:
     _put(kept, cpu, item["msr"], item["value"])
 
 
-def _put(kept: Collector, cpu: int, msr: Any, value: Any) -> None:
+def _put(kept: Collector, cpu: int, msr: Any, value: Any, *, any_number: bool = False) -> None:
     number = msr if isinstance(msr, int) else msr_number(msr) if isinstance(msr, str) else None
     what = (
         value if isinstance(value, int) else hex_number(value) if isinstance(value, str) else None
     )
-    if number is None or what is None or not 0 <= what < 1 << 64:
+    known = number is not None and number >= 0 and (any_number or number < 1 << 32)
+    if number is None or not known or what is None or not 0 <= what < 1 << 64:
         problem = f"not an MSR and its value: {str(msr)[:40]!r}: {str(value)[:40]!r}"
         raise kept.error(1, problem, 'write "0x2ff": "0xc06"')
     kept.put(cpu, number, what, 1)

@@ -102,6 +102,9 @@ class Collector:
             return
         if cpu >= MAX_CPUS:
             raise self.error(line, f"CPU {cpu} is beyond {MAX_CPUS - 1}", "fix the line")
+        if (m.variable_index(msr) or 0) >= m.MAX_VCNT:
+            problem = f"range {m.variable_index(msr)}: a processor has at most {m.MAX_VCNT}"
+            raise self.error(line, problem, "fix the line")
         found = self._cpus.setdefault(cpu, ListedRegisters(cpu, {}, {}))
         if found.values.get(msr, value) != value and not again:
             first = found.lines[msr]
@@ -113,9 +116,6 @@ class Collector:
         self, index: int, base: int, mask: int, line: int, *, again: bool = False
     ) -> None:
         """Keep both registers of a variable range of processor 0."""
-        if index >= m.MAX_VCNT:
-            problem = f"range {index}: a processor has at most {m.MAX_VCNT}"
-            raise self.error(line, problem, "fix the line")
         self.put(0, m.variable(index), base, line, again=again)
         self.put(0, m.variable(index) + 1, mask, line, again=again)
 

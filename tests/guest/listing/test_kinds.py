@@ -1,10 +1,13 @@
 """The kinds of listings that people paste; the files are named for their oddities."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from helpers.paths import ROOT
 from mtrrzap.errors import UserError
-from mtrrzap.study.memory_map import States, load
+from mtrrzap.guest import listing
+from mtrrzap.study.memory_map import States, load, of_listing
 from mtrrzap.x86 import physmap
 
 FOLDER = ROOT / "tests/data/listings"
@@ -179,3 +182,32 @@ def test_as_many_ranges_as_vcnt_allows(
     states = load(path)
     assert spans(states, 0) == f"{count << 20:x}:UC 1000000000:WB"
     assert states.cpus[0].vcnt == count
+
+
+WRAPPED = sorted(
+    path.name
+    for path in FOLDER.iterdir()
+    if path.suffix in (".log", ".txt") and "cut" not in path.name and "damaged" not in path.name
+)
+
+
+@given(st.sampled_from(WRAPPED), st.data())
+def test_a_wrapped_line_is_read_or_named(name: str, data: st.DataObject) -> None:
+    """Wherever a line is broken: the same registers, an error, or a note that says what is lost."""
+    lines = (FOLDER / name).read_text().split("\n")
+    try:
+        before = of_text("\n".join(lines))
+    except UserError:
+        return
+    at = data.draw(st.sampled_from([n for n, line in enumerate(lines) if len(line) > 1]))
+    place = data.draw(st.integers(1, len(lines[at]) - 1))
+    lines[at] = lines[at][:place] + "\n" + lines[at][place:]
+    try:
+        after = of_text("\n".join(lines))
+    except UserError:
+        return
+    assert after.cpus == before.cpus or after.notes != before.notes, lines[at]
+
+
+def of_text(text: str) -> States:
+    return of_listing(listing.read(text, "x"), "x", None)

@@ -69,7 +69,7 @@ def read(text: str, name: str, maxphyaddr: int | None = None, form: str | None =
     if form == "json":
         return json_dump.read_json(text, name)
     if form not in FORMATS:
-        raise UserError(f"no format {form!r}", place="format", mend=f"use {', '.join(FORMATS)}")
+        raise UserError(f"no format {form!r}", place="form", mend=f"use {', '.join(FORMATS)}")
     return _read_dump(lines, name, form)
 
 

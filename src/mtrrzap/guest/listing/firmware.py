@@ -137,7 +137,7 @@ def read_slim(lines: Sequence[str], name: str) -> Listing:
     """Read the ``mtrr`` command's output; with ``-v`` it has the registers themselves."""
     kept = Collector(name)
     ranges: list[Range] = []
-    exact, flags, default = False, 0, None
+    exact, flags, default = 0, 0, None
     for number, line in enumerate(lines, start=1):
         text = cleaned(line).strip()
         if (found := _S_ON.match(text)) is not None:
@@ -146,7 +146,7 @@ def read_slim(lines: Sequence[str], name: str) -> Listing:
         elif (found := _S_TYPE.match(text)) is not None:
             default = kind_of(found["type"])
         elif (found := _S_MSR.search(text)) is not None:
-            exact = True
+            exact += 1
             kept.put(0, int(found["msr"], 16), int(found["value"], 16), number)
         elif text.startswith("[0x"):
             found = _S_RANGE.match(text)
@@ -159,6 +159,8 @@ def read_slim(lines: Sequence[str], name: str) -> Listing:
             raise _bad(kept, number, text, "Slim Bootloader's MTRRs")
     if default is None:
         raise _cut(kept, 1, "no default type")
+    if exact not in (0, 2 * len(ranges)):
+        raise _cut(kept, 1, f"{exact} registers of {len(ranges)} ranges, in place of two of each")
     kept.put(0, m.DEF_TYPE, flags | default, 1)
     width = None if exact else kept.put_sizes(ranges, 36)
     listing = kept.listing("Slim Bootloader's mtrr command")

@@ -38,7 +38,7 @@ CLEANUP = re.compile(
     r"reg (?P<reg>\d{1,3}), base: (?P<base>\d{1,9})(?P<base_unit>[KMGT])B, "
     r"range: (?P<size>\d{1,9})(?P<unit>[KMGT])B, type (?P<type>UC|WC|WT|WP|WB)\b"
 )
-CLEANUP_HEAD = re.compile(r"\breg \d{1,3}, base: ")
+CLEANUP_HEAD = re.compile(r"\b(?:base|range): \d{1,9}[KMGT]B\b")
 DISABLED = re.compile(r"\bMTRR: Disabled|PAT: MTRRs disabled")
 """What Linux says of a processor whose firmware left the MTRRs off."""
 KERNEL = re.compile(r"\bLinux version \d|\bCommand line: ")
@@ -67,6 +67,8 @@ _OPTIMAL = re.compile(r"Found optimal setting for mtrr clean up")
 _INCONSISTENT = re.compile(r"your CPUs had inconsistent (?P<what>[\w ]+?) settings")
 _PAT_NAMES = {"UC-": MemType.UC_MINUS, **_SHORT}
 _PAT = re.compile(r"PAT: Configuration \[0-7\]:\s+(?P<types>(?:(?:UC-|UC|W[BCTP])\s*){8})$")
+_PAT_HEAD = re.compile(r"PAT: Configuration \[0-7\]:")
+_TOM2_LIKE = re.compile(r"\baka \d+M$")
 _OLD_PAT = re.compile(r"x86 PAT enabled: .* new 0x(?P<pat>[0-9a-f]{1,16})")
 
 
@@ -302,6 +304,10 @@ def _put_later(
             kept.put(0, m.PAT, int.from_bytes(types, "little"), number)
         elif (pat := _OLD_PAT.search(text)) is not None:
             kept.put(0, m.PAT, int(pat["pat"], 16), number)
+        elif _PAT_HEAD.search(text) is not None:
+            raise _unknown(kept, number - 1, text, "the kernel's PAT")
+        elif _TOM2_LIKE.search(cleaned(text)) and not linux_map.tom2((text,)):
+            raise _unknown(kept, number - 1, text, "the kernel's TOM2")
         optimal |= _OPTIMAL.search(text) is not None
     blank = [""] * start
     which, ranges = _cleanup_list(kept, [*blank, *lines[start:]])
@@ -309,6 +315,8 @@ def _put_later(
         for reg in block.listed:
             kept.put_range(reg, 0, 0, ranges[0].line, again=True)
         kept.put_sizes(ranges, width or None, again=True)
+        if [r.reg for r in ranges] != list(range(len(ranges))):
+            kept.notes.append(f"line {ranges[0].line}: the new list has gaps: it may be cut")
         kept.notes.append(
             f"line {ranges[0].line}: the kernel replaced the variable ranges (mtrr_cleanup); its "
             "new list counts"

@@ -22,7 +22,7 @@ TYPES = {
 """``mtrr_attrib_to_str``."""
 
 HEADER = re.compile(r"MTRR map: (?P<entries>\d{1,5}) entries \((?P<fixed>\d{1,5}) fixed \+ ")
-_TOM2 = re.compile(r"TOM2: (?P<tom2>[0-9a-f]{16}) aka ")
+_TOM2 = re.compile(r"TOM2: (?P<tom2>[0-9a-f]{16})\b")
 _ENTRY = re.compile(
     r"(?:^|\s)(?P<number>\d{1,3}): (?P<first>[0-9a-f]{16})-(?P<last>[0-9a-f]{16}) (?P<type>"
     + "|".join(TYPES)

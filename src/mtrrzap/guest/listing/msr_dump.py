@@ -84,6 +84,8 @@ class _Command:
                     given = value or (waiting.pop(0) if waiting else "")
                     if letter == "p" and given.isascii() and given.isdecimal():
                         self.cpu = int(given[:9])
+                    elif letter == "p":
+                        self.letters += "?"
 
     @property
     def msr(self) -> int | None:
@@ -166,6 +168,9 @@ class _DumpReader:
         return known
 
     def _check(self, number: int, command: _Command) -> None:
+        if unknown := set(command.letters) - set("aphV0fr") - _BASES.keys():
+            problem = f"rdmsr with an unknown option (-{min(unknown)}) or an invalid processor"
+            raise self.kept.error(number, problem, "give the command as it was run")
         for letter, what in (("f", "a field of a register is no register"), ("r", "raw bytes")):
             if letter in command.letters:
                 mend = f"run rdmsr without -{letter}"

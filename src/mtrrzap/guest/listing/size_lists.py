@@ -10,7 +10,7 @@ from mtrrzap.x86.memtype import MemType
 MEMCONTROL = re.compile(r"^\s*0x[0-9a-f]+/0x[0-9a-f]+ \S+ ", re.MULTILINE)
 FWTS = re.compile(r"^\s*(?:\S+ )?MTRR overview\s*$", re.MULTILINE)
 _M_ROW = re.compile(
-    r"0x(?P<base>[0-9a-f]{1,16})/0x(?P<size>[0-9a-f]{1,16}) (?P<owner>\S+) (?P<flags>[a-z -]+)$"
+    r"0x(?P<base>[0-9a-f]{1,16})/0x(?P<size>[0-9a-f]{1,16}) (?P<owner>\S+)(?P<flags>[a-z -]*)$"
 )
 _FLAGS = {
     "uncacheable": MemType.UC,
@@ -46,7 +46,8 @@ def read_memcontrol(lines: Sequence[str], name: str, maxphyaddr: int | None = No
         flags = found["flags"].split() if found else ["?"]
         kinds = [_FLAGS[flag] for flag in flags if flag in _FLAGS]
         active = "active" in flags
-        if found is None or set(flags) - _FLAGS.keys() - _SILENT or (active and len(kinds) != 1):
+        wrong = found is None or set(flags) - _FLAGS.keys() - _SILENT
+        if found is None or wrong or (len(kinds) != 1 if active else int(found["size"], 16)):
             problem = f"not a line of memcontrol list: {text[:60]!r}"
             raise kept.error(number, problem, "give it as it was printed, or delete it")
         base, size = int(found["base"], 16), int(found["size"], 16)
@@ -68,10 +69,11 @@ def read_fwts(lines: Sequence[str], name: str, maxphyaddr: int | None = None) ->
     """Read fwts' ``MTRR overview``, which has what ``/proc/mtrr`` has."""
     kept = Collector(name)
     ranges: list[Range] = []
-    start = next(n for n, line in enumerate(lines) if FWTS.match(line))
+    start, ended = next(n for n, line in enumerate(lines) if FWTS.match(line)), False
     for number, line in enumerate(lines[start:], start=start + 1):
         text = cleaned(line).strip()
-        if not re.match(r"Reg \d", text):
+        if not re.match(r"Reg \d", text) and (ended or not text or number < start + 3):
+            ended |= not text
             if "inconsistent" in text:
                 kept.notes.append(f"line {number}: fwts says: {text[:80]}")
             continue

@@ -13,7 +13,8 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest.listing import KernelMap
 from mtrrzap.guest.trace import Trace
 from mtrrzap.study import both_maps as judge
-from mtrrzap.study import kernel_map
+from mtrrzap.study import ept_types, kernel_map
+from mtrrzap.study.ept_types import EptRow
 from mtrrzap.study.memory_map import States, of_trace
 from mtrrzap.study.memory_map import load as states_of
 from mtrrzap.x86.memtype import MemType
@@ -189,6 +190,19 @@ class RegisterMap(MemoryMap):
 
     def __iter__(self) -> Iterator[Place]:
         return map(_place, judge.map_rows(self.mtrrs))
+
+    def ept(self) -> tuple[EptRow, ...]:
+        """Return the type of new EPT entries, by kernel version, configuration and range.
+
+        ``effective()`` of a row combines it with each type of the guest's PAT.
+
+        Example:
+            >>> import mtrrzap
+            >>> row = mtrrzap.memory_map("ovmf-8").ept()[0]
+            >>> row.kernel, row.case, str(row.ept)
+            ('v4.2 to v6.6', 'coherent DMA', 'WB+IPAT')
+        """
+        return tuple(ept_types.rows(self.mtrrs))
 
     def __repr__(self) -> str:
         return f"<RegisterMap of vCPU {self.vcpu}, {self.source}, {self.mtrrs.maxphyaddr} bits>"

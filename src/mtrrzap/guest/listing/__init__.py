@@ -4,6 +4,7 @@ Nothing here opens a file or checks a rule: the values come out as they were lis
 recognised is used; a line inside of a recognised block that is not is an error or a note.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,8 +21,14 @@ Lines = Sequence[str]
 class Form(NamedTuple):
     """A form of listing: how its text is known, and its reader."""
 
-    found: Callable[[str], object]
+    signs: tuple[str, ...]
+    """One of them is in every such text: looking for them is fast."""
+    head: re.Pattern[str]
     read: Callable[[Lines, str, int | None], Listing]
+
+    def found(self, text: str) -> bool:
+        """Tell if a text has a line of this form."""
+        return any(sign in text for sign in self.signs) and self.head.search(text) is not None
 
 
 def _without_width(read: Callable[[Lines, str], Listing]) -> Callable[..., Listing]:
@@ -30,16 +37,16 @@ def _without_width(read: Callable[[Lines, str], Listing]) -> Callable[..., Listi
 
 
 _FORMS = {
-    "linux": Form(linux.HEAD.search, _without_width(linux.read_log)),
-    "proc-mtrr": Form(linux.PROC_HEAD.search, linux.read_proc),
-    "mtrr-cleanup": Form(linux.CLEANUP_HEAD.search, linux.read_cleanup),
-    "linux-map": Form(linux_map.HEADER.search, _without_width(linux.read_map)),
-    "coreboot": Form(firmware.COREBOOT.search, _without_width(firmware.read_coreboot)),
-    "edk2": Form(firmware.EDK2.search, _without_width(firmware.read_edk2)),
-    "slimboot": Form(firmware.SLIM.search, _without_width(firmware.read_slim)),
-    "uboot": Form(firmware.UBOOT.search, _without_width(firmware.read_uboot)),
-    "memcontrol": Form(size_lists.MEMCONTROL.search, size_lists.read_memcontrol),
-    "fwts": Form(size_lists.FWTS.search, size_lists.read_fwts),
+    "linux": Form(("MTRR default type:",), linux.HEAD, _without_width(linux.read_log)),
+    "proc-mtrr": Form((": base=0x",), linux.PROC_HEAD, linux.read_proc),
+    "mtrr-cleanup": Form(("B, range: ", "B, type "), linux.CLEANUP_HEAD, linux.read_cleanup),
+    "linux-map": Form(("MTRR map:",), linux_map.HEADER, _without_width(linux.read_map)),
+    "coreboot": Form(("MTRR: ",), firmware.COREBOOT, _without_width(firmware.read_coreboot)),
+    "edk2": Form(("MTRR Default Type:",), firmware.EDK2, _without_width(firmware.read_edk2)),
+    "slimboot": Form(("MTRRs....",), firmware.SLIM, _without_width(firmware.read_slim)),
+    "uboot": Form(("Reg Valid",), firmware.UBOOT, _without_width(firmware.read_uboot)),
+    "memcontrol": Form(("/0x",), size_lists.MEMCONTROL, size_lists.read_memcontrol),
+    "fwts": Form(("MTRR overview",), size_lists.FWTS, size_lists.read_fwts),
 }
 _OF_ONE_LOG = ("linux", "mtrr-cleanup", "linux-map")
 """What one boot log may have all of; the first reads the others too."""
@@ -58,7 +65,12 @@ def read(text: str, name: str, maxphyaddr: int | None = None, form: str | None =
     lines = text.split("\n")
     begins = json_dump.is_json(text)
     if form is None:
-        found = [each for each, how in _FORMS.items() if how.found(text)]
+        about = _about_mtrrs(text)
+        found = [
+            each
+            for each, how in _FORMS.items()
+            if how.found(about if "MTRR" in how.signs[0] else text)
+        ]
         form = "json" if begins and not found else _only(found, name)
     if begins and form in _FORMS:
         lines = json_dump.messages(lines)
@@ -71,6 +83,13 @@ def read(text: str, name: str, maxphyaddr: int | None = None, form: str | None =
     if form not in FORMATS:
         raise UserError(f"no format {form!r}", place="form", mend=f"use {', '.join(FORMATS)}")
     return _read_dump(lines, name, form)
+
+
+def _about_mtrrs(text: str) -> str:
+    """Return the lines from the first to the last that names MTRRs: looking there is fast."""
+    first, last = text.find("MTRR"), text.rfind("MTRR")
+    end = text.find("\n", last)
+    return text[text.rfind("\n", 0, first) + 1 : end if end >= 0 else None] if first >= 0 else ""
 
 
 def _only(found: Sequence[str], name: str) -> str:
@@ -89,12 +108,13 @@ def _only(found: Sequence[str], name: str) -> str:
 
 
 def _read_dump(lines: Lines, name: str, form: str) -> Listing:
+    text = "\n".join(lines) if form == "msr" else ""
     signs = (
         (linux.DISABLED, "no MTRR is listed, because the kernel found them off: {!r}"),
         (linux.KERNEL, "a boot log without MTRRs: {!r}"),
     )
     for sign, problem in signs:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(lines if sign.search(text) else (), start=1):
             if sign.search(line) is not None:
                 raise UserError(
                     problem.format(line.strip()[-40:]),

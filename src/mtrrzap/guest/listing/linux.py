@@ -32,19 +32,21 @@ PROC = re.compile(
     rf"reg(?P<reg>\d{{2,3}}): base=0x(?P<base>[0-9a-f]{{1,16}}) \(\s*\d+[KMGT]B\), "
     rf"size=\s*(?P<size>\d{{1,9}})(?P<unit>[KMGT])B(?:, count=\d+)?: {_TYPE}"
 )
-PROC_HEAD = re.compile(r"\breg\d{2,3}: base=0x")
+PROC_HEAD = re.compile(r"reg\d{2,3}: base=0x")
 HEAD = re.compile(r"MTRR default type:")
 CLEANUP = re.compile(
     r"reg (?P<reg>\d{1,3}), base: (?P<base>\d{1,9})(?P<base_unit>[KMGT])B, "
     r"range: (?P<size>\d{1,9})(?P<unit>[KMGT])B, type (?P<type>UC|WC|WT|WP|WB)\b"
 )
-CLEANUP_HEAD = re.compile(r"\b(?:base|range): \d{1,9}[KMGT]B\b")
+CLEANUP_HEAD = re.compile(r"(?:base|range): \d{1,9}[KMGT]B\b")
 DISABLED = re.compile(r"\bMTRR: Disabled|PAT: MTRRs disabled")
 """What Linux says of a processor whose firmware left the MTRRs off."""
 KERNEL = re.compile(r"\bLinux version \d|\bCommand line: ")
 """What says that a text is a boot log."""
 _DEFAULT = re.compile(rf"MTRR default type:\s+{_TYPE}")
 _CLEANUP_BEGIN = re.compile(r"(?P<which>original|New) variable MTRRs")
+_WORDS = ("base", "disabled", "mask", "MTRR")
+"""One of them is in every line of the variable ranges, and of what follows them."""
 _SECTION_HEAD = re.compile(r"MTRR (?:fixed|variable) ranges")
 _SECTION = re.compile(r"MTRR (?P<what>fixed|variable) ranges\s+(?P<state>enabled|disabled)")
 _HEX = "[0-9A-Fa-f]"
@@ -63,6 +65,8 @@ _LIKE = {
     ),
 }
 """Lines that a section's registers would have, had the paste not changed them."""
+_LISTS = ("MTRRs", "base: ", "range: ")
+_LATER = ("inconsistent", "PAT", "aka ")
 _OPTIMAL = re.compile(r"Found optimal setting for mtrr clean up")
 _INCONSISTENT = re.compile(r"your CPUs had inconsistent (?P<what>[\w ]+?) settings")
 _PAT_NAMES = {"UC-": MemType.UC_MINUS, **_SHORT}
@@ -124,6 +128,8 @@ def _cleanup_list(kept: Collector, lines: Sequence[str]) -> tuple[str, list[Rang
     """Return the last list of ``mtrr_cleanup``, and which one it is: ``New``, ``original``."""
     which, ranges = "", list[Range]()
     for at, text in enumerate(lines):
+        if not any(word in text for word in _LISTS):
+            continue
         if (head := _CLEANUP_BEGIN.search(text)) is not None:
             which, ranges = head["which"], []
         elif CLEANUP_HEAD.search(text) is not None:
@@ -171,7 +177,11 @@ class _Block:
         def_type = int(TYPES[found["type"]])
         first = self._header + 1
         while self._at < len(self._lines):
-            self._line(cleaned(self._lines[self._at]))
+            text = self._lines[self._at]
+            if self._section != "variable" or any(word in text for word in _WORDS):
+                self._line(cleaned(text))
+            else:
+                self._pass(text)
         self._end_section()
         if "variable" not in self.sections:
             raise self._kept.error(
@@ -234,9 +244,12 @@ class _Block:
             self._foreign = []
             self._seen += 1
         else:
-            if text.strip():
-                self._foreign.append(self._at)
-            self._at += 1
+            self._pass(text)
+
+    def _pass(self, text: str) -> None:
+        if text and not text.isspace():
+            self._foreign.append(self._at)
+        self._at += 1
 
     def _end_section(self) -> None:
         if self._section and not self._seen:
@@ -282,18 +295,20 @@ def read_log(lines: Sequence[str], name: str) -> Listing:
     what = "Xen's boot log" if "(XEN)" in lines[start] else "boot log"
     width = block.width(kept.listing(what).maxphyaddr or 0)
     rest = lines[start:]
-    _put_later(kept, lines, start, block, width)
+    _put_later(kept, lines, start)
+    _put_replaced(kept, lines, start, block.listed, width)
     found = linux_map.read(rest, name, start)
     tom2 = linux_map.tom2(rest)
     return kept.listing(what)._replace(maxphyaddr=width or None, kernel_map=found, tom2=tom2)
 
 
-def _put_later(
-    kept: Collector, lines: Sequence[str], start: int, block: _Block, width: int
-) -> None:
-    """Take what the kernel says after the block: PAT, corrections, ranges that it replaced."""
-    optimal = False
-    for number, text in enumerate(lines[start:], start=start + 1):
+def _put_later(kept: Collector, lines: Sequence[str], start: int) -> None:
+    """Take what the kernel says after the block: PAT, TOM2, corrections."""
+    rest = "\n".join(lines[start:])
+    words = [word for word in _LATER if word in rest]
+    for number, text in enumerate(lines[start:] if words else (), start=start + 1):
+        if not any(word in text for word in words):
+            continue
         if (said := _INCONSISTENT.search(text)) is not None:
             kept.notes.append(
                 f"line {number}: the processors had different {said['what']} settings before the "
@@ -308,20 +323,28 @@ def _put_later(
             raise _unknown(kept, number - 1, text, "the kernel's PAT")
         elif _TOM2_LIKE.search(cleaned(text)) and not linux_map.tom2((text,)):
             raise _unknown(kept, number - 1, text, "the kernel's TOM2")
-        optimal |= _OPTIMAL.search(text) is not None
-    blank = [""] * start
-    which, ranges = _cleanup_list(kept, [*blank, *lines[start:]])
+
+
+def _put_replaced(
+    kept: Collector, lines: Sequence[str], start: int, listed: Iterable[int], width: int
+) -> None:
+    """Take the ranges by which the kernel replaced the listed ones (``mtrr_cleanup``)."""
+    rest = "\n".join(lines[start:])
+    which, ranges = "", list[Range]()
+    if any(word in rest for word in _LISTS):
+        which, ranges = _cleanup_list(kept, [*[""] * start, *lines[start:]])
     if which == "New" and ranges:
-        for reg in block.listed:
-            kept.put_range(reg, 0, 0, ranges[0].line, again=True)
+        line = ranges[0].line
+        for reg in listed:
+            kept.put_range(reg, 0, 0, line, again=True)
         kept.put_sizes(ranges, width or None, again=True)
         if [r.reg for r in ranges] != list(range(len(ranges))):
-            kept.notes.append(f"line {ranges[0].line}: the new list has gaps: it may be cut")
+            kept.notes.append(f"line {line}: the new list has gaps: it may be cut")
         kept.notes.append(
-            f"line {ranges[0].line}: the kernel replaced the variable ranges (mtrr_cleanup); its "
-            "new list counts"
+            f"line {line}: the kernel replaced the variable ranges (mtrr_cleanup); its new list "
+            "counts"
         )
-    elif optimal:
+    elif _OPTIMAL.search(rest) is not None:
         kept.notes.append(
             "the kernel replaced the variable ranges afterwards (mtrr_cleanup: 'Found optimal "
             "setting'): the registers shown are no longer what the processor holds"

@@ -68,6 +68,8 @@ def read(lines: Iterable[str], name: str, before: int = 0) -> KernelMap | None:
     found: KernelMap | None = None
     top = 0
     for number, text in enumerate(lines, start=before + 1):
+        if found is None and "MTRR map" not in text and "TOM2" not in text:
+            continue
         if (head := HEADER.search(text)) is not None:
             found = KernelMap(int(head["fixed"]), int(head["entries"]), (), top)
         elif (line := _TOM2.search(text)) is not None:

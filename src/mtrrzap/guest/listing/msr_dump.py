@@ -86,11 +86,8 @@ class _Command:
                         self.cpu = int(given[:9])
                     elif letter == "p":
                         self.letters += "?"
-
-    @property
-    def msr(self) -> int | None:
-        """The register. msr-tools take digits alone for decimal, as ``strtoul`` does."""
-        return _as_c(self.operands[0]) if self.operands else None
+        # msr-tools take digits alone for decimal, as strtoul does.
+        self.msr = _as_c(self.operands[0]) if self.operands else None
 
 
 def _options(word: str) -> Iterator[tuple[str, str]]:
@@ -115,10 +112,12 @@ def _as_c(word: str, bits: int = 32) -> int | None:
 
 
 class _DumpReader:
-    def __init__(self, name: str, form: str | None) -> None:
+    def __init__(self, lines: Sequence[str], name: str, form: str | None) -> None:
+        self._lines = lines
         self.kept = Collector(name)
         self.what = "MSR dump"
         self._form = form
+        self._asked = False
         self._cpu = 0
         self._commands: list[_Command] = []
         """The last line's rdmsr; the next bare values are their output."""
@@ -126,13 +125,15 @@ class _DumpReader:
         self._values = 0
 
     def line(self, number: int, text: str) -> None:
-        if self._tools(number, text):
+        if "msr" in text and self._tools(number, text):
             return
-        if (found := _CHIPSEC.search(text)) is not None:
+        if "RDMSR(" in text and (found := _CHIPSEC.search(text)) is not None:
             self.what = "MSR dump (chipsec)"
             low, high = found["eax"], found["edx"]
             value = int(found["value"] or f"{int(high, 16):08x}{int(low, 16):08x}", 16)
             self.kept.put(int(found["cpu"] or self._cpu), int(found["msr"], 16), value, number)
+            return
+        if self._commands and self._output(number, text):
             return
         if _HARMLESS.match(text) or (command_of(text) is not None and not _PAIR.match(text)):
             self._commands = []  # another command, or a comment
@@ -187,7 +188,7 @@ class _DumpReader:
     def _output(self, number: int, text: str) -> bool:
         """Read a line of rdmsr's output; False if it is none."""
         command = self._commands[0]
-        counted = _COUNTED.match(text)
+        counted = _COUNTED.match(text) if " " in text else None
         word, count = (counted["value"], int(counted["count"])) if counted else (text, 1)
         digits = word.lower().removeprefix("0x") if command.base == 16 else word
         try:
@@ -236,6 +237,10 @@ class _DumpReader:
             return self._form == HALVES
         if (proved := _proved(msr, words)) is not None:
             return proved
+        if not self._asked:
+            self._asked, self._form = True, _form_of(self._lines)
+            if self._form is not None:
+                return self._form == HALVES
         if _CPUCONTROL.match(text):
             return True
         raise self.kept.error(
@@ -275,8 +280,8 @@ def read_text(lines: Sequence[str], name: str, form: str | None = None) -> Listi
 
     ``form`` is ``HALVES`` or ``CPUS`` where two words of eight digits could be either.
     """
-    reader = _DumpReader(name, form or _form_of(lines))
-    if any(_REGISTERS.match(line) for line in lines):
+    reader = _DumpReader(lines, name, form)
+    if any("AX=" in line and _REGISTERS.match(line) for line in lines):
         raise reader.kept.error(
             1,
             "QEMU's 'info registers' has no MTRR",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
@@ -52,6 +53,7 @@ class Listing(NamedTuple):
     """What this form of listing never has, so that its absence needs no other note."""
 
 
+@lru_cache(maxsize=4096)
 def msr_number(word: str) -> int | None:
     """Return the MSR that a word names: ``0x2ff``, ``2ffh``, ``2ff``, ``IA32_MTRR_DEF_TYPE``."""
     name = word.upper().replace("_", "")
@@ -64,10 +66,15 @@ def msr_number(word: str) -> int | None:
 
 def hex_number(word: str, bits: int = 64) -> int | None:
     """Return a number in hex, with or without 0x; None if it is none or too large."""
-    digits = word.lower().removeprefix("0x").removesuffix("ull").removesuffix("ul")
-    if not digits or len(digits) > 16 or set(digits) - set("0123456789abcdef"):
+    digits = word[2:] if word[:2] in ("0x", "0X") else word
+    if digits[-1:] in ("l", "L"):
+        digits = digits.lower().removesuffix("ull").removesuffix("ul")
+    if len(digits) > 16 or not (digits.isascii() and digits.isalnum()):
         return None
-    value = int(digits, 16)
+    try:
+        value = int(digits, 16)
+    except ValueError:
+        return None
     return value if value < 1 << bits else None
 
 
@@ -97,15 +104,18 @@ class Collector:
 
         ``again``: the listing itself says that the value replaces one, so no note does.
         """
-        if msr not in _KEPT and m.variable_index(msr) is None:
+        index = m.variable_index(msr)
+        if index is None and msr not in _KEPT:
             self._passed.setdefault(msr, line)
             return
         if cpu >= MAX_CPUS:
             raise self.error(line, f"CPU {cpu} is beyond {MAX_CPUS - 1}", "fix the line")
-        if (m.variable_index(msr) or 0) >= m.MAX_VCNT:
-            problem = f"range {m.variable_index(msr)}: a processor has at most {m.MAX_VCNT}"
+        if index is not None and index >= m.MAX_VCNT:
+            problem = f"range {index}: a processor has at most {m.MAX_VCNT}"
             raise self.error(line, problem, "fix the line")
-        found = self._cpus.setdefault(cpu, ListedRegisters(cpu, {}, {}))
+        found = self._cpus.get(cpu)
+        if found is None:
+            found = self._cpus[cpu] = ListedRegisters(cpu, {}, {})
         if found.values.get(msr, value) != value and not again:
             first = found.lines[msr]
             self._replaced.append(f"{m.name(msr)} of CPU {cpu} (lines {first} and {line})")
@@ -188,16 +198,21 @@ _TAIL = re.compile(r"(?:<br\s*/?>|</?\w{1,10}>|&nbsp;|\\[nrt]|[\s\"',}\]\\])+$")
 _PROMPT = re.compile(
     r"\s*(?:\[[^\]\s]+@[^\]]*\]|[\w.-]+@[\w.:~/-]+|[\w.:~/-]{0,40})\s*[$#%>\u276f]\s*(?P<command>.*)$"
 )
+_SIGN = re.compile("[$#%>\u276f+]")
 _TRACED = re.compile(r"\s*\++ (?P<command>\S.*)$")
 
 
 def cleaned(line: str) -> str:
     """Return a line without what mail, HTML or JSON put behind it."""
+    if line[-1:].isalnum() and "\\" not in line:
+        return line
     return _TAIL.sub("", line)
 
 
 def command_of(line: str) -> str | None:
     """Return the command of a line with a shell's prompt (or ``set -x``'s plus), else None."""
+    if _SIGN.search(line) is None:
+        return None
     found = _PROMPT.match(line) or _TRACED.match(line)
     return found["command"].strip() if found else None
 
@@ -207,6 +222,8 @@ def joined(lines: Sequence[str], at: int, pattern: re.Pattern[str]) -> tuple[re.
 
     Returns the match and how many lines it took, at least one. Raises ``LookupError`` for none.
     """
+    if (whole := pattern.search(lines[at])) is not None:
+        return whole, 1
     for count in range(1, 4):
         # Quoted-printable mail ends a wrapped line with "=".
         parts = [cleaned(line).removesuffix("=") for line in lines[at : at + count]]

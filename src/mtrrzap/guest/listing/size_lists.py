@@ -7,7 +7,7 @@ from mtrrzap.guest.listing.linux import put_range_list
 from mtrrzap.guest.listing.registers import Collector, Listing, Range, cleaned, command_of
 from mtrrzap.x86.memtype import MemType
 
-MEMCONTROL = re.compile(r"^\s*0x[0-9a-f]+/0x[0-9a-f]+ \S+ ", re.MULTILINE)
+MEMCONTROL = re.compile(r"^[ \t]*0x[0-9a-f]+/0x[0-9a-f]+ \S+ ", re.MULTILINE)
 FWTS = re.compile(r"^\s*(?:\S+ )?MTRR overview\s*$", re.MULTILINE)
 _M_ROW = re.compile(
     r"0x(?P<base>[0-9a-f]{1,16})/0x(?P<size>[0-9a-f]{1,16}) (?P<owner>\S+)(?P<flags>[a-z -]*)$"

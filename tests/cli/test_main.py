@@ -84,7 +84,7 @@ def test_show_names_writes_that_kvm_refuses(run: Run, tmp_path: Path) -> None:
 
 
 def test_policies(run: Run) -> None:
-    assert len(json.loads(run("policies", "--json").out)) == 14
+    assert len(json.loads(run("policies", "--json").out)) == 18
     assert run("policies", "--markdown").out.startswith("# The zap policies\n")
     assert run("policies").status == 0
 

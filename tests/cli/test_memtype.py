@@ -8,7 +8,7 @@ import pytest
 
 from helpers.captures import FOLDER
 from helpers.cli import Run
-from helpers.listings import ALL_CPUS_A_LINE, LOG, PROC
+from helpers.listings import ALL_CPUS_A_LINE, ALONE, LOG, PROC, REAL
 from helpers.proc_mtrr import proc_mtrr
 from helpers.traces import FINE, trace
 from mtrrzap.guest import open as traces
@@ -164,3 +164,67 @@ def test_diff_goes_with_neither_address_nor_pat(run: Run) -> None:
         ran = run("memtype", "ovmf-8", "--diff", "1", *option)
         assert (ran.status, ran.out) == (2, "")
         assert ran.err.startswith("mtrrzap: --diff compares whole maps and cannot be combined")
+
+
+IOMEM = "00001000-bfffffff : System RAM\nc0000000-cfffffff : System RAM\nd0000000-dfffffff : PCI\n"
+
+
+def test_against_iomem(run: Run, tmp_path: Path) -> None:
+    dump, iomem = tmp_path / "dump", tmp_path / "iomem"
+    dump.write_text("2ff 806\n200 c0000000\n201 7fc0000800\n")
+    iomem.write_text(IOMEM)
+    ran = run("memtype", str(dump), "--against", str(iomem), "--json")
+    found = json.loads(ran.out)
+    assert (ran.status, found["against"]) == (1, "/proc/iomem")
+    assert [(f["start"], f["what"], f["sdm"]) for f in found["findings"]] == [
+        (0xC0000000, "RAM is not WB", "UC")
+    ]
+    iomem.write_text(IOMEM.replace("c0000000-cfffffff : System RAM\n", ""))
+    ran = run("memtype", str(dump), "--against", str(iomem))
+    assert (ran.status, ran.out) == (0, "By /proc/iomem all RAM is WB, and no MMIO is.\n")
+
+
+def test_against_a_kernels_map(run: Run, tmp_path: Path) -> None:
+    log, alone = tmp_path / "log", tmp_path / "map"
+    log.write_text(REAL[: REAL.index("[    0.000000] MTRR map")])
+    alone.write_text(ALONE)
+    ran = run("memtype", str(log), "--against", str(alone))
+    assert (ran.status, ran.out) == (0, "The kernel's map agrees with the manual's lookup.\n")
+    alone.write_text(ALONE.replace("write-protect", "write-through"))
+    ran = run("memtype", str(log), "--against", str(alone), "--json")
+    assert json.loads(ran.out)["map"] == [
+        {"start": 0xC0000, "end": 0x100000, "kernel": "WT", "registers": "WP"}
+    ]
+
+
+def test_against_another_source_is_a_diff(run: Run, boot: Path, tmp_path: Path) -> None:
+    dump = tmp_path / "dump"
+    dump.write_text(ALL_CPUS_A_LINE)
+    for second in ("1", str(boot)):
+        words = ("memtype", str(dump), "--json")
+        assert run(*words, "--against", second).out == run(*words, "--diff", second).out
+
+
+def test_ept(run: Run, tmp_path: Path) -> None:
+    dump = tmp_path / "dump"
+    dump.write_text("2ff 806\n200 c0000000\n201 7fc0000800\n")
+    rows = json.loads(run("memtype", str(dump), "--ept", "--address", "c0000000", "--json").out)
+    found = {(row["kernel"], row["case"]): row for row in rows["ept"]}
+    assert len(found) == 12
+    assert found["v6.7 to v6.10", "non-coherent DMA"]["ept"] == "UC"
+    assert found["v6.7 to v6.10", "non-coherent DMA"]["effective"]["WC"] == "WC"
+    assert found["v6.11 on", "non-coherent DMA"]["effective"]["UC"] == "UC"
+    assert found["v6.11 on", "coherent DMA"]["effective"]["UC"] == "WB"
+    assert "AMD's NPT: KVM sets no type there" in run("memtype", str(dump), "--ept").out
+
+
+def test_format(run: Run, tmp_path: Path) -> None:
+    dump = tmp_path / "dump"
+    dump.write_text("0x2ff: 00000000 00000c06\n")
+    ran = run("memtype", str(dump))
+    assert (ran.status, "choose a format: msr-halves or msr-cpus" in ran.err) == (2, True)
+    found = json.loads(run("memtype", str(dump), "--format", "msr-halves", "--json").out)
+    assert (found["vcpu"], found["map"][-1]["sdm"]) == (0, "WB")
+    assert "8 variable ranges, as a KVM guest's vCPU has" in found["processor"]
+    ran = run("memtype", str(dump), "--format", "nothing")
+    assert ran.err.startswith("mtrrzap: --format: no format 'nothing'; use linux, proc-mtrr, ")

@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from helpers.captures import ENABLE, POWER_ON, capture, line, text
@@ -36,10 +36,11 @@ from helpers.paths import DATA
 from mtrrzap.errors import UserError
 from mtrrzap.guest import listing, tabular
 from mtrrzap.guest.importer import Known
+from mtrrzap.guest.listing import regions
 from mtrrzap.guest.trace import Trace, dumps, parse
 from mtrrzap.report import perfetto
+from mtrrzap.study import against, kernel_map
 from mtrrzap.study import both_maps as memtype
-from mtrrzap.study import kernel_map
 from mtrrzap.study.memory_map import of_listing
 
 SECONDS = 5
@@ -115,6 +116,8 @@ def _use(trace: Trace) -> None:
 
 
 def read_listing(data: bytes) -> None:
+    with suppress(UserError):
+        list(against.uses(regions.read(data.decode("utf-8", "replace"), "t")[1], holes=True))
     states = of_listing(listing.read(data.decode("utf-8", "replace"), "t"), "t", None)
     for mtrrs in states.cpus.values():
         memtype.table(mtrrs)
@@ -148,6 +151,7 @@ TARGETS: tuple[tuple[Callable[[bytes], None], tuple[bytes, ...]], ...] = (
                 OLD_PROC,
                 ONE_A_LINE,
                 PROC,
+                *(path.read_text() for path in sorted((DATA / "listings").iterdir())),
                 RDMSR_A,
                 REAL,
             )

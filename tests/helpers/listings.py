@@ -92,7 +92,6 @@ LOG = """\
 [    0.004985]   7 base 00FF000000 mask FFFF000000 write-protect
 [    0.004985]   8 disabled
 [    0.005621] x86/PAT: Configuration [0-7]: WB  WC  UC- UC  WB  WP  UC- WT
-[    0.005700]   2 base 0000000000 mask 0000000000 nothing
 """
 
 

@@ -1,10 +1,12 @@
 """The policies as data, and the documentation made from them."""
 
+from dataclasses import fields
+
 import pytest
 
 from helpers.paths import ROOT
 from mtrrzap.errors import UserError
-from mtrrzap.kvm.policy import POLICIES, Ask, Lock, by_name
+from mtrrzap.kvm.policy import OLDER, POLICIES, Ask, Lock, by_name
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.report.policies import markdown
 
@@ -60,6 +62,24 @@ def test_ask(ask: Ask, asks: list[bool]) -> None:
     assert [ask.holds(cd=cd, quirk=quirk) for cd, quirk in cases] == asks
 
 
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("v4.2", {"cd_toggle"}),
+        ("v4.4", set()),
+        ("v5.13", {"mmu_lock", "walk"}),
+        ("v5.15", {"walk"}),
+    ],
+)
+def test_how_kernels_before_v61_differ_from_it(name: str, changed: set[str]) -> None:
+    old, new = by_name(name), by_name("v6.1")
+    told = {"name", "says", "source"}
+    assert {
+        field.name for field in fields(old) if getattr(old, field.name) != getattr(new, field.name)
+    } == changed | told
+    assert [policy.name for policy in OLDER].count(name) == 1
+
+
 def test_cd_types() -> None:
     assert str(by_name("Base1").cd_type(quirk=True)) == "WB+IPAT"
     assert str(by_name("Base2").cd_type(quirk=True)) == "WB"
@@ -68,7 +88,7 @@ def test_cd_types() -> None:
 
 
 def test_the_documentation_is_generated_from_the_rows() -> None:
-    assert (DOCS / "policies.md").read_text(encoding="utf-8") == markdown(POLICIES)
+    assert (DOCS / "policies.md").read_text(encoding="utf-8") == markdown((*POLICIES, *OLDER))
 
 
 def test_every_policy_names_a_protocol_that_exists() -> None:

@@ -55,7 +55,7 @@ def test_fixed_msrs_cover_the_first_mib_without_gaps() -> None:
         (0x2FF, "DEF_TYPE"),
         (0x277, "PAT"),
         (0xFE, "MTRRCAP"),
-        (0x210, "MSR 0x210"),
+        (0x210, "PHYSBASE8"),
     ],
 )
 def test_names(msr: int, name: str) -> None:

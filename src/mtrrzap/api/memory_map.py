@@ -13,7 +13,8 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest.listing import KernelMap
 from mtrrzap.guest.trace import Trace
 from mtrrzap.study import both_maps as judge
-from mtrrzap.study import kernel_map
+from mtrrzap.study import ept_types, kernel_map
+from mtrrzap.study.ept_types import EptRow
 from mtrrzap.study.memory_map import States, of_trace
 from mtrrzap.study.memory_map import load as states_of
 from mtrrzap.x86.memtype import MemType
@@ -29,6 +30,7 @@ def memory_map(
     event: int | None = None,
     vcpu: int | None = None,
     maxphyaddr: int | None = None,
+    form: str | None = None,
 ) -> MemoryMap:
     """Return the memory types that a processor's MTRRs give to physical addresses.
 
@@ -38,6 +40,7 @@ def memory_map(
         event: For a trace: the state after this event, from 0; None: after the last one.
         vcpu: Whose MTRRs; None: the lowest number.
         maxphyaddr: For a listing: MAXPHYADDR in bits, 32 to 52; None: as its masks tell.
+        form: For a listing that could be read in several ways: which one; an error names them.
 
     Raises:
         UserError: if the source cannot be read, a value is one that no register can hold, or there
@@ -56,7 +59,7 @@ def memory_map(
     if isinstance(source, Trace):
         states = of_trace(source, event)
     else:
-        states = states_of(Path(source), event, maxphyaddr)
+        states = states_of(Path(source), event, maxphyaddr, form)
     if states.kernel_map is not None and not states.cpus and vcpu is None:
         return KernelMemoryMap(states, states.kernel_map)
     return RegisterMap(states, *states.one(vcpu, "vcpu"))
@@ -171,6 +174,8 @@ class RegisterMap(MemoryMap):
 
     def __init__(self, states: States, vcpu: int, mtrrs: Mtrrs) -> None:
         super().__init__(states)
+        self.processor = states.processor
+        """For which kind of processor the map is, in words."""
         self.vcpu = vcpu
         self.mtrrs = mtrrs
         """The registers."""
@@ -186,6 +191,19 @@ class RegisterMap(MemoryMap):
     def __iter__(self) -> Iterator[Place]:
         return map(_place, judge.map_rows(self.mtrrs))
 
+    def ept(self) -> tuple[EptRow, ...]:
+        """Return the type of new EPT entries, by kernel version, configuration and range.
+
+        ``effective()`` of a row combines it with each type of the guest's PAT.
+
+        Example:
+            >>> import mtrrzap
+            >>> row = mtrrzap.memory_map("ovmf-8").ept()[0]
+            >>> row.kernel, row.case, str(row.ept)
+            ('v4.2 to v6.6', 'coherent DMA', 'WB+IPAT')
+        """
+        return tuple(ept_types.rows(self.mtrrs))
+
     def __repr__(self) -> str:
         return f"<RegisterMap of vCPU {self.vcpu}, {self.source}, {self.mtrrs.maxphyaddr} bits>"
 
@@ -195,6 +213,7 @@ class RegisterMap(MemoryMap):
         return {
             "source": self.source,
             "vcpu": self.vcpu,
+            "processor": self.processor,
             "maxphyaddr": self.mtrrs.maxphyaddr,
             "map": [_place(row).to_dict() for row in found],
             "whole": whole,

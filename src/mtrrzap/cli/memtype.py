@@ -12,13 +12,14 @@ from rich.console import Console
 
 from mtrrzap.cli.options import JsonOption, with_options
 from mtrrzap.errors import UserError
-from mtrrzap.guest.listing import KernelMap
+from mtrrzap.guest.listing import FORMATS, KernelMap, regions
 from mtrrzap.report import map_views as report
 from mtrrzap.report import text
 from mtrrzap.report.map_views import LEGEND, named, named_by_kernel, strip
-from mtrrzap.study import both_maps, kernel_map
+from mtrrzap.study import both_maps, ept_types, kernel_map
+from mtrrzap.study.against import against_regions
 from mtrrzap.study.both_maps import MapDifference, MapRow, RegisterDifference
-from mtrrzap.study.memory_map import States, load
+from mtrrzap.study.memory_map import States, load, text_of
 from mtrrzap.x86 import pat
 from mtrrzap.x86.mtrr import Mtrrs
 
@@ -46,10 +47,32 @@ class ViewOptions:
     with_pat: Annotated[
         bool, typer.Option("--pat", help="Add the effective types by PAT entry, without EPT.")
     ] = False
+    ept: Annotated[
+        bool, typer.Option(help="Show the effective types under EPT, by kernel version and quirk.")
+    ] = False
     diff: Annotated[
         str | None,
         typer.Option(help="Compare with a vCPU of the same source, or with another source."),
     ] = None
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare with /proc/iomem or a boot log's e820 lines (RAM that is not WB, MMIO "
+            "that is), with Linux's own map, or as --diff does.",
+        ),
+    ] = None
+
+    @property
+    def second(self) -> str | None:
+        """The source to compare with. Raises ``UserError`` if there are two."""
+        if self.diff is not None and self.against is not None:
+            raise UserError("--diff and --against cannot be combined", mend="choose one")
+        return self.against if self.diff is None else self.diff
+
+    @property
+    def registers_needed(self) -> bool:
+        """Whether a map without registers cannot answer."""
+        return self.second is not None or self.with_pat or self.ept
 
     def address_in(self, maxphyaddr: int) -> int | None:
         """Return the address. Raises ``UserError`` if it is not one of that width."""
@@ -72,7 +95,9 @@ class ViewOptions:
 def memtype(
     source: Annotated[
         Path,
-        typer.Argument(help="A trace, an MSR dump (text, JSON), /proc/mtrr, or a Linux boot log."),
+        typer.Argument(
+            help="A trace, an MSR dump (text, JSON), /proc/mtrr, a kernel's or firmware's log."
+        ),
     ],
     *,
     at: Annotated[
@@ -91,18 +116,28 @@ def memtype(
             help="The guest's MAXPHYADDR in bits, where a listing does not show it.", min=32, max=52
         ),
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help=f"How to read a listing that could be several: {', '.join(FORMATS)}.",
+            show_default=False,
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show memory types by address: who decided, what overlaps mean, which rules are broken."""
-    states = load(source, at, maxphyaddr)
+    states = load(source, at, maxphyaddr, form)
     if states.kernel_map is not None and not states.cpus:
-        if vcpu is not None or view.diff is not None or view.with_pat:
-            states.one(None, "--vcpu, --diff, --pat")
+        if vcpu is not None or view.registers_needed:
+            states.one(None, "--vcpu, --diff, --against, --pat, --ept")
         _show_kernel_map(states, states.kernel_map, view, json=json)
         return
     number, mtrrs = states.one(vcpu, "vcpu")
-    if view.diff is not None:
-        _diff(states, number, view, maxphyaddr, json=json)
+    if view.second is not None:
+        _compare(states, number, view, maxphyaddr, json=json)
+    elif view.ept:
+        _show_ept(states, number, view, json=json)
     elif (address := view.address_in(mtrrs.maxphyaddr)) is not None:
         _show_address(states, number, address, view, json=json)
     elif json:
@@ -133,6 +168,7 @@ def _print(states: States, cpu: int, mtrrs: Mtrrs, view: ViewOptions) -> None:
     if lookup is not Rules.SDM:
         console.print(strip([(row.start, row.end, row.kvm) for row in found], "KVM"))
     console.print(f"{LEGEND}; {_SCALE}")
+    text.say(console, f"for {states.processor}")
     _print_findings(console, states, cpu, mtrrs)
     if view.with_pat:
         _print_pat(console, mtrrs, None)
@@ -197,19 +233,87 @@ def _print_pat(console: Console, mtrrs: Mtrrs, row: MapRow | None) -> None:
     console.print(text.table(columns, cells, title=title))
 
 
-# ---- two processors ---------------------------------------------------------------------------
+def _show_ept(states: States, cpu: int, view: ViewOptions, *, json: bool) -> None:
+    """Print the effective types under EPT, of every range or of one address."""
+    mtrrs = states.cpus[cpu]
+    address = view.address_in(mtrrs.maxphyaddr)
+    found = list(islice(ept_types.rows(mtrrs), both_maps.MAX_ROWS))
+    if address is not None:
+        found = [row for row in found if row.start <= address < row.end]
+    if json:
+        sys.stdout.write(text.as_json(report.ept_as_dict(states, cpu, found)))
+        return
+    console = text.console()
+    columns = ["kernel", "VM", "start", "end", "EPT type"]
+    columns += [f"PAT {kind}" for kind in ept_types.PAT_TYPES]
+    cells = [
+        (row.kernel, row.case, *_range(row.start, row.end), row.ept, *row.effective().values())
+        for row in found
+    ]
+    title = f"vCPU {cpu}, {states.what}: effective types under EPT, by the guest's PAT type"
+    console.print(text.table(columns, cells, title=title))
+    text.say(console, ept_types.NPT)
 
 
-def _diff(
+# ---- two sources ---------------------------------------------------------------------------
+
+
+def _compare(
     states: States, cpu: int, view: ViewOptions, maxphyaddr: int | None, *, json: bool
 ) -> None:
-    """Compare two processors. Exit status 1 if there is a difference, like diff(1)."""
-    if view.address is not None or view.with_pat:
+    """Compare with another source. Exit status 1 if there is a difference, like diff(1)."""
+    option = "--diff" if view.against is None else "--against"
+    if view.address is not None or view.with_pat or view.ept:
         raise UserError(
-            "--diff compares whole maps and cannot be combined with --address or --pat",
+            f"{option} compares whole maps and cannot be combined with --address, --pat or --ept",
             mend="leave one out",
         )
-    mine, other = states.cpus[cpu], view.diff or ""
+    other = Path(view.second or "")
+    if view.against is not None and other.is_file():
+        if regions.is_regions(listed := text_of(other)):
+            _against_regions(states.cpus[cpu], listed, other, json=json)
+            return
+        found = load(other, None, maxphyaddr)
+        if found.kernel_map is not None and not found.cpus:
+            _against_kernel(states.cpus[cpu], found.kernel_map, json=json)
+            return
+    _diff(states, cpu, str(other), maxphyaddr, json=json)
+
+
+def _against_regions(mtrrs: Mtrrs, listed: str, source: Path, *, json: bool) -> None:
+    what, places = regions.read(listed, str(source))
+    found = against_regions(mtrrs, places, holes=what == "e820")
+    if json:
+        sys.stdout.write(text.as_json(report.findings_as_dict(what, found)))
+    elif found:
+        cells = [
+            (*_range(f.start, f.end), f.what, f.name, named(f.sdm), named(f.kvm)) for f in found
+        ]
+        columns = ("start", "end", "finding", f"in {what}", "manual", "KVM")
+        text.console().print(text.table(columns, cells, title=f"What does not fit {what}"))
+    else:
+        text.say(text.console(), f"By {what} all RAM is WB, and no MMIO is.")
+    if found:
+        raise typer.Exit(1)
+
+
+def _against_kernel(mtrrs: Mtrrs, kernel: KernelMap, *, json: bool) -> None:
+    found = list(islice(kernel_map.differences(mtrrs, kernel), both_maps.MAX_ROWS))
+    if json:
+        sys.stdout.write(text.as_json(report.kernel_differences_as_dict(found)))
+    elif found:
+        cells = [(*_range(d.start, d.end), named(d.registers), named(d.kernel)) for d in found]
+        columns = ("start", "end", "registers (manual)", "kernel's map")
+        text.console().print(text.table(columns, cells, title="Memory types that differ"))
+    else:
+        text.say(text.console(), "The kernel's map agrees with the manual's lookup.")
+    if found:
+        raise typer.Exit(1)
+
+
+def _diff(states: States, cpu: int, other: str, maxphyaddr: int | None, *, json: bool) -> None:
+    """Compare two processors' registers and maps."""
+    mine = states.cpus[cpu]
     if other.isascii() and other.isdecimal() and not Path(other).exists():
         theirs = states.one(int(other[:9]), "diff")[1]
         name = f"vCPU {other}"

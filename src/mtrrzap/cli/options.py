@@ -80,7 +80,9 @@ def _spelled(parameter: inspect.Parameter) -> str:
     info = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
     if isinstance(info, ArgumentInfo):
         return info.metavar or parameter.name.upper()
-    declared = [name.partition("/")[0] for name in getattr(info, "param_decls", None) or ()]
+    # Inside of Annotated, typer has the first name in the place of the default.
+    names = (getattr(info, "default", None), *(getattr(info, "param_decls", None) or ()))
+    declared = [name.partition("/")[0] for name in names if isinstance(name, str)]
     usual = f"--{parameter.name.replace('_', '-')}"
     return next((name for name in declared if name.startswith("--")), usual)
 

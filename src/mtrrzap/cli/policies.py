@@ -7,7 +7,7 @@ import typer
 
 from mtrrzap.cli.options import JsonOption, with_options
 from mtrrzap.errors import UserError
-from mtrrzap.kvm.policy import POLICIES
+from mtrrzap.kvm.policy import OLDER, POLICIES
 from mtrrzap.report import text
 from mtrrzap.report.policies import COLUMNS, cells, markdown
 
@@ -21,17 +21,18 @@ def policies(
     ] = False,
 ) -> None:
     """Say what each policy zaps and when: KVM versions, the rows of the series, the review."""
+    every = (*POLICIES, *OLDER)
     if json and as_markdown:
         raise UserError("--json and --markdown cannot be combined", mend="choose one")
     if as_markdown:
-        sys.stdout.write(markdown(POLICIES))
+        sys.stdout.write(markdown(every))
     elif json:
         found = [
             dict(zip(COLUMNS, cells(p), strict=True)) | {"needs": p.needs.value, "source": p.source}
-            for p in POLICIES
+            for p in every
         ]
         sys.stdout.write(text.as_json(found))
     else:
-        made = text.table(COLUMNS, map(cells, POLICIES))
+        made = text.table(COLUMNS, map(cells, every))
         made.show_lines = True
         text.console().print(made)

@@ -53,7 +53,7 @@ def variable_ranges(mtrrs: Mtrrs) -> list[VariableRange]:
     """Return the valid ranges in the order of KVM's list: descending by the raw base register."""
     found = [
         (mtrrs.bases[index], VariableRange(*bounds, mtrrs.variable_type(index), index))
-        for index in range(m.VCNT)
+        for index in range(mtrrs.vcnt)
         if mtrrs.valid(index) and (bounds := variable_bounds(mtrrs, index))
     ]
     found.sort(key=lambda item: item[0], reverse=True)

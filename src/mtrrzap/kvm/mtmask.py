@@ -47,7 +47,9 @@ class MtMask:
         if not self.host.ept:
             return TypedRange(0, BEYOND, None)
         if not self.host.noncoherent_dma:
-            return TypedRange(0, BEYOND, EptType(MemType.WB, ipat=True))
+            # The quirk exists in kernels only that do not honour the guest's MTRRs.
+            ignored = self.policy.honours_mtrrs or self.host.quirk_ignore_guest_pat
+            return TypedRange(0, BEYOND, EptType(MemType.WB, ipat=ignored))
         if vcpu.cd:
             kind = self.policy.cd_type(quirk=self.host.quirk_cd_nw_cleared)
             if kind is not None:

@@ -229,14 +229,57 @@ POLICIES: tuple[Policy, ...] = (
 )
 
 
+_V61 = POLICIES[0]
+_TDP_MMU = "which the model stops at: there, entries of more than 1 GiB were cleared whole too"
+
+OLDER: tuple[Policy, ...] = (
+    replace(
+        _V61,
+        name="v4.2",
+        says="Linux 4.2 and 4.3 as released: zaps on every CD toggle",
+        cd_toggle=Ask.ALWAYS,
+        source='efdfe536d8c6 "KVM: MMU: fix MTRR update", b18d5431acc7 "KVM: x86: fix CR0.CD '
+        'virtualization", fb279950ba02 "KVM: vmx: obey KVM_QUIRK_CD_NW_CLEARED" (in v4.2; not '
+        "known: whether VMs without non-coherent DMA zapped on toggles too)",
+    ),
+    replace(
+        _V61,
+        name="v4.4",
+        says="Linux 4.4 to 5.14: requests as in v6.1; the old MMU finds the leaves by its rmaps",
+        source='879ae1880449 "KVM: x86: obey KVM_X86_QUIRK_CD_NW_CLEARED in kvm_set_cr0()" (in '
+        "v4.4, and in v4.2's stable tree)",
+    ),
+    replace(
+        _V61,
+        name="v5.13",
+        says="Linux 5.13 and 5.14 with kvm.tdp_mmu=1: whole subtrees, under the read lock",
+        mmu_lock=Lock.READ,
+        walk=Walk.SUBTREES,
+        source='6103bc074048 "KVM: x86/mmu: Allow zap gfn range to operate under the mmu read '
+        f'lock" (in v5.13; reverted by 5a324c24b638 in v5.15); 1 GiB is {_TDP_MMU}',
+    ),
+    replace(
+        _V61,
+        name="v5.15",
+        says="Linux 5.15 to 5.17: the TDP MMU by default; whole subtrees are zapped",
+        walk=Walk.SUBTREES,
+        source='71ba3f3189c7 "KVM: x86: enable TDP MMU by default" (in v5.15), until f47e5bbbc92f '
+        '"KVM: x86/mmu: Zap only TDP MMU leafs in zap range and mmu_notifier unmap" (in v5.18); '
+        f"1 GiB is {_TDP_MMU}",
+    ),
+)
+"""Kernels before v6.1 that behaved otherwise; 5.18 to 6.0 did as v6.1 does. Known by name; where no
+policy is named, ``POLICIES`` are meant."""
+
+
 def by_name(name: str) -> Policy:
     """Return the policy of this name; ``+9+10`` stands for ``Base2+9+10``. Raises ``UserError``."""
     full = f"Base2{name}" if name.startswith("+") else name
-    for policy in POLICIES:
+    for policy in (*POLICIES, *OLDER):
         if policy.name == full:
             return policy
     raise UserError(
         f"no policy {name!r}",
         place="policy",
-        mend=f"known are: {', '.join(policy.name for policy in POLICIES)}",
+        mend=f"known are: {', '.join(policy.name for policy in (*POLICIES, *OLDER))}",
     )

@@ -58,6 +58,9 @@ class Host:
     """A passthrough device that does not snoop is attached."""
     quirk_cd_nw_cleared: bool = True
     """KVM_X86_QUIRK_CD_NW_CLEARED, on unless user space disables it."""
+    quirk_ignore_guest_pat: bool = True
+    """KVM_X86_QUIRK_IGNORE_GUEST_PAT (commit c9c1e20b4c7d), on unless user space disables it, which
+    needs a processor with self-snoop. Older kernels behave as if it is on."""
     guest_has_mtrr: bool = True
     """CPUID.1:EDX.MTRR as the guest sees it."""
     largest_page: int = 3

@@ -6,8 +6,10 @@ from rich.text import Text
 
 from mtrrzap.guest.listing import KernelMap
 from mtrrzap.study import both_maps, kernel_map
+from mtrrzap.study.against import Finding
 from mtrrzap.study.both_maps import MapDifference, MapRow, RegisterDifference
-from mtrrzap.study.kernel_map import KernelRow
+from mtrrzap.study.ept_types import NPT, EptRow
+from mtrrzap.study.kernel_map import Difference, KernelRow
 from mtrrzap.study.memory_map import States
 from mtrrzap.x86 import pat
 from mtrrzap.x86.memtype import MemType
@@ -56,6 +58,7 @@ def as_dict(states: States, cpu: int) -> dict[str, object]:
     return {
         "source": states.what,
         "vcpu": cpu,
+        "processor": states.processor,
         "maxphyaddr": mtrrs.maxphyaddr,
         "map": [_row_dict(row) for row in found],
         "whole": whole,
@@ -100,6 +103,31 @@ def differences_as_dict(
             for d in places
         ],
     }
+
+
+def findings_as_dict(what: str, found: Sequence[Finding]) -> dict[str, object]:
+    """Return the RAM that is not WB and the devices' memory that is, by a source of that kind."""
+    listed = [each._asdict() | {"sdm": named(each.sdm), "kvm": str(each.kvm)} for each in found]
+    return {"against": what, "findings": listed}
+
+
+def kernel_differences_as_dict(found: Sequence[Difference]) -> dict[str, object]:
+    """Return where Linux's map has another type than the manual's lookup of the registers."""
+    listed = [
+        each._asdict() | {"kernel": str(each.kernel), "registers": str(each.registers)}
+        for each in found
+    ]
+    return {"against": "the kernel's map", "map": listed}
+
+
+def ept_as_dict(states: States, cpu: int, found: Iterable[EptRow]) -> dict[str, object]:
+    """Return the effective types under EPT, by kernel, configuration and range."""
+    listed = [
+        row._asdict()
+        | {"ept": str(row.ept), "effective": {str(k): str(v) for k, v in row.effective().items()}}
+        for row in found
+    ]
+    return {"source": states.what, "vcpu": cpu, "ept": listed, "npt": NPT}
 
 
 def _row_dict(row: MapRow) -> dict[str, object]:

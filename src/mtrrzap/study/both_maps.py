@@ -1,7 +1,7 @@
 """One processor's memory map by the manual and by KVM: who decides, what overlaps mean."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import NamedTuple, Protocol, TypeVar
 
 from mtrrzap.kvm import lookup as kvm
@@ -74,6 +74,8 @@ class MapRow(NamedTuple):
         """What an overlap or a difference means; empty where there is neither."""
         if self.sdm is None:
             return f"overlap, undefined by the manual; KVM takes {self.kvm}"
+        if self.sdm_deciders == ("TOM2",):
+            return "" if self.sdm is self.kvm else "WB by AMD's TOM2, which a KVM guest lacks"
         other = set(self.sdm_deciders) != set(self.kvm_deciders)
         if self.sdm is not self.kvm:
             if other:
@@ -153,6 +155,9 @@ def explain(mtrrs: Mtrrs, address: int) -> list[str]:
         found.append(
             f"PHYS{index} {r.type}: the manual {sdm}; KVM, [{r.start:#x}, {r.end:#x}): {by_kvm}"
         )
+    if physmap.FOUR_GIB <= page < mtrrs.tom2:
+        wb = f"the default type is WB up to AMD's TOM2 = {mtrrs.tom2:#x}"
+        return [*found, f"{wb}; for KVM it is {mtrrs.default}"]
     found.append(f"the default type is {mtrrs.default}")
     return found
 
@@ -165,7 +170,7 @@ def broken_rules(mtrrs: Mtrrs) -> list[str]:
     """
     found = []
     full = (1 << mtrrs.maxphyaddr) - 1 & ~_PAGE
-    for index in range(m.VCNT):
+    for index in range(mtrrs.vcnt):
         if not mtrrs.valid(index):
             continue
         mask = (mtrrs.masks[index] or 0) & full
@@ -198,14 +203,15 @@ def differences(left: Mtrrs, right: Mtrrs) -> list[RegisterDifference]:
     pairs = [("DEF_TYPE", left.def_type, right.def_type)]
     pairs += [(fixed.name, left.fixed[n], right.fixed[n]) for n, fixed in enumerate(m.FIXED)]
     found = [RegisterDifference(*pair) for pair in pairs if pair[1] != pair[2]]
-    for n in range(m.VCNT):
-        if left.bases[n] != right.bases[n]:
-            found.append(RegisterDifference(f"PHYSBASE{n}", left.bases[n], right.bases[n]))
-        if (left.masks[n] or 0) != (right.masks[n] or 0):
-            found.append(RegisterDifference(f"PHYSMASK{n}", left.masks[n], right.masks[n]))
-    if left.pat != right.pat:
-        found.append(RegisterDifference("PAT", left.pat, right.pat))
-    return found
+    bases = zip_longest(left.bases, right.bases, fillvalue=0)
+    masks = zip_longest(left.masks, right.masks)
+    for n, (base, mask) in enumerate(zip(bases, masks, strict=True)):
+        if base[0] != base[1]:
+            found.append(RegisterDifference(f"PHYSBASE{n}", *base))
+        if (mask[0] or 0) != (mask[1] or 0):
+            found.append(RegisterDifference(f"PHYSMASK{n}", *mask))
+    rest = (("PAT", left.pat, right.pat), ("TOM2", left.tom2, right.tom2))
+    return found + [RegisterDifference(*pair) for pair in rest if pair[1] != pair[2]]
 
 
 class MapDifference(NamedTuple):

@@ -54,7 +54,7 @@ def against(mtrrs: Mtrrs, found: KernelMap) -> str | None:
     if len(found.entries) < found.announced:
         missing = found.announced - len(found.entries)
         return f"the kernel's own map has been cut: {missing} entries are missing"
-    different = list(islice(joined(_differences(mtrrs, found), _joined), NAMED + 1))
+    different = list(islice(differences(mtrrs, found), NAMED + 1))
     if not different:
         count = len(found.entries)
         tom2 = f", given AMD's TOM2 = {found.tom2:#x}" if found.tom2 else ""
@@ -66,20 +66,30 @@ def against(mtrrs: Mtrrs, found: KernelMap) -> str | None:
     return f"the kernel's own map DIFFERS from the manual's lookup of the registers: {places}{more}"
 
 
-class _Difference(NamedTuple):
+class Difference(NamedTuple):
+    """A stretch ``[start, end)`` in bytes that Linux's map gives another type than the manual."""
+
     start: int
     end: int
     kernel: MemType
     registers: MemType
 
 
-def _joined(first: _Difference, second: _Difference) -> _Difference | None:
+def differences(mtrrs: Mtrrs, found: KernelMap) -> Iterator[Difference]:
+    """Yield where Linux's map differs from the manual's lookup; neighbours are joined.
+
+    Where the manual defines no type, the kernel is free.
+    """
+    return joined(_differences(mtrrs, found), _joined)
+
+
+def _joined(first: Difference, second: Difference) -> Difference | None:
     if (first.end, *first[2:]) != (second.start, *second[2:]):
         return None
     return first._replace(end=second.end)
 
 
-def _differences(mtrrs: Mtrrs, found: KernelMap) -> Iterator[_Difference]:
+def _differences(mtrrs: Mtrrs, found: KernelMap) -> Iterator[Difference]:
     ours = islice(physmap.physical_map(mtrrs), COMPARED)
     above = KernelRow(found.entries[-1].end, 1 << 64, None, "default")
     for start, end, left, right in side_by_side(ours, [*rows(found), above]):
@@ -87,4 +97,4 @@ def _differences(mtrrs: Mtrrs, found: KernelMap) -> Iterator[_Difference]:
         # SYSCFG.Tom2ForceMemTypeWB
         by_tom2 = kernel is MemType.WB and start >= 1 << 32 and end <= found.tom2
         if left.type not in (None, kernel) and not by_tom2 and start < end:
-            yield _Difference(start, end, kernel, left.type)
+            yield Difference(start, end, kernel, left.type)

@@ -8,7 +8,7 @@ from mtrrzap.guest import listing
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.vcpu import power_on, step
-from mtrrzap.study import kernel_map
+from mtrrzap.study import host_registers, kernel_map
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.mtrr import MsrRefusedError, Mtrrs
 
@@ -24,6 +24,8 @@ class States(NamedTuple):
     notes: tuple[str, ...]
     kernel_map: listing.KernelMap | None = None
     """What Linux made of them; without ``cpus``, this is all that the source has."""
+    processor: str = "a KVM guest's vCPU"
+    """For which kind of processor the map is."""
 
     def one(self, cpu: int | None, place: str) -> tuple[int, Mtrrs]:
         """Return one processor's MTRRs, the lowest one's if none is named."""
@@ -40,11 +42,14 @@ class States(NamedTuple):
         return number, self.cpus[number]
 
 
-def load(source: Path, at: int | None = None, maxphyaddr: int | None = None) -> States:
+def load(
+    source: Path, at: int | None = None, maxphyaddr: int | None = None, form: str | None = None
+) -> States:
     """Read a trace, a shipped recording or a listing of MTRRs.
 
     ``at`` is the event, from 0, after which a trace's state is taken; None: the last one.
-    ``maxphyaddr`` is the guest's MAXPHYADDR in bits, where a listing does not say it.
+    ``maxphyaddr`` is the guest's MAXPHYADDR in bits, where a listing does not say it. ``form`` is
+    one of ``listing.FORMATS``, where a listing could be read in several ways.
 
     Raises:
         UserError: if the source is neither, cannot be read, or has no such event.
@@ -55,13 +60,18 @@ def load(source: Path, at: int | None = None, maxphyaddr: int | None = None) -> 
         return of_trace(traces.load(source), at)
     if at is not None:
         raise UserError("only a trace has events", place="at", mend="leave it out")
+    found = listing.read(text_of(source), str(source), maxphyaddr, form)
+    return of_listing(found, str(source), maxphyaddr)
+
+
+def text_of(source: Path) -> str:
+    """Return a listing's text. Raises ``UserError`` if it cannot be read or is too long."""
     data = _read(source, LIMIT + 1)
     if len(data) > LIMIT:
         raise UserError(
             f"more than {LIMIT >> 20} MiB", place=str(source), mend="cut out the lines about MTRRs"
         )
-    found = listing.read(data.decode("utf-8", "replace"), str(source), maxphyaddr)
-    return of_listing(found, str(source), maxphyaddr)
+    return data.decode("utf-8", "replace")
 
 
 def _read(source: Path, size: int) -> bytes:
@@ -102,28 +112,53 @@ def of_listing(found: listing.Listing, name: str, maxphyaddr: int | None) -> Sta
     notes = list(found.notes)
     if maxphyaddr is None and found.maxphyaddr is None and found.cpus:
         notes.append(f"no mask shows MAXPHYADDR: {width} bits are assumed")
-    cpus: dict[int, Mtrrs] = {}
-    missing: set[str] = set()
-    for registers in found.cpus:
-        mtrrs = Mtrrs(width)
-        for msr, value in registers.values.items():
-            if msr == m.MTRRCAP:
-                continue
-            try:
-                mtrrs = mtrrs.write(msr, value)
-            except MsrRefusedError as error:
-                raise UserError(
-                    f"{m.name(msr)} cannot hold {value:#x}: {error.rule}",
-                    place=f"{name}:{registers.lines[msr]}",
-                    mend="correct the value, or give the right MAXPHYADDR",
-                ) from error
-        cpus[registers.cpu] = mtrrs
-        if m.DEF_TYPE not in registers.values:
-            missing.add("DEF_TYPE (without it the MTRRs are off)")
-        if mtrrs.fixed_enabled and not m.FIXED_INDEX.keys() <= registers.values.keys():
-            missing.add("some fixed MTRRs")
-    notes += [f"not listed, taken as 0: {what}" for what in sorted(missing)]
+    vcnt = _vcnt(found, notes)
+    cpus = {listed.cpu: _mtrrs(listed, name, width, vcnt) for listed in found.cpus}
+    if found.tom2:
+        cpus = {cpu: mtrrs._replace(tom2=found.tom2) for cpu, mtrrs in cpus.items()}
+    notes += [f"not listed, taken as 0: {what}" for what in sorted(_missing(found, cpus))]
+    if found.cpus:
+        notes += host_registers.notes(found.cpus[0].values)
     if found.kernel_map is not None and cpus:
         said = kernel_map.against(cpus[min(cpus)], found.kernel_map)
         notes += [said] if said else []
-    return States(found.what, cpus, tuple(notes), found.kernel_map)
+    of = host_registers.processor(found, vcnt)
+    return States(found.what, cpus, tuple(dict.fromkeys(notes)), found.kernel_map, of)
+
+
+def _vcnt(found: listing.Listing, notes: list[str]) -> int:
+    """Return how many variable ranges there are: as IA32_MTRRCAP says, or as many as are listed."""
+    indices = [m.variable_index(msr) for listed in found.cpus for msr in listed.values]
+    highest = max((index + 1 for index in indices if index is not None), default=0)
+    says = [listed.values[m.MTRRCAP] & 0xFF for listed in found.cpus if m.MTRRCAP in listed.values]
+    if says and max(says) < highest:
+        notes.append(f"IA32_MTRRCAP says {max(says)} variable ranges, but {highest} are listed")
+    return max(highest, *says) if says else max(highest, m.VCNT)
+
+
+def _missing(found: listing.Listing, cpus: dict[int, Mtrrs]) -> set[str]:
+    missing = set()
+    for listed in found.cpus:
+        if m.DEF_TYPE not in listed.values:
+            missing.add("DEF_TYPE (without it the MTRRs are off)")
+        fixed = cpus[listed.cpu].fixed_enabled and not found.unlisted
+        if fixed and not m.FIXED_INDEX.keys() <= listed.values.keys():
+            missing.add("some fixed MTRRs")
+    return missing
+
+
+def _mtrrs(listed: listing.ListedRegisters, name: str, width: int, vcnt: int) -> Mtrrs:
+    mtrrs = Mtrrs(width, bases=(0,) * vcnt, masks=(None,) * vcnt)
+    for msr, value in listed.values.items():
+        if msr == m.MTRRCAP or msr in m.OTHERS:
+            continue
+        held = host_registers.without_dram_bits(value) if msr in m.FIXED_INDEX else value
+        try:
+            mtrrs = mtrrs.write(msr, held)
+        except MsrRefusedError as error:
+            raise UserError(
+                f"{m.name(msr)} cannot hold {value:#x}: {error.rule}",
+                place=f"{name}:{listed.lines[msr]}",
+                mend="correct the value, or give the right MAXPHYADDR",
+            ) from error
+    return mtrrs._replace(tom2=host_registers.tom2(listed.values))

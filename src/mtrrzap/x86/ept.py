@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from mtrrzap.x86.memtype import MemType
+from mtrrzap.x86.pat import EFFECTIVE
 
 
 class EptType(NamedTuple):
@@ -14,6 +15,10 @@ class EptType(NamedTuple):
 
     type: MemType
     ipat: bool = False
+
+    def with_pat(self, kind: MemType) -> MemType:
+        """Return the effective type of an access whose PAT entry has a type, with CR0.CD = 0."""
+        return self.type if self.ipat else EFFECTIVE[self.type][kind]
 
     def __str__(self) -> str:
         return f"{self.type}+IPAT" if self.ipat else str(self.type)

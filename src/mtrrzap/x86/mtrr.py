@@ -45,6 +45,13 @@ class Mtrrs(NamedTuple):
     bases: tuple[int, ...] = (0,) * m.VCNT
     masks: tuple[int | None, ...] = (None,) * m.VCNT
     pat: int = PAT_RESET
+    tom2: int = 0
+    """AMD's TOP_MEM2 in bytes, if SYSCFG makes WB the default type from 4 GiB up to it; else 0."""
+
+    @property
+    def vcnt(self) -> int:
+        """The number of variable ranges: 8 for a KVM guest, more for some hosts."""
+        return len(self.bases)
 
     @property
     def enabled(self) -> bool:
@@ -79,9 +86,8 @@ class Mtrrs(NamedTuple):
             return self.def_type
         if msr in m.FIXED_INDEX:
             return self.fixed[m.FIXED_INDEX[msr]]
-        if msr in m.VARIABLE:
-            index, is_mask = divmod(msr - m.PHYSBASE0, 2)
-            return (self.masks[index] or 0) if is_mask else self.bases[index]
+        if (index := m.variable_index(msr)) is not None and index < self.vcnt:
+            return (self.masks[index] or 0) if msr & 1 else self.bases[index]
         if msr == m.PAT:
             return self.pat
         if msr == m.MTRRCAP:
@@ -90,9 +96,9 @@ class Mtrrs(NamedTuple):
 
     def write(self, msr: int, value: int) -> "Mtrrs":
         """Return the state after WRMSR. Raises ``MsrRefusedError`` if it would end in #GP."""
-        if (rule := broken_rule(msr, value, self.maxphyaddr)) is not None:
+        if (rule := broken_rule(msr, value, self.maxphyaddr, self.vcnt)) is not None:
             raise MsrRefusedError(msr, value, rule)
-        width, def_type, fixed, bases, masks, pat = self
+        width, def_type, fixed, bases, masks, pat, tom2 = self
         if msr == m.DEF_TYPE:
             def_type = value
         elif msr in m.FIXED_INDEX:
@@ -100,20 +106,21 @@ class Mtrrs(NamedTuple):
         elif msr == m.PAT:
             pat = value
         elif msr & 1:
-            masks = _with(masks, (msr - m.PHYSBASE0) >> 1, value)
+            masks = _with(masks, m.variable_index(msr) or 0, value)
         else:
-            bases = _with(bases, (msr - m.PHYSBASE0) >> 1, value)
-        return Mtrrs(width, def_type, fixed, bases, masks, pat)
+            bases = _with(bases, m.variable_index(msr) or 0, value)
+        return Mtrrs(width, def_type, fixed, bases, masks, pat, tom2)
 
 
 def _with(values: tuple[_T, ...], index: int, value: _T) -> tuple[_T, ...]:
     return (*values[:index], value, *values[index + 1 :])
 
 
-def broken_rule(msr: int, value: int, maxphyaddr: int) -> str | None:
+def broken_rule(msr: int, value: int, maxphyaddr: int, vcnt: int = m.VCNT) -> str | None:
     """Return the rule that a WRMSR of ``value`` breaks, or None if it is accepted.
 
-    ``maxphyaddr`` is the processor's physical-address width in bits (CPUID 0x80000008.EAX[7:0]).
+    ``maxphyaddr`` is the processor's physical-address width in bits (CPUID 0x80000008.EAX[7:0]),
+    ``vcnt`` the number of its variable ranges.
     """
     if not 0 <= value < 1 << 64:
         return "the value has more than 64 bits"
@@ -121,7 +128,7 @@ def broken_rule(msr: int, value: int, maxphyaddr: int) -> str | None:
         return _broken_by_def_type(value)
     if msr in m.FIXED_INDEX:
         return _broken_by_bytes(value, _TYPE_BYTES)
-    if msr in m.VARIABLE:
+    if (index := m.variable_index(msr)) is not None and index < vcnt:
         return _broken_by_variable(msr, value, maxphyaddr)
     if msr == m.PAT:
         return _broken_by_bytes(value, _PAT_BYTES)

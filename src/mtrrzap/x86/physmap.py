@@ -12,6 +12,7 @@ from mtrrzap.x86 import msr as m
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
 
+FOUR_GIB = 1 << 32
 _PAGE = 0xFFF
 _V = TypeVar("_V")
 
@@ -66,8 +67,10 @@ def lookup(mtrrs: Mtrrs, address: int) -> TypeAt:
     if address < m.FIXED_END and mtrrs.fixed_enabled:
         position, byte, name = fixed_decider(address)
         return TypeAt(MemType(mtrrs.fixed[position] >> 8 * byte & 0xFF), (name,))
-    hits = [index for index in range(m.VCNT) if matches(mtrrs, index, address)]
+    hits = [index for index in range(mtrrs.vcnt) if matches(mtrrs, index, address)]
     if not hits:
+        if FOUR_GIB <= address < mtrrs.tom2:
+            return TypeAt(MemType.WB, ("TOM2",))
         return TypeAt(mtrrs.default, ("default",))
     names = tuple(f"PHYS{index}" for index in hits)
     return TypeAt(precedence(mtrrs.variable_type(index) for index in hits), names)
@@ -114,9 +117,11 @@ def _next_change(mtrrs: Mtrrs, address: int) -> int:
         return m.FIXED[position].start + (byte + 1) * m.FIXED[position].step
     changes = [
         _next_flip(mtrrs.bases[index], mtrrs.masks[index] or 0, address, mtrrs.maxphyaddr)
-        for index in range(m.VCNT)
+        for index in range(mtrrs.vcnt)
         if mtrrs.valid(index)
     ]
+    if mtrrs.tom2:
+        changes += [edge for edge in (FOUR_GIB, mtrrs.tom2) if edge > address]
     return min(changes, default=1 << mtrrs.maxphyaddr)
 
 

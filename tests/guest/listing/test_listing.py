@@ -67,7 +67,7 @@ def test_ranges_that_are_all_uc_mean_a_default_of_wb() -> None:
 
 
 def test_boot_log() -> None:
-    """Two boots in one file: the last one counts. Range 8 is disabled and KVM has none."""
+    """Two boots in one file: the last one counts. Range 8 is disabled."""
     listing = read(LOG, "dmesg")
     found = listing.cpus[0].values
     assert found[0x2FF] == 0xC06
@@ -75,7 +75,7 @@ def test_boot_log() -> None:
     assert (found[0x259], found[0x268], found[0x26A]) == (0, 0x0505050505050505, 0x0404040405050505)
     assert (found[0x200], found[0x201], found[0x203]) == (0x80000000, 0xFF80000800, 0)
     assert (found[0x20E], found[0x20F]) == (0xFF000005, 0xFFFF000800)
-    assert (listing.what, listing.maxphyaddr, len(found)) == ("boot log", 40, 17)
+    assert (listing.what, listing.maxphyaddr, len(found)) == ("boot log", 40, 21)
 
 
 def test_a_mask_with_leading_zeros_in_a_log() -> None:
@@ -95,8 +95,20 @@ def test_a_mask_with_leading_zeros_in_a_log() -> None:
         ("cpu 9999: 0x2ff c06\n", ":1", "CPU 9999 is beyond 4095"),
         (PROC + "what\n", ":4", "not a line of /proc/mtrr: 'what'"),
         (PROC.replace("  64MB", "  65MB"), ":2", "a size of 0x4100000 is not a power of two"),
-        (PROC.replace("reg02", "reg09"), ":3", "range 9: KVM has 8"),
-        (LOG.replace("  7 base", "  9 base"), ":13", "range 9: KVM has 8"),
+        (PROC.replace("reg02", "reg256"), ":3", "range 256: a processor has at most 256"),
+        (LOG.replace("  7 base", "  256 base"), ":13", "range 256: a processor has at most 256"),
+        (LOG.replace("mask FF80000000", "mask FF8000000G"), ":11", "not a variable range: "),
+        (LOG.replace("write-through", "write-thru"), ":9", "not a fixed range: "),
+        (LOG.replace("MTRR variable ranges enabled:", ""), ":11", "the block is cut: "),
+        ("MTRR default type: write-back\n", ":1", "the block is cut: "),
+        ("rdmsr -f 7:0 0x2ff\n6\n", ":1", "rdmsr -f: a field of a register is no register"),
+        ("rdmsr -a 0x2ff | sort | uniq -c\n 3 c06\n 1 c00\n", ":3", "sorted: which processor"),
+        ("$ for i in 200 201; do rdmsr 0x$i; done\n6\n", ":1", "a shell variable in place"),
+        ("rdmsr 0x2ff\nc06\nc06\n", ":3", "not an MSR and its value: 'c06'"),
+        ("rdmsr -a 0x2ff; rdmsr -a 0x200\nc06\n6\n", ":1", "several rdmsr -a in one line"),
+        ("0x2ff: 00000000 00000c06\n", ":1", "two halves of one value, or the values of two"),
+        ("EAX=00000000 EBX=00000000 ECX=0\n", ":1", "QEMU's 'info registers' has no MTRR"),
+        (LOG + ONE_A_LINE + PROC, "", "several listings are in it: linux, proc-mtrr"),
         ("{", ":1", "not JSON: "),
         ("[" * 100000, ":1", "JSON that cannot be read"),
         ("[1]", ":1", "an item without msr and value"),
@@ -109,7 +121,7 @@ def test_errors_name_the_line(text: str, place: str, problem: str) -> None:
     with pytest.raises(UserError) as caught:
         read(text, "x")
     message = str(caught.value)
-    assert message.startswith(f"x{place}: ")
+    assert message.startswith(f"x{place}: "), message
     assert problem in message
     assert "\n" not in message
 

@@ -1,31 +1,124 @@
-"""Listings of MTRRs from outside: MSR dumps, JSON, ``/proc/mtrr``, Linux boot logs.
+"""Listings of MTRRs from outside: MSR dumps, JSON, ``/proc/mtrr``, logs of kernels and firmware.
 
-Nothing here opens a file or checks a rule: the values come out as they were listed.
+Nothing here opens a file or checks a rule: the values come out as they were listed. What is
+recognised is used; a line inside of a recognised block that is not is an error or a note.
 """
 
-from mtrrzap.guest.listing import linux, linux_map, msr_dump
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from mtrrzap.errors import UserError
+from mtrrzap.guest.listing import firmware, json_dump, linux, linux_map, msr_dump, size_lists
 from mtrrzap.guest.listing.linux_map import KernelMap
 from mtrrzap.guest.listing.registers import ListedRegisters, Listing
 
-__all__ = ["KernelMap", "ListedRegisters", "Listing", "read"]
+__all__ = ["FORMATS", "KernelMap", "ListedRegisters", "Listing", "read"]
+
+Lines = Sequence[str]
 
 
-def read(text: str, name: str, maxphyaddr: int | None = None) -> Listing:
+class Form(NamedTuple):
+    """A form of listing: how its text is known, and its reader."""
+
+    signs: tuple[str, ...]
+    """One of them is in every such text: looking for them is fast."""
+    head: re.Pattern[str]
+    read: Callable[[Lines, str, int | None], Listing]
+
+    def found(self, text: str) -> bool:
+        """Tell if a text has a line of this form."""
+        return any(sign in text for sign in self.signs) and self.head.search(text) is not None
+
+
+def _without_width(read: Callable[[Lines, str], Listing]) -> Callable[..., Listing]:
+    """Make a reader for a form that shows MAXPHYADDR itself."""
+    return lambda lines, name, _: read(lines, name)
+
+
+_FORMS = {
+    "linux": Form(("MTRR default type:",), linux.HEAD, _without_width(linux.read_log)),
+    "proc-mtrr": Form((": base=0x",), linux.PROC_HEAD, linux.read_proc),
+    "mtrr-cleanup": Form(("B, range: ", "B, type "), linux.CLEANUP_HEAD, linux.read_cleanup),
+    "linux-map": Form(("MTRR map:",), linux_map.HEADER, _without_width(linux.read_map)),
+    "coreboot": Form(("MTRR: ",), firmware.COREBOOT, _without_width(firmware.read_coreboot)),
+    "edk2": Form(("MTRR Default Type:",), firmware.EDK2, _without_width(firmware.read_edk2)),
+    "slimboot": Form(("MTRRs....",), firmware.SLIM, _without_width(firmware.read_slim)),
+    "uboot": Form(("Reg Valid",), firmware.UBOOT, _without_width(firmware.read_uboot)),
+    "memcontrol": Form(("/0x",), size_lists.MEMCONTROL, size_lists.read_memcontrol),
+    "fwts": Form(("MTRR overview",), size_lists.FWTS, size_lists.read_fwts),
+}
+_OF_ONE_LOG = ("linux", "mtrr-cleanup", "linux-map")
+"""What one boot log may have all of; the first reads the others too."""
+FORMATS = (*_FORMS, "json", "msr", msr_dump.HALVES, msr_dump.CPUS)
+
+
+def read(text: str, name: str, maxphyaddr: int | None = None, form: str | None = None) -> Listing:
     """Read a listing and find out its kind. ``name`` is used in errors only.
 
-    ``maxphyaddr`` is in bits, if known. Linux lists sizes; masks are computed from them.
+    ``maxphyaddr`` is in bits, if known. Linux lists sizes; masks are computed from them. ``form``
+    is one of ``FORMATS``, for text that could be read in several ways.
 
-    Raises ``UserError`` if it has no MTRR, or at a line that cannot be understood.
+    Raises ``UserError`` if it has no MTRR, at a line that cannot be understood, or if two forms are
+    in it.
     """
     lines = text.split("\n")
-    if linux.DEFAULT.search(text):
-        return linux.read_log(lines, name)
-    if linux.PROC.search(text):
-        return linux.read_proc(lines, name, maxphyaddr)
-    if linux.CLEANUP.search(text):
-        return linux.read_cleanup(lines, name, maxphyaddr)
-    if linux_map.HEADER.search(text):
-        return linux.read_map(lines, name)
-    if text.lstrip()[:1] in ("{", "["):
-        return msr_dump.read_json(text, name)
-    return msr_dump.read_text(lines, name)
+    begins = json_dump.is_json(text)
+    if form is None:
+        about = _about_mtrrs(text)
+        found = [
+            each
+            for each, how in _FORMS.items()
+            if how.found(about if "MTRR" in how.signs[0] else text)
+        ]
+        form = "json" if begins and not found else _only(found, name)
+    if begins and form in _FORMS:
+        lines = json_dump.messages(lines)
+    if form in _FORMS:
+        if not _FORMS[form].found(text):
+            raise UserError(f"no line of the format {form}", place=name, mend="choose another")
+        return _FORMS[form].read(lines, name, maxphyaddr)
+    if form == "json":
+        return json_dump.read_json(text, name)
+    if form not in FORMATS:
+        raise UserError(f"no format {form!r}", place="form", mend=f"use {', '.join(FORMATS)}")
+    return _read_dump(lines, name, form)
+
+
+def _about_mtrrs(text: str) -> str:
+    """Return the lines from the first to the last that names MTRRs: looking there is fast."""
+    first, last = text.find("MTRR"), text.rfind("MTRR")
+    end = text.find("\n", last)
+    return text[text.rfind("\n", 0, first) + 1 : end if end >= 0 else None] if first >= 0 else ""
+
+
+def _only(found: Sequence[str], name: str) -> str:
+    """Return the form to read: the only one, or that of a boot log which has several."""
+    if not found:
+        return "msr"
+    of_log = [each for each in found if each in _OF_ONE_LOG]
+    kinds = [*of_log[:1], *(each for each in found if each not in _OF_ONE_LOG)]
+    if len(kinds) > 1:
+        raise UserError(
+            f"several listings are in it: {', '.join(found)}",
+            place=name,
+            mend="choose one as the format",
+        )
+    return kinds[0]
+
+
+def _read_dump(lines: Lines, name: str, form: str) -> Listing:
+    text = "\n".join(lines) if form == "msr" else ""
+    signs = (
+        (linux.DISABLED, "no MTRR is listed, because the kernel found them off: {!r}"),
+        (linux.KERNEL, "a boot log without MTRRs: {!r}"),
+    )
+    for sign, problem in signs:
+        for number, line in enumerate(lines if sign.search(text) else (), start=1):
+            if sign.search(line) is not None:
+                raise UserError(
+                    problem.format(line.strip()[-40:]),
+                    place=f"{name}:{number}",
+                    mend="boot with mtrr=debug, or give /proc/mtrr or an MSR dump",
+                )
+    return msr_dump.read_text(lines, name, None if form == "msr" else form)

@@ -22,7 +22,7 @@ TYPES = {
 """``mtrr_attrib_to_str``."""
 
 HEADER = re.compile(r"MTRR map: (?P<entries>\d{1,5}) entries \((?P<fixed>\d{1,5}) fixed \+ ")
-_TOM2 = re.compile(r"TOM2: (?P<tom2>[0-9a-f]{16}) aka ")
+_TOM2 = re.compile(r"TOM2: (?P<tom2>[0-9a-f]{16})\b")
 _ENTRY = re.compile(
     r"(?:^|\s)(?P<number>\d{1,3}): (?P<first>[0-9a-f]{16})-(?P<last>[0-9a-f]{16}) (?P<type>"
     + "|".join(TYPES)
@@ -50,21 +50,37 @@ class KernelMap(NamedTuple):
     """AMD's TOM2, if the log has it: from 4 GiB up to it memory is WB without any MTRR."""
 
 
-def read(lines: Iterable[str], name: str) -> KernelMap | None:
-    """Return the last map of a log, None if it has none.
+def tom2(lines: Iterable[str]) -> int:
+    """Return the last TOM2 of a log in bytes, 0 if it has none."""
+    found = 0
+    for text in lines:
+        if "TOM2" in text and (line := _TOM2.search(text)) is not None:
+            found = int(line["tom2"], 16)
+    return found
 
-    Raises ``UserError`` for an entry that is empty, or that overlaps the one before it.
+
+def read(lines: Iterable[str], name: str, before: int = 0) -> KernelMap | None:
+    """Return the last map of a log, None if it has none. ``before`` is the number of lines before.
+
+    Raises ``UserError`` for an entry that is empty, that overlaps the one before it, or whose
+    predecessor is missing.
     """
     found: KernelMap | None = None
-    tom2 = 0
-    for number, text in enumerate(lines, start=1):
+    top = 0
+    for number, text in enumerate(lines, start=before + 1):
+        if found is None and "MTRR map" not in text and "TOM2" not in text:
+            continue
         if (head := HEADER.search(text)) is not None:
-            found = KernelMap(int(head["fixed"]), int(head["entries"]), (), tom2)
+            found = KernelMap(int(head["fixed"]), int(head["entries"]), (), top)
         elif (line := _TOM2.search(text)) is not None:
-            tom2 = int(line["tom2"], 16)
-        elif found is not None and (line := _ENTRY.search(text)) is not None:
+            top = int(line["tom2"], 16)
+        elif found is not None and (line := _ENTRY.search(text.rstrip("\"',}] "))) is not None:
             if int(line["number"]) != len(found.entries):
-                continue
+                raise UserError(
+                    f"entry {line['number']} of the MTRR map comes after {len(found.entries)}",
+                    place=f"{name}:{number}",
+                    mend="give the lines as the kernel printed them",
+                )
             entry = KernelMapEntry(
                 int(line["first"], 16), int(line["last"], 16) + 1, TYPES[line["type"]]
             )
@@ -72,7 +88,7 @@ def read(lines: Iterable[str], name: str) -> KernelMap | None:
                 raise UserError(
                     f"not above the entry before it: {text.strip()[-60:]!r}",
                     place=f"{name}:{number}",
-                    mend="take the lines as the kernel printed them",
+                    mend="give the lines as the kernel printed them",
                 )
             found = found._replace(entries=(*found.entries, entry))
     return found

@@ -1,57 +1,214 @@
-"""MSR dumps: the text that msr-tools, debuggers and scripts print, and JSON.
+"""MSR dumps as text: what msr-tools, chipsec, ``cpucontrol`` and scripts print.
 
-Text: ``0x2ff 0xc06``, ``msr 0x2ff = 0xc06``, ``cpu 3: IA32_MTRR_DEF_TYPE: c06``, ``0x2ff: c06 c06``
-(one value a processor), and a line ``rdmsr -a 0x2ff`` followed by its output, one value a
-processor. A line ``CPU 3:`` names the processor of the next ones. Numbers are hex with or without
-0x; ``#`` begins a comment.
-
-JSON: ``{"0x2ff": "0xc06"}``, the same by processor (``{"0": {"0x2ff": "0xc06"}}``, also inside
-``{"cpus": {…}}``), or a list of ``{"cpu": 0, "msr": "0x2ff", "value": "0xc06"}``. Strings are hex;
-JSON numbers are taken as they are.
+``0x2ff 0xc06``, ``msr 0x2ff = 0xc06``, ``cpu 3: IA32_MTRR_DEF_TYPE: c06``, ``0x2ff: c06 c06`` (one
+value a processor); a line ``rdmsr -a 0x2ff``, with or without a prompt, followed by its output;
+``wrmsr -p 0 0x2ff 0xc06``; chipsec's ``RDMSR( 0x2ff ): EAX = ..., EDX = ...``; a high and a low
+half, as ``cpucontrol -m`` prints them. A line ``CPU 3:`` names the processor of the next ones.
+Numbers are hex with or without 0x; ``#`` begins a comment.
 """
 
-import json
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from mtrrzap.errors import UserError
-from mtrrzap.guest.listing.registers import Collector, Listing, hex_number, msr_number
+from mtrrzap.guest.listing.registers import (
+    MAX_CPUS,
+    Collector,
+    Listing,
+    cleaned,
+    command_of,
+    hex_number,
+    msr_number,
+)
+from mtrrzap.x86 import msr as m
+from mtrrzap.x86.mtrr import broken_rule
+
+HALVES, CPUS = "msr-halves", "msr-cpus"
+"""The two readings of two words of eight digits: one value's halves, or two processors' values."""
 
 _CPU = re.compile(r"(?:v?cpu)\s*#?(\d{1,4})\s*[:,]?(?:\s+|$)", re.IGNORECASE)
-_RDMSR = re.compile(r"(?:[$#+]\s+)?(?:sudo\s+)?rdmsr\b(?P<options>.*?)\s(?P<msr>\w+)\s*$")
-_ONE_CPU = re.compile(r"(?:-p|--processor)[ =]?(\d{1,4})\b")
+_TOOL = re.compile(r"(?:^|[\s;&|(/])(?P<tool>rdmsr|wrmsr)\s+(?P<words>[^|;&#<>]*)")
+_COUNTED = re.compile(r"(?P<count>\d{1,4})\s+(?P<value>\w+)$")
 _PAIR = re.compile(
     r"(?:msr\s*)?[\[(]?(?P<msr>\w+)[\])]?\s*(?:[:=]|\s)\s*=?\s*(?P<values>\w+(?:\s+\w+)*)\s*$",
     re.IGNORECASE,
 )
+_NAMED_PAIR = re.compile(
+    r"(?P<name>\w+)\s*\((?:MSR\s*)?(?P<msr>0x[0-9a-f]+)\)\s*[:=]\s*(?P<values>\w+)$", re.IGNORECASE
+)
+_CHIPSEC = re.compile(
+    r"(?:cpu\s*(?P<cpu>\d{1,4})\]?:?\s+)?RDMSR\(\s*(?P<msr>0x[0-9a-f]+)\s*\)\s*"
+    r"(?:=\s*(?P<value>[0-9a-f]{16})\b|:\s*EAX = (?P<eax>0x[0-9a-f]+), EDX = (?P<edx>0x[0-9a-f]+))",
+    re.IGNORECASE,
+)
+_CPUCONTROL = re.compile(
+    r"MSR 0x(?P<msr>[0-9a-f]+): 0x(?P<high>[0-9a-f]{8}) 0x(?P<low>[0-9a-f]{8})$"
+)
+_TWO_HALVES = re.compile(r"(?:0x)?[0-9a-f]{8}\s+(?:0x)?[0-9a-f]{8}$", re.IGNORECASE)
+_REGISTERS = re.compile(r"^[ER]AX=[0-9a-f]{8,16} [ER]BX=", re.MULTILINE)
+"""QEMU's ``info registers``."""
+_HARMLESS = re.compile(r"(?:sudo\s+)?(?:modprobe|set|echo|sleep|sync|exit|uname|lscpu)\b")
+"""What a script does beside: it changes no MTRR."""
+_BASES = {"u": 10, "d": 10, "o": 8, "x": 16, "X": 16, "c": 16}
+_LONG = {
+    "unsigned": "u",
+    "decimal": "d",
+    "octal": "o",
+    "hexadecimal": "x",
+    "c-language": "c",
+    "zero-pad": "0",
+    "all": "a",
+    "raw": "r",
+    "bitfield": "f",
+    "processor": "p",
+}
+
+
+class _Command:
+    """One ``rdmsr`` or ``wrmsr``, as it was called."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.letters = ""
+        self.cpu = 0
+        self.base = 16
+        self.operands: list[str] = []
+        waiting = list(words)
+        while waiting:
+            word = waiting.pop(0)
+            if not word.startswith("-"):
+                self.operands.append(word)
+                continue
+            for letter, value in _options(word):
+                self.letters += letter
+                self.base = _BASES.get(letter, self.base)
+                if letter in "pf":
+                    given = value or (waiting.pop(0) if waiting else "")
+                    if letter == "p" and given.isascii() and given.isdecimal():
+                        self.cpu = int(given[:9])
+                    elif letter == "p":
+                        self.letters += "?"
+        # msr-tools take digits alone for decimal, as strtoul does.
+        self.msr = _as_c(self.operands[0]) if self.operands else None
+
+
+def _options(word: str) -> Iterator[tuple[str, str]]:
+    """Yield the options of one word, and what is given to -p or -f in it."""
+    if word.startswith("--"):
+        name, _, value = word[2:].partition("=")
+        yield _LONG.get(name, "?"), value
+        return
+    letters = word[1:]
+    while letters:
+        if letters[0] in "pf":
+            yield letters[0], letters[1:]
+            return
+        yield letters[0], ""
+        letters = letters[1:]
+
+
+def _as_c(word: str, bits: int = 32) -> int | None:
+    if word.isascii() and word.isdecimal():
+        return int(word[:20], 8 if word.startswith("0") and set(word) <= set("01234567") else 10)
+    return msr_number(word) if bits == 32 else hex_number(word, bits)
 
 
 class _DumpReader:
-    def __init__(self, name: str) -> None:
+    def __init__(self, lines: Sequence[str], name: str, form: str | None) -> None:
+        self._lines = lines
         self.kept = Collector(name)
+        self.what = "MSR dump"
+        self._form = form
+        self._asked = False
         self._cpu = 0
-        self._msr: int | None = None
-        """Of the last rdmsr line; the next bare values are its output."""
-        self._next = 0
+        self._commands: list[_Command] = []
+        """The last line's rdmsr; the next bare values are their output."""
+        self._sorted = False
+        self._values = 0
 
     def line(self, number: int, text: str) -> None:
-        if (command := _RDMSR.match(text)) is not None:
-            one = _ONE_CPU.search(command["options"])
-            self._msr = msr_number(command["msr"])
-            self._next = int(one[1]) if one else 0
-            if self._msr is not None:
-                return
-        text = text.split("#", 1)[0].strip()
-        if not text:
+        if "msr" in text and self._tools(number, text):
             return
-        bare = hex_number(text)
-        if self._msr is not None and bare is not None:
-            self.kept.put(self._next, self._msr, bare, number)
-            self._next += 1
+        if "RDMSR(" in text and (found := _CHIPSEC.search(text)) is not None:
+            self.what = "MSR dump (chipsec)"
+            low, high = found["eax"], found["edx"]
+            value = int(found["value"] or f"{int(high, 16):08x}{int(low, 16):08x}", 16)
+            self.kept.put(int(found["cpu"] or self._cpu), int(found["msr"], 16), value, number)
             return
-        self._msr = None
+        if self._commands and self._output(number, text):
+            return
+        if _HARMLESS.match(text) or (command_of(text) is not None and not _PAIR.match(text)):
+            self._commands = []  # another command, or a comment
+            return
+        text = cleaned(text.split("#", 1)[0]).strip()
+        if not text or (self._commands and self._output(number, text)):
+            return
+        self._commands = []
         self._pair(number, text)
+
+    def _tools(self, number: int, text: str) -> bool:
+        """Read a line's commands; False if it has none, or only talks of the tools."""
+        reads = []
+        known = False
+        for found in _TOOL.finditer(text):
+            command = _Command(found["words"].split())
+            if any("$" in word for word in command.operands):
+                problem = "a shell variable in place of a register or a value"
+                raise self.kept.error(number, problem, "give what 'set -x' shows")
+            if command.msr is None:
+                continue
+            known = True
+            if found["tool"] == "wrmsr":
+                self._write(number, command)
+            else:
+                self._check(number, command)
+                reads.append(command)
+        if known:
+            self._commands, self._values, self._sorted = reads, 0, "sort" in text
+        if len(reads) > 1 and any("a" in command.letters for command in reads):
+            problem = "several rdmsr -a in one line: whose values are whose cannot be known"
+            raise self.kept.error(number, problem, "run them one by one")
+        return known
+
+    def _check(self, number: int, command: _Command) -> None:
+        if unknown := set(command.letters) - set("aphV0fr") - _BASES.keys():
+            problem = f"rdmsr with an unknown option (-{min(unknown)}) or an invalid processor"
+            raise self.kept.error(number, problem, "give the command as it was run")
+        for letter, what in (("f", "a field of a register is no register"), ("r", "raw bytes")):
+            if letter in command.letters:
+                mend = f"run rdmsr without -{letter}"
+                raise self.kept.error(number, f"rdmsr -{letter}: {what}", mend)
+
+    def _write(self, number: int, command: _Command) -> None:
+        value = _as_c(command.operands[1], 64) if len(command.operands) == 2 else None
+        if value is None or value >> 64 or command.msr is None:
+            problem = "wrmsr with no value, or several"
+            raise self.kept.error(number, problem, "give one value a command")
+        self.what = "wrmsr script"
+        self.kept.put(command.cpu, command.msr, value, number)
+
+    def _output(self, number: int, text: str) -> bool:
+        """Read a line of rdmsr's output; False if it is none."""
+        command = self._commands[0]
+        counted = _COUNTED.match(text) if " " in text else None
+        word, count = (counted["value"], int(counted["count"])) if counted else (text, 1)
+        digits = word.lower().removeprefix("0x") if command.base == 16 else word
+        try:
+            value = int(digits, command.base)
+        except ValueError:
+            return False
+        if not -(1 << 63) <= value < 1 << 64 or command.msr is None:
+            return False
+        self._values += 1
+        if self._sorted and self._values > 1:
+            problem = "sorted: which processor has which value cannot be known"
+            raise self.kept.error(number, problem, "leave out sort")
+        if command.cpu + count > MAX_CPUS:
+            raise self.kept.error(number, f"more than {MAX_CPUS} processors", "fix the line")
+        for _ in range(count):
+            self.kept.put(command.cpu, command.msr, value % (1 << 64), number)
+            command.cpu += 1
+        if "a" not in command.letters:
+            self._commands.pop(0)
+        return True
 
     def _pair(self, number: int, text: str) -> None:
         if (cpu := _CPU.match(text)) is not None:
@@ -59,81 +216,77 @@ class _DumpReader:
                 self._cpu = int(cpu[1])
                 return
             text = text[cpu.end() :]
-        found = _PAIR.match(text)
+        found = _NAMED_PAIR.match(text) or _PAIR.match(text)
         msr = msr_number(found["msr"]) if found else None
         values = [hex_number(word) for word in found["values"].split()] if found else [None]
-        if msr is None or None in values:
+        if found is None or msr is None or None in values:
             raise self.kept.error(
                 number, f"not an MSR and its value: {text[:60]!r}", "write 'msr 0x2ff = 0xc06'"
             )
         first = int(cpu[1]) if cpu else self._cpu
-        for offset, value in enumerate(values):
-            assert value is not None
+        listed = [value for value in values if value is not None]
+        if _TWO_HALVES.match(found["values"]) and self._are_halves(number, text, msr, listed):
+            listed = [listed[0] << 32 | listed[1]]
+            self.what = "MSR dump (cpucontrol -m)" if _CPUCONTROL.match(text) else self.what
+        for offset, value in enumerate(listed):
             self.kept.put(first + offset, msr, value, number)
 
+    def _are_halves(self, number: int, text: str, msr: int, words: Sequence[int]) -> bool:
+        """Tell if two words of eight digits are one value's halves, by which reading is valid."""
+        if self._form is not None:
+            return self._form == HALVES
+        if (proved := _proved(msr, words)) is not None:
+            return proved
+        if not self._asked:
+            self._asked, self._form = True, _form_of(self._lines)
+            if self._form is not None:
+                return self._form == HALVES
+        if _CPUCONTROL.match(text):
+            return True
+        raise self.kept.error(
+            number,
+            f"two halves of one value, or the values of two processors: {text[:60]!r}",
+            f"choose a format: {HALVES} or {CPUS}",
+        )
 
-def read_text(lines: Iterable[str], name: str) -> Listing:
-    """Read a dump. Raises ``UserError`` at a line that is not an MSR and its value."""
-    reader = _DumpReader(name)
+
+def _proved(msr: int, words: Sequence[int]) -> bool | None:
+    """Tell if two words must be halves; None if they may be either."""
+    whole = _valid(msr, words[0] << 32 | words[1])
+    return whole if whole != all(_valid(msr, word) for word in words) else None
+
+
+def _form_of(lines: Sequence[str]) -> str | None:
+    """Return the reading of two words that the lines prove which allow but one."""
+    votes = set[bool | None]()
+    for line in lines:
+        found = _PAIR.match(cleaned(line).strip())
+        if found and _TWO_HALVES.match(found["values"]):
+            msr = msr_number(found["msr"])
+            words = [hex_number(word) or 0 for word in found["values"].split()]
+            votes.add(None if msr is None else _proved(msr, words))
+    votes.discard(None)
+    return (HALVES if True in votes else CPUS) if len(votes) == 1 else None
+
+
+def _valid(msr: int, value: int) -> bool:
+    """Tell if any processor could have a value; of the registers that no rule is known for, all."""
+    rule = broken_rule(msr, value, 52, m.MAX_VCNT)
+    return rule is None or rule in ("not an MTRR", "the MSR is read-only")
+
+
+def read_text(lines: Sequence[str], name: str, form: str | None = None) -> Listing:
+    """Read a dump. Raises ``UserError`` at a line that is not an MSR and its value.
+
+    ``form`` is ``HALVES`` or ``CPUS`` where two words of eight digits could be either.
+    """
+    reader = _DumpReader(lines, name, form)
+    if any("AX=" in line and _REGISTERS.match(line) for line in lines):
+        raise reader.kept.error(
+            1,
+            "QEMU's 'info registers' has no MTRR",
+            "give scripts/analyze-migration.py's output of a saved VM, or rdmsr's in the guest",
+        )
     for number, text in enumerate(lines, start=1):
         reader.line(number, text.strip())
-    return reader.kept.listing("MSR dump")
-
-
-def read_json(text: str, name: str) -> Listing:
-    """Read a dump. Raises ``UserError`` where it has another shape."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"not JSON: {error.msg}", place=f"{name}:{error.lineno}", mend="fix the file"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            "JSON that cannot be read", place=f"{name}:1", mend="fix the file"
-        ) from error
-    kept = Collector(name)
-    if isinstance(value, dict):
-        inner = value.get("cpus", value)
-        _by_cpu(kept, inner if isinstance(inner, dict | list) else value)
-    else:
-        _by_cpu(kept, value)
-    return kept.listing("MSR dump in JSON")
-
-
-def _by_cpu(kept: Collector, value: Any) -> None:
-    if isinstance(value, list):
-        for item in value:
-            _item(kept, item)
-        return
-    for key, inner in value.items() if isinstance(value, dict) else ():
-        if isinstance(inner, dict):
-            cpu = key.lower().removeprefix("v").removeprefix("cpu").strip()
-            if not (cpu.isascii() and cpu.isdecimal() and len(cpu) <= 4):
-                raise kept.error(1, f"not a processor's number: {key[:40]!r}", 'write "0": {…}')
-            for msr, number in inner.items():
-                _put(kept, int(cpu), msr, number)
-        else:
-            _put(kept, 0, key, inner)
-
-
-def _item(kept: Collector, item: Any) -> None:
-    if not isinstance(item, dict) or not {"msr", "value"} <= item.keys():
-        raise kept.error(
-            1, "an item without msr and value", 'write {"cpu": 0, "msr": …, "value": …}'
-        )
-    cpu = item.get("cpu", 0)
-    if not isinstance(cpu, int) or cpu < 0:
-        raise kept.error(1, f"not a processor's number: {str(cpu)[:40]!r}", "write a number")
-    _put(kept, cpu, item["msr"], item["value"])
-
-
-def _put(kept: Collector, cpu: int, msr: Any, value: Any) -> None:
-    number = msr if isinstance(msr, int) else msr_number(msr) if isinstance(msr, str) else None
-    what = (
-        value if isinstance(value, int) else hex_number(value) if isinstance(value, str) else None
-    )
-    if number is None or what is None or not 0 <= what < 1 << 64:
-        problem = f"not an MSR and its value: {str(msr)[:40]!r}: {str(value)[:40]!r}"
-        raise kept.error(1, problem, 'write "0x2ff": "0xc06"')
-    kept.put(cpu, number, what, 1)
+    return reader.kept.listing(reader.what)

@@ -1,21 +1,33 @@
 """What every kind of listing comes down to: values of MSRs, per logical processor."""
 
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
 from mtrrzap.guest.listing.linux_map import KernelMap
 from mtrrzap.x86 import msr as m
+from mtrrzap.x86.memtype import MemType
 
 MAX_CPUS = 4096
+NAMED = 4
+"""Registers, lines or ranges that a note names."""
 
+_VARIABLE = [m.variable(index) + half for index in range(40) for half in (0, 1)]
+_KEPT = frozenset((*m.FIXED_INDEX, m.DEF_TYPE, m.PAT, m.MTRRCAP, *m.OTHERS))
 _NAMES: dict[str, int] = {
-    m.name(msr).replace("_", "").upper(): msr for msr in (*m.MTRR_MSRS, m.PAT, m.MTRRCAP)
+    m.name(msr).replace("_", "").upper(): msr for msr in (*_VARIABLE, *sorted(_KEPT))
 }
-_NAMES["CAP"] = m.MTRRCAP
+_NAMES |= {"CAP": m.MTRRCAP, "CRPAT": m.PAT, "TOM": m.TOP_MEM, "TOM2": m.TOP_MEM2}
+_NAMES |= {"TOPMEM1": m.TOP_MEM, "SYSTEMCFG": m.SYSCFG}
 
 
 class ListedRegisters(NamedTuple):
-    """The MSRs listed for one processor; one that is not listed is absent."""
+    """The MSRs listed for one processor; one that is not listed is absent.
+
+    A variable range's registers have the numbers that ``msr.variable`` gives them.
+    """
 
     cpu: int
     values: dict[int, int]
@@ -35,12 +47,17 @@ class Listing(NamedTuple):
     """What had to be assumed."""
     kernel_map: KernelMap | None = None
     """What Linux made of the registers, where it says so; ``cpus`` may then be empty."""
+    tom2: int = 0
+    """AMD's TOM2 in bytes, where a boot log says that memory from 4 GiB up to it is WB; else 0."""
+    unlisted: str = ""
+    """What this form of listing never has, so that its absence needs no other note."""
 
 
+@lru_cache(maxsize=4096)
 def msr_number(word: str) -> int | None:
     """Return the MSR that a word names: ``0x2ff``, ``2ffh``, ``2ff``, ``IA32_MTRR_DEF_TYPE``."""
     name = word.upper().replace("_", "")
-    for part in ("IA32", "MSR", "MTRR"):
+    for part in ("IA32", "MSR", "MTRR", "AMD64", "K8"):
         name = name.replace(part, "", 1)
     if name in _NAMES:
         return _NAMES[name]
@@ -49,11 +66,26 @@ def msr_number(word: str) -> int | None:
 
 def hex_number(word: str, bits: int = 64) -> int | None:
     """Return a number in hex, with or without 0x; None if it is none or too large."""
-    digits = word.lower().removeprefix("0x")
-    if not digits or len(digits) > 16 or set(digits) - set("0123456789abcdef"):
+    digits = word[2:] if word[:2] in ("0x", "0X") else word
+    if digits[-1:] in ("l", "L"):
+        digits = digits.lower().removesuffix("ull").removesuffix("ul")
+    if len(digits) > 16 or not (digits.isascii() and digits.isalnum()):
         return None
-    value = int(digits, 16)
+    try:
+        value = int(digits, 16)
+    except ValueError:
+        return None
     return value if value < 1 << bits else None
+
+
+class Range(NamedTuple):
+    """One variable range as base and size, before it is known how wide addresses are."""
+
+    reg: int
+    base: int
+    size: int
+    kind: MemType
+    line: int
 
 
 class Collector:
@@ -63,16 +95,60 @@ class Collector:
         """``name`` is used in errors only."""
         self._name = name
         self._cpus: dict[int, ListedRegisters] = {}
+        self._passed: dict[int, int] = {}
+        self._replaced: list[str] = []
+        self.notes: list[str] = []
 
-    def put(self, cpu: int, msr: int, value: int, line: int) -> None:
-        """Keep one value; registers that no memory type depends on are passed over."""
-        if msr not in m.MTRR_MSRS and msr not in (m.PAT, m.MTRRCAP):
+    def put(self, cpu: int, msr: int, value: int, line: int, *, again: bool = False) -> None:
+        """Keep one value; a note names registers that no memory type depends on.
+
+        ``again``: the listing itself says that the value replaces one, so no note does.
+        """
+        index = m.variable_index(msr)
+        if index is None and msr not in _KEPT:
+            self._passed.setdefault(msr, line)
             return
         if cpu >= MAX_CPUS:
             raise self.error(line, f"CPU {cpu} is beyond {MAX_CPUS - 1}", "fix the line")
-        found = self._cpus.setdefault(cpu, ListedRegisters(cpu, {}, {}))
+        if index is not None and index >= m.MAX_VCNT:
+            problem = f"range {index}: a processor has at most {m.MAX_VCNT}"
+            raise self.error(line, problem, "fix the line")
+        found = self._cpus.get(cpu)
+        if found is None:
+            found = self._cpus[cpu] = ListedRegisters(cpu, {}, {})
+        if found.values.get(msr, value) != value and not again:
+            first = found.lines[msr]
+            self._replaced.append(f"{m.name(msr)} of CPU {cpu} (lines {first} and {line})")
         found.values[msr] = value
         found.lines[msr] = line
+
+    def put_range(
+        self, index: int, base: int, mask: int, line: int, *, again: bool = False
+    ) -> None:
+        """Keep both registers of a variable range of processor 0."""
+        self.put(0, m.variable(index), base, line, again=again)
+        self.put(0, m.variable(index) + 1, mask, line, again=again)
+
+    def put_sizes(self, ranges: Sequence[Range], given: int | None, *, again: bool = False) -> int:
+        """Keep ranges that have sizes in place of masks. Return the width of addresses in bits.
+
+        Masks get as many bits as the highest address needs, if ``given`` is None.
+        """
+        end = max((r.base + r.size for r in ranges), default=1)
+        width = given or min(52, max(36, (end - 1).bit_length()))
+        for r in ranges:
+            if not r.size or r.size & (r.size - 1):
+                problem = f"a size of {r.size:#x} is not a power of two, so no single mask has it"
+                raise self.error(r.line, problem, "give an MSR dump instead")
+            mask = ((1 << width) - r.size) & ((1 << width) - 1) & ~0xFFF
+            self.put_range(r.reg, r.base | r.kind, mask | m.PHYSMASK_V, r.line, again=again)
+        return width
+
+    def put_fixed(self, types: Sequence[int], line: int) -> None:
+        """Keep the fixed MTRRs of processor 0, given the type of each 4 KiB of the first MiB."""
+        for fixed in m.FIXED:
+            found = bytes(types[(fixed.start + i * fixed.step) >> 12] for i in range(8))
+            self.put(0, fixed.msr, int.from_bytes(found, "little"), line)
 
     def error(self, line: int, problem: str, mend: str) -> UserError:
         """Return an error that names a line."""
@@ -81,7 +157,7 @@ class Collector:
     def listing(self, what: str) -> Listing:
         """Return everything. Raises ``UserError`` if there is no MTRR."""
         cpus = tuple(self._cpus[cpu] for cpu in sorted(self._cpus))
-        if not any(m.MTRR_MSRS & found.values.keys() for found in cpus):
+        if not any(_is_mtrr(msr) for found in cpus for msr in found.values):
             raise UserError(
                 f"no MTRR found (read as {what})",
                 place=f"{self._name}:1",
@@ -91,7 +167,69 @@ class Collector:
             value.bit_length()
             for found in cpus
             for msr, value in found.values.items()
-            if msr in m.VARIABLE and msr & 1
+            if msr & 1 and m.variable_index(msr) is not None
         ]
         width = max(masks, default=0)
-        return Listing(what, cpus, width if 32 <= width <= 52 else None)
+        notes = (*self.notes, *self._dropped())
+        return Listing(what, cpus, width if 32 <= width <= 52 else None, notes)
+
+    def _dropped(self) -> Iterator[str]:
+        if self._passed:
+            first = (f"{msr:#x} (line {line})" for msr, line in self._passed.items())
+            yield f"not used, because no memory type depends on it: MSR {some(first)}"
+        if self._replaced:
+            yield f"listed again with another value, the last one counts: {some(self._replaced)}"
+
+
+def _is_mtrr(msr: int) -> bool:
+    return msr == m.DEF_TYPE or msr in m.FIXED_INDEX or m.variable_index(msr) is not None
+
+
+def some(words: Iterable[str]) -> str:
+    """Join the first ``NAMED`` words, and say how many more there are."""
+    found = list(words)
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return ", ".join(found[:NAMED]) + more
+
+
+# ---- lines as people paste them ------------------------------------------------------------------
+
+_TAIL = re.compile(r"(?:<br\s*/?>|</?\w{1,10}>|&nbsp;|\\[nrt]|[\s\"',}\]\\])+$")
+_PROMPT = re.compile(
+    r"\s*(?:\[[^\]\s]+@[^\]]*\]|[\w.-]+@[\w.:~/-]+|[\w.:~/-]{0,40})\s*[$#%>\u276f]\s*(?P<command>.*)$"
+)
+_SIGN = re.compile("[$#%>\u276f+]")
+_TRACED = re.compile(r"\s*\++ (?P<command>\S.*)$")
+
+
+def cleaned(line: str) -> str:
+    """Return a line without what mail, HTML or JSON put behind it."""
+    if line[-1:].isalnum() and "\\" not in line:
+        return line
+    return _TAIL.sub("", line)
+
+
+def command_of(line: str) -> str | None:
+    """Return the command of a line with a shell's prompt (or ``set -x``'s plus), else None."""
+    if _SIGN.search(line) is None:
+        return None
+    found = _PROMPT.match(line) or _TRACED.match(line)
+    return found["command"].strip() if found else None
+
+
+def joined(lines: Sequence[str], at: int, pattern: re.Pattern[str]) -> tuple[re.Match[str], int]:
+    """Match a line, or a line that was wrapped, with the one or two behind it.
+
+    Returns the match and how many lines it took, at least one. Raises ``LookupError`` for none.
+    """
+    if (whole := pattern.search(lines[at])) is not None:
+        return whole, 1
+    for count in range(1, 4):
+        # Quoted-printable mail ends a wrapped line with "=".
+        parts = [cleaned(line).removesuffix("=") for line in lines[at : at + count]]
+        parts[1:] = [part.lstrip("> \t") for part in parts[1:]]
+        for glue in (" ", ""):
+            found = pattern.search(glue.join(parts))
+            if found is not None and found.start() < len(parts[0]):
+                return found, count
+    raise LookupError

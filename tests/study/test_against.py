@@ -1,0 +1,88 @@
+"""RAM that is not WB, and devices' memory that is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.ranges import GIB, UC, with_ranges
+from mtrrzap.errors import UserError
+from mtrrzap.guest.listing import regions
+from mtrrzap.guest.listing.regions import Region, Use
+from mtrrzap.study.against import against_regions, uses
+
+HOLE = with_ranges((UC, 3 * GIB, GIB)).write(0x2FF, 0x806)
+
+IOMEM = """\
+root@box:~# cat /proc/iomem
+00000000-00000fff : Reserved
+00001000-bfffffff : System RAM
+  01000000-01ffffff : Kernel code
+c0000000-cfffffff : System RAM
+d0000000-dfffffff : PCI Bus 0000:00
+  d0000000-d0ffffff : 0000:00:02.0
+e0000000-efffffff : Reserved
+100000000-1ffffffff : System RAM
+200000000-2ffffffff : PCI Bus 0000:00
+"""
+E820 = """\
+[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x00000000afffffff] usable
+[    0.000000] BIOS-e820: [mem 0x00000000b0000000-0x00000000b0ffffff] reserved
+[    0.000000] BIOS-e820: [mem 0x0000000100000000-0x000000013fffffff] usable
+[    0.000000] Linux version 6.1.0
+"""
+OLD_E820 = """\
+ BIOS-e820: 0000000000000000 - 00000000b0000000 (usable)
+ BIOS-e820: 00000000b0000000 - 00000000b1000000 (reserved)
+ BIOS-e820: 0000000100000000 - 0000000140000000 (usable)
+"""
+XEN_E820 = """\
+(XEN)  [0000000000000000, 00000000afffffff] (usable)
+(XEN)  [00000000b0000000, 00000000b0ffffff] (reserved)
+(XEN)  [0000000100000000, 000000013fffffff] (usable)
+"""
+
+
+def found(text: str) -> list[tuple[int, int, str, str]]:
+    what, places = regions.read(text, "x")
+    return [f[:4] for f in against_regions(HOLE, places, holes=what == "e820")]
+
+
+def test_iomem() -> None:
+    assert found(IOMEM) == [
+        (0xC0000000, 0xD0000000, "RAM is not WB", "System RAM"),
+        (0x200000000, 0x300000000, "MMIO is WB", "PCI Bus 0000:00"),
+    ]
+
+
+@pytest.mark.parametrize("text", [E820, OLD_E820, XEN_E820])
+def test_e820_has_devices_in_its_holes(text: str) -> None:
+    assert found(text) == [(0xB1000000, 0xC0000000, "MMIO is WB", "not in e820")]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (IOMEM.replace("e0000000-efffffff : Reserved", "e0000000-eff"), "x:8: not a line of /proc"),
+        (E820.replace("-0x00000000b0ffffff]", ""), "x:2: not a line of e820"),
+        ("00000000-00000000 : System RAM\n", "x:1: all addresses are 0; read /proc/iomem as root"),
+    ],
+)
+def test_errors_name_the_line(text: str, problem: str) -> None:
+    with pytest.raises(UserError) as caught:
+        regions.read(text, "x")
+    assert str(caught.value).startswith(problem)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20), st.sampled_from(list(Use)))),
+    st.booleans(),
+)
+def test_uses_are_those_of_each_page(listed: list[tuple[int, int, Use]], holes: bool) -> None:
+    places = [Region(a << 12, a + n << 12, use, "") for a, n, use in listed]
+    parts = list(uses(places, holes=holes))
+    for page in range(90):
+        inside = {r.use for r in places if r.start <= page << 12 < r.end}
+        use = next((u for u in (Use.RAM, Use.DEVICE, Use.OTHER) if u in inside), None)
+        if use is None and holes:
+            use = Use.DEVICE
+        assert next(part.use for part in parts if page << 12 < part.end) is use

@@ -10,6 +10,7 @@ from mtrrzap.api.traces import TraceSource, named, policies_of
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host
+from mtrrzap.report import text
 from mtrrzap.study.compare import CompareRow, rows
 
 PageSize = Literal["4K", "2M", "1G"]
@@ -115,7 +116,7 @@ class Comparison(Printed, Sequence[CompareRow]):
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Return one dict a row: what ``mtrrzap compare --json`` prints."""
-        return [row._asdict() for row in self]
+        return [row.data() for row in self]
 
     def modelled(self) -> str:
         """Return the table of modelled cycles as text."""
@@ -137,6 +138,8 @@ class Comparison(Printed, Sequence[CompareRow]):
         for name, why in {row.trace: row.incomplete for row in self}.items():
             if why is not None:
                 yield f"{name} is INCOMPLETE ({why}): the figures are of what was recorded."
+        for name in dict.fromkeys(row.trace for row in self if row.entries is None):
+            yield f"{name}: {text.MEMORY_UNKNOWN}"
 
     def _remarks(self) -> Iterator[str]:
         yield from self._incomplete()

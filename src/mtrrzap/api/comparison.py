@@ -10,7 +10,6 @@ from mtrrzap.api.traces import TraceSource, named, policies_of
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host
-from mtrrzap.report import text
 from mtrrzap.study.compare import CompareRow, rows
 
 PageSize = Literal["4K", "2M", "1G"]
@@ -138,6 +137,8 @@ class Comparison(Printed, Sequence[CompareRow]):
         for name, why in {row.trace: row.incomplete for row in self}.items():
             if why is not None:
                 yield f"{name} is INCOMPLETE ({why}): the figures are of what was recorded."
+        from mtrrzap.report import text
+
         for name in dict.fromkeys(row.trace for row in self if row.entries is None):
             yield f"{name}: {text.MEMORY_UNKNOWN}"
 

@@ -119,7 +119,7 @@ def section(
         shares=tuple(modelled.shares(trace, result)) if known else (),
         maps=maps(trace, found),
         policies=tuple(compare.rows([(name, trace)], policies, host, page_level)),
-        verdicts=tuple(audits.summary(*pair) for pair in audited),
+        verdicts=tuple(audits.summary(*pair, trace.header) for pair in audited),
         stale=tuple(_stale(audited, trace)),
         costs=costs,
         kernel=agreement(trace, shown, host),

@@ -160,3 +160,17 @@ def test_ovmf_power_on(first: int) -> None:
     trace = imported(render(THREADS["ftrace"], stream))
     assert timeless(trace.events)[0] == Event(0, Kind.RESET)
     assert trace.events[1].value & cr0_rules.CD
+
+
+def test_entries_of_perf_trace_tell_the_vcpu() -> None:
+    data = b"".join(
+        f"     {tid}.000 qemu-kvm/{tid} kvm:kvm_entry(vcpu_id: {vcpu}, rip: 65520)\n"
+        f"     {tid}.001 qemu-kvm/{tid} kvm:kvm_msr(write: 1, ecx: 767, data: 3078)\n".encode()
+        for tid, vcpu in ((51, 1), (52, 2))
+    )
+    assert capture(data).vms[0].vcpus == {51: 1, 52: 2}
+
+
+def test_marks_of_long_delays_with_another_clock() -> None:
+    data = b"CPU 0/KV-264       1..... 1234+: kvm_msr: msr_write 2ff = 0x0\n"
+    assert imported(data).events[-1] == Event(0, Kind.WRMSR, 0x2FF, 0)

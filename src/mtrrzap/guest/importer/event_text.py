@@ -27,7 +27,7 @@ from mtrrzap.guest.trace import MAX_VCPUS
 _CPU = rb"(?:\[(?P<cpu>\d{1,6})\]\s+)?(?:\d{0,5}[dDbBX.-][^\s:]{0,9}\s+|[A-Z]{1,3}\s+)?"
 """The host's CPU and the interrupt flags; latency formats write both as one word."""
 _TIME = (
-    rb"(?:(?:(?P<time>\d{1,20}(?:\.\d{1,9})?)|(?P<us>\d{1,15})us[^\s:\w]?\s?)\s?:\s+)?"
+    rb"(?:(?:(?P<time>\d{1,20}(?:\.\d{1,9})?)[+!#*@$]?|(?P<us>\d{1,15})us[^\s:\w]?\s?)\s?:\s+)?"
     rb"(?:\(\+\d+\)\s+)?(?:\d+\s+)?"
 )
 """The time stamp, the distance to the event before, and perf's period."""
@@ -74,7 +74,7 @@ _NUMBER = re.compile(
 )
 _CUT = re.compile(rb"CPU (?:(\d)/KV|(\d\d)/K|(\d{3})/|(\d{4}))\Z")
 """QEMU's names in latency formats, which show 8 characters."""
-_VCPU = re.compile(rb"vcpu(?:_id=| )(\d{1,6})\b")
+_VCPU = re.compile(rb"vcpu(?:_id=|_id: | )(\d{1,6})\b")
 
 
 class EventLine(NamedTuple):
@@ -241,17 +241,16 @@ class Ipi(NamedTuple):
 
 def msr(body: bytes) -> Access | None:
     """Read a kvm_msr; None if it is malformed."""
-    return _access(body, _MSR, b"write", b"ecx", b"data")
+    return _access(body, _MSR, (b"write", b"ecx", b"data", b"exception"))
 
 
 def cr(body: bytes) -> Access | None:
     """Read a kvm_cr; None if it is malformed."""
-    return _access(body, _CR, b"rw", b"cr", b"val")
+    return _access(body, _CR, (b"rw", b"cr", b"val"))
 
 
-def _access(
-    body: bytes, form: re.Pattern[bytes], what: bytes, number: bytes, value: bytes
-) -> Access | None:
+def _access(body: bytes, form: re.Pattern[bytes], fields: tuple[bytes, ...]) -> Access | None:
+    """Read an access by its print template, or by its fields: write or read, number, value."""
     if found := form.fullmatch(body):
         refused = found["refused"] is not None
         written = found["what"] == b"write"
@@ -261,14 +260,13 @@ def _access(
     omits = b"=" not in body
     for name, _, text in _FIELD.findall(body):
         known[name] = _number(text, 10 if omits else 16)
-    wanted = (what, number, value)
-    if not known or not (omits or all(name in known for name in wanted)):
+    if not (known.keys() & set(fields) if omits else all(name in known for name in fields)):
         return None
-    numbers = [known.get(name, 0) for name in wanted]
-    if None in numbers or (omits and not known.keys() & set(wanted)):
+    numbers = [known.get(name, 0) for name in fields]
+    if None in numbers:
         return None
-    written_, at, held = (each or 0 for each in numbers)
-    return Access(written_ == 1, at, held, bool(known.get(b"exception", 0)))
+    written_, at, held, *refused_ = (each or 0 for each in numbers)
+    return Access(written_ == 1, at, held, any(refused_))
 
 
 def _number(text: bytes, base: int) -> int | None:

@@ -6,6 +6,7 @@ order, so a thread of vCPU n belongs to the VM whose vCPU below n was started la
 guess can mix up VMs that were started at the same instant.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import IntEnum, auto
@@ -191,13 +192,9 @@ def vms(seen: Seen) -> list[CapturedVm]:
     for thread in threads:
         if _number(thread) is None:
             _add_in_order(thread, found, processes)
-    for thread in every:
-        if thread not in threads:
-            _add_helper(thread, found, processes)
-    for vm in found:
-        highest = max(vm.vcpus.values(), default=0)
-        mine = (r.vcpu for r in seen.records if r.probed and vm.has(r) and r.vcpu is not None)
-        vm.size = max(highest, *mine, 0) + 1
+    guests = {thread.tid for thread in threads}
+    _add_helpers([t for t in every if t.tid not in guests], found, processes)
+    _set_sizes(found, seen.records)
     found.sort(key=lambda vm: min(first[tid] for tid in (*vm.vcpus, *vm.helpers)))
     for position, vm in enumerate(found):
         vm.number = position
@@ -207,15 +204,29 @@ def vms(seen: Seen) -> list[CapturedVm]:
 _BY_USER_SPACE = (What.HOST_WRITE, What.SREGS, What.CREATED, What.DMA)
 
 
-def _add_helper(thread: Thread, found: list[CapturedVm], processes: dict[int, CapturedVm]) -> None:
-    """Add a thread to the VM of its process, or to the one whose vCPUs were started next."""
-    vm = _process(thread, found, processes)
-    if vm is None and not found:
-        found.append(CapturedVm())
-    if vm is None:
-        later = [vm for vm in found if vm.vcpus and min(vm.vcpus) > thread.tid]
-        vm = min(later, key=lambda vm: min(vm.vcpus), default=found[-1])
-    vm.helpers.add(thread.tid)
+def _add_helpers(
+    threads: list[Thread], found: list[CapturedVm], processes: dict[int, CapturedVm]
+) -> None:
+    """Add threads to the VM of their process, or to the one whose vCPUs were started next."""
+    started = sorted((min(vm.vcpus), number) for number, vm in enumerate(found))
+    for thread in threads:
+        vm = _process(thread, found, processes)
+        if vm is None and not found:
+            found.append(CapturedVm())
+        if vm is None:
+            next_ = bisect_right(started, (thread.tid, len(found)))
+            vm = found[started[next_][1]] if next_ < len(started) else found[-1]
+        vm.helpers.add(thread.tid)
+
+
+def _set_sizes(found: list[CapturedVm], records: list[Record]) -> None:
+    homes = {tid: vm for vm in found for tid in (*vm.vcpus, *vm.helpers)}
+    for vm in found:
+        vm.size = max(vm.vcpus.values(), default=0) + 1
+    for record in records:
+        if record.probed and record.vcpu is not None:
+            home = homes[record.tid]
+            home.size = max(home.size, record.vcpu + 1)
 
 
 def _number(thread: Thread) -> int | None:

@@ -279,8 +279,8 @@ class Needles:
 TRIES = 64
 """Lines of other threads looked at on the way; many vCPUs at once stay below it."""
 _RESET_VECTOR = re.compile(rb"rip[ =]0xfff0(?![0-9a-f])")
-ENTRY = b"kvm_entry:"
-EXIT = b"kvm_exit:"
+ENTRY = b"kvm_entry"
+EXIT = b"kvm_exit"
 
 
 class Absence:
@@ -315,7 +315,7 @@ def before(block: Block, position: int, tid: int, needle: bytes) -> tuple[EventL
         position = block.data.rfind(needle, low, position)
         if position < 0:
             return None
-        if (line := _event(block, position, tid)) is not None:
+        if (line := _event(block, position, tid)) is not None and line.event == needle:
             return line, position
     return None
 
@@ -337,7 +337,7 @@ def entry_after(block: Block, position: int, tid: int) -> tuple[EventLine | None
         position = block.data.find(ENTRY, position, high)
         if position < 0:
             return None, high == block.end
-        if (line := _event(block, position, tid)) is not None:
+        if (line := _event(block, position, tid)) is not None and line.event == ENTRY:
             return line, False
         position += 1
     return None, False

@@ -8,13 +8,13 @@ from mtrrzap.guest.importer.event_text import EventLine, cr, msr, parse, vcpu_of
 from mtrrzap.guest.importer.search import Block
 
 _READERS = {b"kvm_msr": msr, b"kvm_cr": cr}
-_REST = re.compile(rb"[ \r]*\n[ \t]*(?:[0-9a-f]{1,15}(?:[ \t]+\(#GP\))?|\(#GP\))[ \t\r]*\n")
+_REST = re.compile(rb"[ \r]*\n[ \t]*(?:[0-9a-f]{1,15}(?:[ \t]+\(#GP\))?|\(#GP\)[^\n]*)[ \t\r]*\n")
 """The end of a value, and what may follow it."""
 _OTHER_EVENT = re.compile(rb"\d(?:us\W?)?\s?:\s+(?:\(\+\d+\)\s+)?(?:\w+:)?\w+:\s*\S")
 """A time and the name of an event: a line of its own."""
 _WINDOWS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (0, 3), (3, 0))
 """Pieces before and after the line, fewest first."""
-FRAGMENT = re.compile(rb"\bkvm_(?:[mc]\w{0,3}:?)?[ \t\r]*\n|\b(?:msr|cr)_(?:read|write)\b")
+FRAGMENT = re.compile(rb"\bkvm_(?:(?:msr|cr)\b|\w{0,2}[ \t\r]*\n)|\b(?:msr|cr)_(?:read|write)\b")
 """What a needle may miss: an event that is broken before its ``=``."""
 
 
@@ -36,7 +36,7 @@ def rejoined(
     data = block.data
     complete = line if line is not None and line.tid >= 0 and whole(line) else None
     rest = whole(line) and _REST.match(data, end, block.end) is not None
-    if complete and not rest and (not pasted or not complete.name or _vcpu(complete) is not None):
+    if complete and not rest and (not pasted or _vcpu(complete) is not None):
         return None
     after = _lines_after(block, end)
     if complete and rest:

@@ -45,6 +45,7 @@ _HEAD = 1 << 16
 """Bytes at the start in which a reader's own header is."""
 _KEPT = m.MTRR_MSRS | {m.PAT}
 
+_ACCESSES = (b"kvm_msr", b"kvm_cr")
 _EVENT = re.compile(rb"[: ]kvm_(?:msr: +(?:msr_|write=)|cr: +(?:cr_|rw=))")
 
 Source = Callable[[], Iterable[bytes]]
@@ -153,7 +154,9 @@ class Scanner:
 
     def _hit(self, block: Block, start: int, end: int) -> None:
         line = parse(block.data, start, end)
-        if line is None or line.event in (b"kvm_msr", b"kvm_cr"):
+        # Readers indent their lines; what follows at the margin may belong to this one.
+        alone = line is not None and line.tid >= 0 and block.data[end + 1 : end + 2] == b" "
+        if line is None or (line.event in _ACCESSES and (self._pasted or not alone)):
             pieces = rejoined(block, start, end, line, pasted=self._pasted)
             if pieces is not None:
                 line, self._done = pieces

@@ -95,7 +95,7 @@ _FIRST_ARGUMENTS = (b" vcpu", b"start", b") kvm", b") ret")
 """What stands before the first ``=`` of a kprobe's line."""
 _RARE = 1024
 """Hits of a byte in one block up to which it is rare."""
-_SAMPLE = 1 << 13
+_SAMPLE = 1 << 11
 """Bytes of a block in which that is tried first."""
 _PATIENCE = 16
 """Blocks after which a byte that was not rare gets another try."""

@@ -33,10 +33,12 @@ def test_explain_takes_another_size(run: Run) -> None:
 def test_compare_keeps_modelled_figures_apart() -> None:
     (row,) = rows([shipped()[1]], [by_name("Base2")], Host(), 1)
     modelled = [name for name in row._fields if name.startswith("modelled_")]
-    assert modelled == list(row._fields[-2 - len(modelled) : -2])
+    assert modelled == list(row._fields[-4 - len(modelled) : -4])
     (bare,) = rows([shipped()[1]], [by_name("Base2")], Host(), 1, modelled=False)
     assert bare.modelled_mcycles is None
     assert bare[:10] == row[:10]
+    assert row.needed is not None
+    assert row.entries is not None
     assert row.needed < row.entries
     assert row.modelled_error_factor == cost_model.error_factor()
 

@@ -56,7 +56,7 @@ def test_every_header_key_is_needed() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "problem"),
     [
-        ("mtrrzap-trace 1", "mtrrzap-trace 2", 1, "unknown trace format version 2"),
+        ("mtrrzap-trace 1", "mtrrzap-trace 3", 1, "unknown trace format version 3"),
         ("mtrrzap-trace 1", "CPU 0/KVM-264", 1, "not a trace"),
         ("vcpus: 4", "vcpus: four", 4, "not a decimal number"),
         ("vcpus: 4", "vcpus: 0", 4, "not in 1..4096"),

@@ -70,13 +70,13 @@ class AuditResult(Printed):
         """Return what ``mtrrzap audit --json`` prints for this policy."""
         from mtrrzap.report import audit_rows as report
 
-        return report.as_dict(self.policy, self.found, self.trace.incomplete)
+        return report.as_dict(self.policy, self.found, self.trace)
 
     def _sheets(self) -> Iterable[Sheet]:
         from mtrrzap.report import audit_rows as report
 
         columns = tuple(name.replace("_", " ") for name in report.AuditRow._fields)
-        row = report.summary(self.policy, self.found)
+        row = report.summary(self.policy, self.found, self.trace.header)
         yield Sheet(columns, [row], numbers=frozenset(columns[2:]))
         if self.defects:
             columns = ("gfns", "stale type", "right is", "times")

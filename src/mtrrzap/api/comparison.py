@@ -115,7 +115,7 @@ class Comparison(Printed, Sequence[CompareRow]):
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Return one dict a row: what ``mtrrzap compare --json`` prints."""
-        return [row._asdict() for row in self]
+        return [row.data() for row in self]
 
     def modelled(self) -> str:
         """Return the table of modelled cycles as text."""
@@ -137,6 +137,10 @@ class Comparison(Printed, Sequence[CompareRow]):
         for name, why in {row.trace: row.incomplete for row in self}.items():
             if why is not None:
                 yield f"{name} is INCOMPLETE ({why}): the figures are of what was recorded."
+        from mtrrzap.report import text
+
+        for name in dict.fromkeys(row.trace for row in self if row.entries is None):
+            yield f"{name}: {text.MEMORY_UNKNOWN}"
 
     def _remarks(self) -> Iterator[str]:
         yield from self._incomplete()

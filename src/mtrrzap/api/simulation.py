@@ -92,20 +92,30 @@ class Simulation(Printed):
         """Return what ``mtrrzap explain --json`` prints; cycles are whole numbers."""
         from mtrrzap.report import explain
 
-        return explain.as_data(self.result, self.trace.incomplete)
+        timed = self.trace.header.memory_known
+        return explain.as_data(self.result, self.trace.incomplete, timed=timed)
 
     def _sheets(self) -> Iterable[Sheet]:
         from mtrrzap.report import explain
 
         columns, phases = explain.COLUMNS, explain.PHASES
         words = {"why", "waited for", "stage"}
-        yield Sheet(columns, [*explain.lines(self.result)], numbers=frozenset(columns) - words)
+        timed = self.trace.header.memory_known
+        lines = [*explain.lines(self.result, timed=timed)]
+        yield Sheet(columns, lines, numbers=frozenset(columns) - words)
+        if not timed:
+            return
         found = [*explain.phases(self.result)]
         yield Sheet(phases, found, "Phases", numbers=frozenset(phases) - words)
 
     def _remarks(self) -> Iterator[str]:
         if self.trace.incomplete is not None:
             yield f"The trace is INCOMPLETE: {self.trace.incomplete}"
+        if not self.trace.header.memory_known:
+            from mtrrzap.report import text
+
+            yield f"{self.trace.name}: {text.MEMORY_UNKNOWN}"
+            return
         yield (
             f"{self.policy.name}: {self.cycles / 1e6:.3g} million cycles in {len(self.served)} "
             f"requests, and {self.later / 1e6:.3g} million later, outside of requests. Every time "

@@ -50,7 +50,7 @@ def audit(
     where = replace(host.host(), largest_page=page_size.level)
     found = [(each, core.audit(trace, each, where)) for each in chosen]
     if json:
-        sys.stdout.write(text.as_json([report.as_dict(*pair, trace.incomplete) for pair in found]))
+        sys.stdout.write(text.as_json([report.as_dict(*pair, trace) for pair in found]))
     else:
         _print(trace, found, windows=windows)
     if any(result.defects for _, result in found):
@@ -63,13 +63,15 @@ def _print(trace: Trace, found: list[tuple[Policy, core.Audit]], *, windows: boo
     console.print(
         text.table(
             columns,
-            [report.summary(*pair) for pair in found],
+            [report.summary(*pair, trace.header) for pair in found],
             title="Verdicts (docs/audit.md); asked and needed are frames inside memslots",
             numbers=frozenset(columns[2:]),
         )
     )
     for names, findings in report.alike(found):
         _print_findings(console, trace, names, findings, windows=windows)
+    if not trace.header.memory_known:
+        text.say(console, f"{trace.name}: {text.MEMORY_UNKNOWN}")
     if trace.incomplete is not None:
         text.say(console, f"The trace is INCOMPLETE: {trace.incomplete}")
 

@@ -43,9 +43,11 @@ def compare(
     wanted = modelled or form.json or form.csv
     found = list(rows(named, chosen, host.host(), page_size.level, modelled=wanted))
     if form.json:
-        sys.stdout.write(text.as_json([row._asdict() for row in found]))
+        sys.stdout.write(text.as_json([row.data() for row in found]))
     elif form.csv:
-        sys.stdout.write(text.as_csv(found, CompareRow._fields))
+        measured = any(row.kernel_zaps is not None for row in found)
+        fields = CompareRow._fields if measured else CompareRow._fields[:-2]
+        sys.stdout.write(text.as_csv([row[: len(fields)] for row in found], fields))
     else:
         _print(found, page_size, modelled=modelled)
 
@@ -62,6 +64,7 @@ COUNTED: dict[str, Callable[[CompareRow], object]] = {
     "visits": lambda row: row.visits,
     "stale types": lambda row: row.verdict,
 }
+KERNEL = "the kernel's zaps"
 MODELLED: dict[str, Callable[[CompareRow], object]] = {
     "guest": lambda row: row.guest,
     "vCPUs": lambda row: row.vcpus,
@@ -72,7 +75,7 @@ MODELLED: dict[str, Callable[[CompareRow], object]] = {
     "modelled later": lambda row: row.modelled_later_mcycles,
 }
 """A table of its own: modelled figures do not stand beside counted ones."""
-WORDS = frozenset(("guest", "trace", "policy", "stale types"))
+WORDS = frozenset(("guest", "trace", "policy", "stale types", KERNEL))
 DROPPABLE = ("visits", "entries zapped", "frames asked for", "ranges")
 """Columns left out, in this order, where the terminal is too narrow for all."""
 
@@ -83,6 +86,8 @@ def _print(found: list[CompareRow], page_size: PageSize, *, modelled: bool) -> N
         # By path, if the guests are not enough to tell the traces apart.
         columns.pop("guest")
         columns = {"trace": lambda row: row.trace, **columns}
+    if not modelled and any(row.kernel_zaps is not None for row in found):
+        columns[KERNEL] = kernel_cell
     cells = [tuple(cell(row) for cell in columns.values()) for row in found]
     console = text.console()
     numbers = frozenset(columns) - WORDS
@@ -94,12 +99,30 @@ def _print(found: list[CompareRow], page_size: PageSize, *, modelled: bool) -> N
         text.say(console, line)
 
 
+def kernel_cell(row: CompareRow) -> str | None:
+    """Return what the kernel zapped, beside the policy's requests."""
+    if row.kernel_zaps is None:
+        return None
+    return f"{row.kernel_zaps}, {'equal' if row.kernel_difference is None else 'different'}"
+
+
+def differences(found: list[CompareRow]) -> Iterator[str]:
+    """Yield the first difference of each policy from what the kernel zapped."""
+    for row in found:
+        if row.kernel_difference is not None:
+            yield f"{row.trace}, {row.policy}, first difference: {row.kernel_difference}."
+
+
 def _remarks(
     found: list[CompareRow], page_size: PageSize, left_out: list[str], *, modelled: bool
 ) -> Iterator[str]:
     for name, why in {row.trace: row.incomplete for row in found}.items():
         if why is not None:
             yield f"{name}: INCOMPLETE ({why}): figures are of what was recorded."
+    for name in dict.fromkeys(row.trace for row in found if row.entries is None):
+        yield f"{name}: {text.MEMORY_UNKNOWN}"
+    if not modelled:
+        yield from differences(found)
     if left_out:
         yield f"Left out; a wider terminal or a pipe shows them: {', '.join(left_out)}."
     if modelled:

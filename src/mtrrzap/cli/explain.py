@@ -39,13 +39,17 @@ def explain(
     trace = size.rescaled(traces.load(file))
     where = host.host()
     guest = Guest.of(trace, where, page_size.level, cost_model.costs())
+    timed = trace.header.memory_known
     result = simulate(guest, chosen, replay(trace, chosen, where))
     if json:
-        sys.stdout.write(text.as_json(as_data(result, trace.incomplete)))
+        sys.stdout.write(text.as_json(as_data(result, trace.incomplete, timed=timed)))
         return
     console = text.console()
     numbers = frozenset(COLUMNS) - {"why", "waited for"}
-    console.print(text.table(COLUMNS, lines(result), numbers=numbers))
+    console.print(text.table(COLUMNS, lines(result, timed=timed), numbers=numbers))
+    if not timed:
+        text.say(console, f"{file}: {text.MEMORY_UNKNOWN}")
+        return
     numbers = frozenset(PHASES) - {"stage"}
     console.print(text.table(PHASES, phases(result), title="Phases", numbers=numbers))
     if trace.incomplete is not None:

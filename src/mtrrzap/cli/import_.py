@@ -41,8 +41,13 @@ class CapturedGuestOptions:
         int | None, typer.Option(help="The guest's MAXPHYADDR in bits.", min=32, max=52)
     ] = None
     vcpus: Annotated[
-        int, typer.Option(help="The guest's vCPUs, if some did nothing.", min=1, max=4096)
-    ] = 1
+        int | None,
+        typer.Option(
+            help="The guest's vCPUs, if some did nothing; 1 if lines name no thread.",
+            min=1,
+            max=4096,
+        ),
+    ] = None
 
 
 @with_options
@@ -181,7 +186,9 @@ def _print_list(
     rows: list[tuple[object, ...]] = []
     for position, number in enumerate(chosen):
         trace = imported[position].trace
-        threads = " ".join(f"{tid}:{vcpu}" for tid, vcpu in capture.vms[number].vcpus.items())
+        threads = " ".join(
+            f"{tid if tid >= 0 else '-'}:{vcpu}" for tid, vcpu in capture.vms[number].vcpus.items()
+        )
         process = capture.vms[number].process
         threads = f"{threads} (process {process})" if process is not None else threads
         rows.append((number, trace.header.vcpus, len(trace.events), *_counts(trace), threads))

@@ -1,6 +1,7 @@
 """``mtrrzap show``: what one trace contains."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 
 from rich.console import Console
@@ -8,9 +9,12 @@ from rich.console import Console
 from mtrrzap.cli.options import JsonOption, TraceArgument, with_options
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Header, Trace, format_event
+from mtrrzap.kvm.policy import POLICIES
+from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.windows import Window, windows
 from mtrrzap.report import text
 from mtrrzap.study import trace_summary as report
+from mtrrzap.study.kernel_zaps import agreement, zap_rows
 
 
 @with_options
@@ -24,6 +28,8 @@ def show(file: TraceArgument, *, json: JsonOption = False) -> None:
     _print_header(console, trace)
     _print_summaries(console, trace)
     _print_windows(console, trace)
+    if trace.zaps is not None:
+        _print_zaps(console, trace)
     _print_maps(console, trace)
 
 
@@ -50,7 +56,25 @@ def _as_dict(trace: Trace) -> dict[str, object]:
             {"event": position, "line": format_event(event), "rule": rule}
             for position, event, rule in report.unmarked_refusals(trace)
         ],
+        **({} if trace.zaps is None else {"kernel_zaps": _zaps_as_dict(trace)}),
     }
+
+
+def _zaps_as_dict(trace: Trace) -> dict[str, object]:
+    assert trace.zaps is not None
+    return {
+        "calls": [call._asdict() | {"range": list(call.range)} for call in trace.zaps.calls],
+        "noncoherent_dma": [change._asdict() for change in trace.zaps.dma],
+        "policies": dict(_agreements(trace)),
+    }
+
+
+def _agreements(trace: Trace) -> Iterator[tuple[str, dict[str, object]]]:
+    """Compare with the policies of released kernels, on a host that is not told."""
+    for policy in POLICIES:
+        found = agreement(trace, policy, Host()) if policy.name.startswith("v") else None
+        if found is not None:
+            yield policy.name, found._asdict()
 
 
 def _print_header(console: Console, trace: Trace) -> None:
@@ -107,6 +131,22 @@ def _window_cells(window: Window) -> tuple[object, ...]:
         window.other_writes,
         text.numbers(sorted(window.others)) or "-",
     )
+
+
+def _print_zaps(console: Console, trace: Trace) -> None:
+    columns = ("event", "vCPU", "line", "gfns", "us", "leaves", "caller")
+    console.print(
+        text.table(
+            columns,
+            zap_rows(trace),
+            title="The kernel's own zaps, measured: calls of kvm_zap_gfn_range",
+            numbers=frozenset(("event", "us", "leaves")),
+        )
+    )
+    for name, found in _agreements(trace):
+        difference = found["difference"]
+        same = f"the policy asks for the same {found['calls']} zaps, range by range"
+        text.say(console, f"{name}, with EPT: {same if difference is None else difference}")
 
 
 def _print_maps(console: Console, trace: Trace) -> None:

@@ -14,7 +14,16 @@ from typing import Any
 
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.trace import MAGIC, MAX_LINE, Trace, format_end, format_header, parse
+from mtrrzap.guest.trace import (
+    MAGIC,
+    MAX_LINE,
+    Trace,
+    format_end,
+    format_header,
+    parse,
+    version_of,
+    zap_lines,
+)
 
 COLUMNS = ("vcpu", "kind", "msr", "value", "refused", "time_ns")
 CSV_FIRST = f"# {MAGIC} "
@@ -24,7 +33,7 @@ PARQUET_FIRST = b"PAR1"
 
 _NO_VALUE = frozenset((Kind.RESET, Kind.INIT))
 _NO_MSR = _NO_VALUE | {Kind.CR0, Kind.HELD_CR0}
-_HEADER, _END = b"mtrrzap-trace", b"mtrrzap-end"
+_HEADER, _END, _ZAPS = b"mtrrzap-trace", b"mtrrzap-end", b"mtrrzap-zaps"
 
 
 def _row(event: Event) -> tuple[Any, ...]:
@@ -41,12 +50,13 @@ def _row(event: Event) -> tuple[Any, ...]:
 
 def csv_lines(trace: Trace) -> Iterator[str]:
     """Yield a trace's lines as CSV, line ends included."""
-    for line in format_header(trace.header).splitlines():
+    for line in format_header(trace.header, version_of(trace)).splitlines():
         yield f"# {line}\n" if line else ",".join(COLUMNS) + "\n"
     for vcpu, kind, msr, value, refused, time_ns in map(_row, trace.events):
         numbers = ("" if number is None else f"{number:#x}" for number in (msr, value))
         time = "" if time_ns is None else time_ns
         yield f"{vcpu},{kind},{','.join(numbers)},{int(refused)},{time}\n"
+    yield from (f"# {line}\n" for line in zap_lines(trace))
     yield f"# {format_end(len(trace.events), trace.incomplete)}\n"
 
 
@@ -115,7 +125,8 @@ def parquet_bytes(trace: Trace) -> bytes:
         # A trace's time stamps have up to 20 digits; everything else fits.
         raise UserError("a time stamp has more than 64 bits", mend="use CSV") from error
     state = format_end(len(trace.events), trace.incomplete).split(" ", 2)[2]
-    metadata = {_HEADER: format_header(trace.header), _END: state}
+    metadata = {_HEADER: format_header(trace.header, version_of(trace)), _END: state}
+    metadata |= {_ZAPS: "\n".join(lines)} if (lines := zap_lines(trace)) else {}
     made = arrow.table(arrays, names=list(COLUMNS)).replace_schema_metadata(metadata)
     stream = io.BytesIO()
     parquet.write_table(made, stream)
@@ -135,6 +146,7 @@ def read_parquet(data: bytes, name: str) -> Trace:
         header, state = metadata[_HEADER].decode(), metadata[_END].decode()
         rows = list(zip(*(made.column(each).to_pylist() for each in COLUMNS), strict=True))
         lines = [_parquet_line(*row) for row in rows]
+        lines += metadata.get(_ZAPS, b"").decode().splitlines()
     except (arrow.ArrowException, KeyError, TypeError, ValueError) as error:
         raise UserError(
             "not a Parquet file of a trace", place=name, mend="export the trace again"

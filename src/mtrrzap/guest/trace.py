@@ -1,4 +1,6 @@
-"""The trace format, version 1: text, one event a line (docs/trace-format.md is its definition).
+"""The trace format: text, one event a line (docs/trace-format.md is its definition).
+
+Version 2 adds the zaps that the kernel made; a trace without them is written as version 1.
 
 Nothing here opens a file: the reader takes an iterable of lines, the writer a text stream.
 """
@@ -12,9 +14,11 @@ from typing import IO, Any, NamedTuple, TextIO
 
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
+from mtrrzap.guest.measured_zaps import ZAPS, KernelZaps, format_zaps, parse_zaps
 
 MAGIC = "mtrrzap-trace"
-VERSION = 1
+VERSION = 2
+"""The newest; all older ones are read."""
 MAX_LINE = 1 << 16
 """Longest line in characters; ``lines_of`` never keeps more of a file in memory."""
 
@@ -55,6 +59,11 @@ class Header:
     notes: tuple[str, ...] = ()
 
     @property
+    def memory_known(self) -> bool:
+        """Whether the guest's memory is known: without it, nothing can be walked or timed."""
+        return bool(self.memory or self.memslots)
+
+    @property
     def family(self) -> str:
         """The firmware's name without its version."""
         return self.firmware.split(maxsplit=1)[0] if self.firmware.strip() else "unknown"
@@ -69,6 +78,8 @@ class Trace:
     incomplete: str | None = None
     name: str = dataclasses.field(default="", compare=False)
     """The file or shipped recording that it was read from, empty if none."""
+    zaps: KernelZaps | None = None
+    """What the kernel itself zapped; None: not recorded."""
 
     def __repr__(self) -> str:
         name = f" {self.name}" if self.name else ""
@@ -87,9 +98,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def format_header(header: Header) -> str:
+def format_header(header: Header, version: int = 1) -> str:
     """Return the header as text, its closing blank line included."""
-    lines = [f"{MAGIC} {VERSION}"]
+    lines = [f"{MAGIC} {version}"]
     for field in fields(Header):
         value = getattr(header, field.name)
         key = field.name.replace("_", "-")
@@ -143,11 +154,22 @@ class Writer:
         self._stream.flush()
 
 
+def version_of(trace: Trace) -> int:
+    """Return the oldest version that can hold a trace."""
+    return 1 if trace.zaps is None else 2
+
+
+def zap_lines(trace: Trace) -> list[str]:
+    """Return the lines of the section with the kernel's zaps, empty if there is none."""
+    return [] if trace.zaps is None else format_zaps(trace.zaps)
+
+
 def trace_lines(trace: Trace) -> Iterator[str]:
     """Yield a whole trace as text: the header in one piece, then line by line."""
-    yield format_header(trace.header)
+    yield format_header(trace.header, version_of(trace))
     for event in trace.events:
         yield format_event(event) + "\n"
+    yield from (f"{line}\n" for line in zap_lines(trace))
     yield format_end(len(trace.events), trace.incomplete) + "\n"
 
 
@@ -172,6 +194,8 @@ class Reader:
         self._name = name
         self._number = 0
         self.incomplete: str | None = None
+        self.zaps: KernelZaps | None = None
+        self._version = VERSION
         self.header = self._read_header()
 
     def _error(self, problem: str, mend: str) -> UserError:
@@ -239,11 +263,12 @@ class Reader:
                 f"not a trace: the first line is not '{MAGIC} {VERSION}'",
                 "make traces with 'mtrrzap record' or 'mtrrzap import'",
             )
-        if words[1] != str(VERSION):
+        if words[1] not in map(str, range(1, VERSION + 1)):
             raise self._error(
                 f"unknown trace format version {words[1]}; this is version {VERSION}",
                 "use the version of mtrrzap that wrote it",
             )
+        self._version = int(words[1])
 
     def _header(
         self, values: dict[str, str], slots: tuple[Slot, ...], notes: tuple[str, ...]
@@ -297,6 +322,13 @@ class Reader:
             if line.startswith("end "):
                 self._read_end(line, count)
                 return
+            if line.startswith(ZAPS) and self._version > 1:
+                self.zaps = self._read_zaps(line, count)
+                continue
+            if self.zaps is not None:
+                raise self._error(
+                    f"an event behind the zaps: {line[:60]!r}", "fix the zaps' number"
+                )
             event = self._event(line)
             if event.vcpu >= vcpus:
                 raise self._error(
@@ -335,6 +367,14 @@ class Reader:
             raise self._error(f"MSR number {msr:#x} has more than 32 bits", "fix the line")
         return Event(int(words[0]), kind, msr, numbers[0] if numbers else 0, refused, time_ns)
 
+    def _read_zaps(self, line: str, events: int) -> KernelZaps:
+        if self.zaps is not None:
+            raise self._error("a second section of zaps", "delete it")
+        try:
+            return parse_zaps(line, self._next, events, self.header.vcpus)
+        except ValueError as error:
+            raise self._error(str(error), "see docs/trace-format.md") from error
+
     def _read_end(self, line: str, count: int) -> None:
         words = line.split(" ", 3)
         if len(words) < 3 or (words[2:] != ["complete"] and words[2] != "incomplete:"):
@@ -361,7 +401,7 @@ def parse(lines: Iterable[str], name: str) -> Trace:
     """Read a whole trace into memory. Raises ``UserError`` at the first line that is wrong."""
     reader = Reader(lines, name)
     events = tuple(reader)
-    return Trace(reader.header, events, reader.incomplete, name)
+    return Trace(reader.header, events, reader.incomplete, name, reader.zaps)
 
 
 def _field(key: str) -> str:

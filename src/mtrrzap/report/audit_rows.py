@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mtrrzap.gfn import Range
-from mtrrzap.guest.trace import Trace, format_event
+from mtrrzap.guest.trace import Header, Trace, format_event
 from mtrrzap.kvm.audit import Audit, Finding
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.x86.ept import EptType
@@ -24,9 +24,9 @@ class AuditRow(NamedTuple):
     requests: int
     needless: int
     """Requests by which no entry's type had become stale."""
-    asked: int
-    """Frames of all requests."""
-    needed: int
+    asked: int | None
+    """Frames of all requests; None: the guest's memory is unknown."""
+    needed: int | None
     """Of those, frames with an entry whose type may have been stale."""
 
 
@@ -44,8 +44,9 @@ class StaleRow(NamedTuple):
     until: str
 
 
-def summary(policy: Policy, found: Audit) -> AuditRow:
-    """Return a policy's row."""
+def summary(policy: Policy, found: Audit, header: Header) -> AuditRow:
+    """Return a policy's row on the trace with this header."""
+    known = header.memory_known
     return AuditRow(
         policy=policy.name,
         verdict=str(found.verdict),
@@ -54,8 +55,8 @@ def summary(policy: Policy, found: Audit) -> AuditRow:
         disagreements=len(found.disagreements),
         requests=len(found.needs),
         needless=sum(not need.needed for need in found.needs),
-        asked=sum(need.asked for need in found.needs),
-        needed=sum(need.needed for need in found.needs),
+        asked=sum(need.asked for need in found.needs) if known else None,
+        needed=sum(need.needed for need in found.needs) if known else None,
     )
 
 
@@ -102,17 +103,18 @@ def event(position: int, trace: Trace) -> str:
     return f"{position}: {format_event(trace.events[position]._replace(time_ns=None))}"
 
 
-def as_dict(policy: Policy, found: Audit, incomplete: str | None) -> dict[str, object]:
-    """Return everything that was found as JSON has it; ``incomplete``: what the trace says."""
-    return summary(policy, found)._asdict() | {
-        "incomplete": incomplete,
+def as_dict(policy: Policy, found: Audit, trace: Trace) -> dict[str, object]:
+    """Return everything that was found as JSON has it."""
+    unknown = {} if trace.header.memory_known else {"asked": None, "needed": None}
+    return summary(policy, found, trace.header)._asdict() | {
+        "incomplete": trace.incomplete,
         "word": found.verdict.word,
         "findings": [_finding(finding) for finding in found.findings],
         "disagreeing": [
             d._asdict() | {"range": list(d.range), "types": _types(d.types)}
             for d in found.disagreements
         ],
-        "needs": [need._asdict() for need in found.needs],
+        "needs": [need._asdict() | unknown for need in found.needs],
     }
 
 

@@ -12,8 +12,15 @@ COLUMNS = (
 """Times and cycles are modelled, in millions."""
 
 
-def lines(result: Result) -> Iterator[tuple[object, ...]]:
-    """Yield the requests in the order in which they began."""
+def lines(result: Result, *, timed: bool = True) -> Iterator[tuple[object, ...]]:
+    """Yield the requests in the order in which they began.
+
+    ``timed`` False: the guest's memory is unknown, and so is all that depends on it.
+    """
+    if not timed:
+        for s in sorted(result.served, key=lambda s: s.event):
+            yield s.event, s.vcpu, str(s.why), *(None for _ in COLUMNS[3:])
+        return
     for s in sorted(result.served, key=lambda s: (s.begin, s.vcpu)):
         yield (
             *(s.event, s.vcpu, str(s.why), f"{s.begin / 1e6:.3f}", f"{s.end / 1e6:.3f}"),
@@ -45,8 +52,17 @@ PHASES = (
 )
 
 
-def as_data(result: Result, incomplete: str | None) -> dict[str, object]:
-    """Return everything as plain data; cycles are not rounded to millions."""
+def as_data(result: Result, incomplete: str | None, *, timed: bool = True) -> dict[str, object]:
+    """Return everything as plain data; cycles are not rounded to millions. ``timed``: ``lines``."""
+    if not timed:
+        unknown = ("cycles", "later", "longest_wait", "phases", "vcpus")
+        asked = sorted(result.served, key=lambda s: s.event)
+        return {
+            "modelled": True,
+            "incomplete": incomplete,
+            **dict.fromkeys(unknown),
+            "requests": [{"event": s.event, "vcpu": s.vcpu, "why": str(s.why)} for s in asked],
+        }
     return {
         "modelled": True,
         "incomplete": incomplete,

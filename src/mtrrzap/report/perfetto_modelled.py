@@ -13,6 +13,7 @@ from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.tdp import FullTable
 from mtrrzap.report.perfetto import Item, counter, meta
+from mtrrzap.report.text import MEMORY_UNKNOWN
 from mtrrzap.simulator import Costs, Guest, Result, Served, cost_model, simulate
 from mtrrzap.study.units import millions
 
@@ -29,6 +30,9 @@ def modelled_events(
 
     ``page_level`` is that of the host's pages (``kvm.tdp.cost``).
     """
+    if not trace.header.memory_known:
+        yield meta("process_name", 0, {"name": f"MODELLED: {MEMORY_UNKNOWN}"}, PROCESS)
+        return
     costs = cost_model.costs()
     guest = Guest.of(trace, host, page_level, costs)
     table = FullTable(trace.header, host, page_level)

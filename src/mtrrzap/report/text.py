@@ -11,6 +11,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+MEMORY_UNKNOWN = (
+    "the guest's memory is unknown, and so is what depends on it (-); "
+    "give its size when importing the capture."
+)
 WIDE = 240
 """Columns assumed where the output is not a terminal, so that a pipe gets whole tables."""
 

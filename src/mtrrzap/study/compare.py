@@ -4,15 +4,16 @@ Counted figures come first, modelled ones last; the latter have it in their name
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mtrrzap.guest.trace import Trace
-from mtrrzap.kvm.audit import audit
+from mtrrzap.kvm.audit import Audit, audit
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, replay, total
 from mtrrzap.kvm.tdp import FullTable
 from mtrrzap.kvm.tdp.levels import frames as level_frames
 from mtrrzap.simulator import Guest, cost_model, expected, published
+from mtrrzap.study.kernel_zaps import agreement
 from mtrrzap.study.units import millions
 
 
@@ -26,16 +27,17 @@ class CompareRow(NamedTuple):
     requests: int
     published: int | None
     """The published count of requests for this guest, number of vCPUs and row."""
-    ranges: int
-    frames: int
+    ranges: int | None
+    frames: int | None
     """Frames asked for, after clamping; one asked for twice counts twice."""
-    entries: int
-    """Entries that the walks clear, and ..."""
-    visits: int
+    entries: int | None
+    """Entries that the walks clear, and ... None, as with all that follows: it depends on the
+    guest's memory, which the trace does not tell."""
+    visits: int | None
     """... entries they look at, if memory is fully mapped before each (``kvm.tdp.cost``)."""
     verdict: str
     """May a stale type survive? See ``kvm.audit``."""
-    needed: int
+    needed: int | None
     """Lower bound of entries: each of which the type really changed zapped once, and no other."""
     modelled_mcycles: float | None
     """Millions of cycles that all vCPUs spend in requests, as published figures count; None: not
@@ -50,6 +52,17 @@ class CompareRow(NamedTuple):
     """Where user space's MTRR writes in the trace come from: they may be modelled."""
     incomplete: str | None
     """Why the trace is not whole; then every figure is of what was recorded."""
+    kernel_zaps: int | None = None
+    """Calls of kvm_zap_gfn_range that kprobes saw; None: there were no kprobes."""
+    kernel_difference: str | None = None
+    """The first difference between these calls and the policy's requests."""
+
+    def data(self) -> dict[str, Any]:
+        """Return the row by column; what the kernel zapped only where it was recorded."""
+        found = self._asdict()
+        if self.kernel_zaps is None:
+            del found["kernel_zaps"], found["kernel_difference"]
+        return found
 
 
 def rows(
@@ -71,7 +84,10 @@ def rows(
             sums = total(requests)
             walks = table.cost(requests, policy.walk)
             found = audit(trace, policy, host)
-            cost = expected(guest, policy, requests) if modelled else None
+            known_memory = header.memory_known
+            cost = expected(guest, policy, requests) if modelled and known_memory else None
+            split_known = known_memory or not policy.by_memslot
+            kernel = agreement(trace, policy, host)
             yield CompareRow(
                 trace=name,
                 guest=header.family,
@@ -79,19 +95,25 @@ def rows(
                 policy=policy.name,
                 requests=sums.requests,
                 published=known.get(policy.name),
-                ranges=sums.ranges,
-                frames=sums.frames,
-                entries=walks.entries,
-                visits=walks.visits,
+                ranges=sums.ranges if split_known else None,
+                frames=sums.frames if split_known else None,
+                entries=walks.entries if known_memory else None,
+                visits=walks.visits if known_memory else None,
                 verdict=str(found.verdict),
-                needed=-(-sum(need.needed for need in found.needs) // level_frames(page_level)),
+                needed=_needed(found, page_level) if known_memory else None,
                 modelled_mcycles=cost and millions(cost.cycles),
                 modelled_longest_mcycles=cost and millions(cost.longest),
                 modelled_later_mcycles=cost and millions(cost.later),
                 modelled_error_factor=cost_model.error_factor(),
                 host_writes=header.host_writes,
                 incomplete=trace.incomplete,
+                kernel_zaps=kernel and kernel.calls,
+                kernel_difference=kernel and kernel.difference,
             )
+
+
+def _needed(found: Audit, page_level: int) -> int:
+    return -(-sum(need.needed for need in found.needs) // level_frames(page_level))
 
 
 def _as_published(trace: Trace, host: Host) -> bool:

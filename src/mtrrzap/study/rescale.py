@@ -41,7 +41,7 @@ def with_vcpus(trace: Trace, vcpus: int) -> Trace:
     events = tuple(_copied(trace, copies))
     note = f"rescaled: recorded with {old} vCPUs; vCPUs 1 and up repeat each other"
     header = replace(trace.header, vcpus=vcpus, notes=(*trace.header.notes, note))
-    return replace(trace, header=header, events=events)
+    return replace(trace, header=header, events=events, zaps=None)
 
 
 def _refuse_unlike(trace: Trace) -> None:
@@ -90,7 +90,7 @@ def with_memory(trace: Trace, memory: int) -> Trace:
         larger = replace(larger, maxphyaddr=LARGER_MAXPHYADDR)
     _refuse_overlap(wide, header.memory, end)
     note = f"rescaled: recorded with {header.memory} bytes of memory"
-    return replace(wide, header=replace(larger, notes=(*header.notes, note)))
+    return replace(wide, header=replace(larger, notes=(*header.notes, note)), zaps=None)
 
 
 def _grown(header: Header, end: int) -> Iterator[Slot]:

@@ -57,7 +57,6 @@ def test_forms(
         "cpus=2",
         "CPU:0 [LOST 123 EVENTS]",
         "    bash-9 [001] ..... 1.0: sched_switch: prev_comm=kvm_cr: cr_write 0 = 0x11",
-        "kvm_cr: cr_write 0 = 0x11",
         "CPU 0/KVM-151 [001] ..... 1.0.0: kvm_cr: cr_write 0 = 0x11",
     ],
 )

@@ -352,7 +352,7 @@ def test_a_capture_with_too_many_records_is_cut(monkeypatch: pytest.MonkeyPatch)
         (line("kvm_msr: msr_write 2ff = 0xzz"), "a malformed kvm_msr"),
         (line("kvm_msr: msr_write 2ff = 0x1ffffffffffffffff"), "a malformed kvm_msr"),
         (line("kvm_cr: cr_write 0 = "), "a malformed kvm_cr"),
-        (b"CPU 0/KVM kvm_msr: msr_write 2ff = 0x0\n", "an unknown form"),
+        (b"CPU 0/KVM kvm_msr: msr_write 2ff = 0x0\n", "names no thread"),
     ],
 )
 def test_errors_name_the_line(bad: bytes, problem: str) -> None:

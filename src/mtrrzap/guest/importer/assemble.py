@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from mtrrzap.gfn import Range
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.importer.event_text import Shorthand
-from mtrrzap.guest.importer.records import CapturedVm, Record, Seen, What
+from mtrrzap.guest.importer.records import CapturedVm, Record, Seen, What, ZapRecord
 from mtrrzap.guest.measured_costs import Cost
+from mtrrzap.guest.measured_zaps import Dma, KernelZap, KernelZaps
 from mtrrzap.x86 import cr0 as cr0_rules
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.mtrr import PAT_RESET
@@ -36,10 +38,13 @@ class StartVerdict(NamedTuple):
 
 def verdict(records: Sequence[Record], vm: CapturedVm, *, start_lost: bool) -> StartVerdict:
     """Judge by a VM's first events. ``start_lost``: the oldest events of the capture are gone."""
-    first = next((r for r in records if r.what not in (What.INIT, What.INIT_IPI)), None)
+    no_sign = (What.INIT, What.INIT_IPI, What.DMA, What.ZAP)
+    first = next((r for r in records if r.what not in no_sign), None)
     if first is None:
         return StartVerdict(False, "nothing but INITs is in it")
     vcpu = vm.vcpu(first)
+    if first.what is What.CREATED:
+        return StartVerdict(True, f"vCPU {vcpu} is created in it")
     if first.what is What.RESET:
         return StartVerdict(True, f"vCPU {vcpu} enters the guest at the reset vector")
     if first.what is What.READ_CR0 and first.value == cr0_rules.RESET:
@@ -48,10 +53,13 @@ def verdict(records: Sequence[Record], vm: CapturedVm, *, start_lost: bool) -> S
         )
     if start_lost:
         return StartVerdict(False, "its oldest events are gone")
+    caches_off = first.value & cr0_rules.CD_NW
     if (
         first.what is What.WRITE_CR0
         and vcpu == min(vm.vcpus.values())
-        and not first.value & (cr0_rules.CD | cr0_rules.PG)
+        # SeaBIOS clears CD in its first write, OVMF sets PE and leaves CD set.
+        and caches_off in (0, cr0_rules.CD)
+        and not first.value & cr0_rules.PG
         and any(record.what is What.WRITE for record in records)
     ):
         why = f"vCPU {vcpu} begins with CR0 = {first.value:#x}, paging off, and sets up MTRRs later"
@@ -82,11 +90,11 @@ def running(records: Sequence[Record]) -> KnownRegisters:
     msrs: dict[int, int] = {}
     written: set[int] = set()
     for record in records:
-        if record.what is What.WRITE:
+        if record.what in (What.WRITE, What.HOST_WRITE):
             written.add(record.number)
         elif record.what is What.READ and record.number not in written:
             msrs.setdefault(record.number, record.value)
-        elif record.what is What.READ_CR0 and cr0 is None:
+        elif record.what in (What.READ_CR0, What.SREGS) and cr0 is None:
             cr0 = record.value
         elif record.what is What.WRITE_CR0 and cr0 is None:
             cr0 = record.value & ~cr0_rules.CD_NW
@@ -106,11 +114,16 @@ class Assembled:
     """Machine resets after the start."""
     surprises: int = 0
     """Reads of values that nobody was seen to write."""
+    inits_probed: bool = False
+    """INITs are those of kvm_vcpu_reset, which names the vCPU."""
+    refused_host_writes: int = 0
+    """KVM_SET_MSRS of a value that KVM refused; they are no events."""
+    zaps: KernelZaps | None = None
 
 
 def ordered(seen: Seen, vm: CapturedVm) -> list[Record]:
     """Return a VM's records by time; within one thread the order is always the capture's."""
-    mine = [record for record in seen.records if record.tid in vm.vcpus]
+    mine = [record for record in seen.records if vm.has(record)]
     if not seen.counted_time:
         return mine
     latest: dict[int, int] = {}
@@ -135,13 +148,42 @@ class _Assembly:
         times = [r.time_ns for r in self._records if r.time_ns is not None]
         self._origin = min(times) if seen.counted_time and times else None
         self._accepted = any(record.what is What.INIT for record in self._records)
+        self.made.inits_probed = any(r.what is What.INIT and r.probed for r in self._records)
+        self._sregs_probed = b"kvm_arch_vcpu_ioctl_set_sregs" in seen.probes
+        self._zaps_told = b"kvm_zap_gfn_range" in seen.probes
+        self._leaves_told = seen.leaves_told
         self._models: list[KnownRegisters] = []
+        self._event_of: dict[int, int] = {}
+        """Record (by identity) -> position of its event."""
+        self._zaps: list[ZapRecord] = []
+        self._dma: list[Dma] = []
+        self._devices = 0
+        self._touched: set[int] = set()
+        """vCPUs with other events than RESET."""
 
     def run(self) -> Assembled:
         self._begin()
         for record in self._records:
+            position = len(self.made.events)
             self._record(record, self._vm.vcpu(record))
+            if len(self.made.events) > position:
+                self._event_of[id(record)] = position
+        if self._zaps_told:
+            self.made.zaps = KernelZaps(tuple(map(self._call, self._zaps)), tuple(self._dma))
         return self.made
+
+    def _call(self, zap: ZapRecord) -> KernelZap:
+        """Return a zap with the event that asked for it, if it has one."""
+        cause = zap.cause
+        event = None if cause is None else self._event_of.get(id(cause))
+        return KernelZap(
+            event,
+            self._vm.vcpus.get(zap.tid) if cause is None else self._vm.vcpu(cause),
+            Range(zap.number, zap.value),
+            zap.cost_ns,
+            zap.leaves if self._leaves_told else None,
+            zap.caller.decode("ascii", "replace"),
+        )
 
     def _emit(
         self, vcpu: int, kind: Kind, record: Record | None, msr: int = 0, value: int = 0
@@ -150,6 +192,8 @@ class _Assembly:
         if self._origin is not None:
             stamp = record.time_ns if record is not None else None
             time = 0 if stamp is None else stamp - self._origin
+        if kind is not Kind.RESET:
+            self._touched.add(vcpu)
         refused = record is not None and record.refused and kind is Kind.WRMSR
         self.made.events.append(Event(vcpu, kind, msr, value, refused, time))
 
@@ -173,7 +217,7 @@ class _Assembly:
 
     def _record(self, record: Record, vcpu: int) -> None:
         match record.what:
-            case What.WRITE:
+            case What.WRITE | What.HOST_WRITE:
                 self._write(record, vcpu)
             case What.READ:
                 self._read(record, vcpu)
@@ -181,10 +225,40 @@ class _Assembly:
                 self._cr0(record, vcpu)
             case What.INIT | What.INIT_IPI:
                 self._init(record, vcpu)
-            case What.RESET:
+            case What.RESET if not self._sregs_probed:
                 self._machine_reset(record)
+            case What.CREATED:
+                self._created(record, vcpu)
+            case What.SREGS:
+                self._sregs(record, vcpu)
+            case What.DMA:
+                self._device(record)
+            case What.ZAP:
+                assert isinstance(record, ZapRecord)
+                self._zaps.append(record)
+
+    def _created(self, record: Record, vcpu: int) -> None:
+        """Reset one vCPU, unless it has been in that state since the start."""
+        if vcpu in self._touched:
+            self._models[vcpu] = after_reset()
+            self._emit(vcpu, Kind.RESET, record)
+
+    def _sregs(self, record: Record, vcpu: int) -> None:
+        model = self._models[vcpu]
+        if (model.cr0 ^ record.value) & cr0_rules.CD_NW:
+            model.cr0 = record.value
+            self._emit(vcpu, Kind.HELD_CR0, record, value=record.value)
+
+    def _device(self, record: Record) -> None:
+        before = self._devices
+        self._devices += 1 if record.number else -1
+        if (before > 0) != (self._devices > 0):
+            self._dma.append(Dma(len(self.made.events), self._devices > 0))
 
     def _write(self, record: Record, vcpu: int) -> None:
+        if record.what is What.HOST_WRITE:
+            self._host_write(record, vcpu)
+            return
         if record.cost_ns is not None:
             self.made.costs.append(
                 Cost(len(self.made.events), vcpu, record.number, record.value, record.cost_ns)
@@ -192,6 +266,13 @@ class _Assembly:
         self._emit(vcpu, Kind.WRMSR, record, record.number, record.value)
         if not record.refused:
             self._models[vcpu].msrs[record.number] = record.value
+
+    def _host_write(self, record: Record, vcpu: int) -> None:
+        if record.refused:
+            self.made.refused_host_writes += 1
+            return
+        self._emit(vcpu, Kind.HOST_WRMSR, record, record.number, record.value)
+        self._models[vcpu].msrs[record.number] = record.value
 
     def _read(self, record: Record, vcpu: int) -> None:
         msrs = self._models[vcpu].msrs
@@ -208,7 +289,7 @@ class _Assembly:
             self._emit(vcpu, Kind.CR0, record, value=record.value)
             if cr0_rules.broken_rule(record.value) is None:
                 model.cr0 = record.value
-        elif record.value == cr0_rules.RESET:
+        elif record.value == cr0_rules.RESET and not self._sregs_probed:
             self._machine_reset(record)
         else:
             self.made.surprises += 1
@@ -222,6 +303,8 @@ class _Assembly:
             self._reset(record)
 
     def _init(self, record: Record, sender: int) -> None:
+        if self.made.inits_probed and not record.probed:
+            return
         if record.what is What.INIT:
             targets = [record.number]
         elif self._accepted:

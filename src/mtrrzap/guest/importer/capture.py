@@ -1,23 +1,41 @@
 """A capture that was read, and the traces of its VMs: headers, notes, measured costs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
 from mtrrzap import __version__
+from mtrrzap.errors import UserError
 from mtrrzap.guest.importer.assemble import Assembled, Start, assemble
+from mtrrzap.guest.importer.event_text import THREADLESS
 from mtrrzap.guest.importer.records import CapturedVm, Seen, What, vms
 from mtrrzap.guest.importer.scan import Source, scan
 from mtrrzap.guest.measured_costs import Cost
 from mtrrzap.guest.trace import Header, Trace
 from mtrrzap.x86 import msr as m
 
-BLIND_SPOTS = (
-    "not in any capture: what user space writes through ioctls (KVM_SET_MSRS, KVM_SET_SREGS)",
-    "not in any capture: on Intel, a MOV to CR0 that changes no bit the host owns; on AMD without"
-    " decode assists, any MOV to CR0 (KVM emulates it)",
-    "a CR0 event's time is before its zap, an MSR event's is after it",
-)
-"""Of KVM's trace events in general (v6.1: kvm_set_cr0 traces first, kvm_emulate_wrmsr last)."""
+_MTRR, _SREGS = b"kvm_mtrr_set_msr", b"kvm_arch_vcpu_ioctl_set_sregs"
+_CR0, _ZAP = b"kvm_post_set_cr0", b"kvm_zap_gfn_range"
+
+
+def blind_spots(seen: Seen) -> Iterator[str]:
+    """Say what no capture without further kprobes shows.
+
+    Of KVM's trace events in general (v6.1: kvm_set_cr0 traces first, kvm_emulate_wrmsr last).
+    """
+    if _MTRR not in seen.probes:
+        yield (
+            "not in any capture: what user space writes through ioctls"
+            " (KVM_SET_MSRS, KVM_SET_SREGS); kprobes show it"
+        )
+    elif _SREGS not in seen.probes:
+        yield "no KVM_SET_SREGS was seen: none was made, or it was not probed"
+    if _CR0 not in seen.probes:
+        yield (
+            "not in any capture: on Intel, a MOV to CR0 that changes no bit the host owns; on AMD"
+            " without decode assists, any MOV to CR0 (KVM emulates it)"
+        )
+        yield "a CR0 event's time is before its zap, an MSR event's is after it"
 
 
 def notes(seen: Seen, vm: CapturedVm, made: Assembled, width: str) -> tuple[str, ...]:
@@ -39,14 +57,26 @@ def notes(seen: Seen, vm: CapturedVm, made: Assembled, width: str) -> tuple[str,
         found.append(
             f"{made.foreign_inits} INITs to APICs with no vCPU thread in the capture are left out"
         )
-    if seen.ipi_events or any(event.kind.value == "init" for event in made.events):
+    if not made.inits_probed and (
+        seen.ipi_events or any(event.kind.value == "init" for event in made.events)
+    ):
         found.append("APIC ids were taken for vCPU numbers")
     if not seen.counted_time:
         found.append("the capture's clock does not count seconds, so events have no times")
     found.append(width)
     if made.costs:
         found.append(f"measured, exit to entry: {summary(made.costs)}")
-    return (*found, *BLIND_SPOTS)
+    if made.refused_host_writes:
+        found.append(
+            f"{made.refused_host_writes} writes by user space that KVM refused are left out"
+        )
+    if made.zaps is not None:
+        found.append(f"measured: {len(made.zaps.calls)} calls of kvm_zap_gfn_range")
+    if _MTRR in seen.probes and b"kvm_set_msr_common" not in seen.probes:
+        found.append(
+            "kvm_set_msr_common was not probed, so user space's writes are taken for the guest's"
+        )
+    return (*found, *blind_spots(seen))
 
 
 def summary(costs: list[Cost]) -> str:
@@ -84,8 +114,8 @@ class Known:
     guest_kernel: str = "unknown"
     memory: int = 0
     maxphyaddr: int | None = None
-    vcpus: int = 1
-    """At least as many."""
+    vcpus: int | None = None
+    """At least as many. 1: lines that name no thread are the only vCPU's."""
     date: str = "unknown"
     command: str = "mtrrzap import"
     start: Start = Start.AUTO
@@ -109,7 +139,13 @@ class Capture:
 
     def trace(self, vm: CapturedVm, known: Known) -> Imported:
         """Return one VM's trace."""
-        vm_size = max(vm.size, known.vcpus)
+        if THREADLESS in vm.vcpus and known.vcpus != 1:
+            raise UserError(
+                "its lines name no thread and no CPU, so the vCPU of an event is unknown",
+                place=f"{self.name}:1",
+                mend="capture them, see docs/capture.md; or, if the guest has one vCPU, say so",
+            )
+        vm_size = max(vm.size, known.vcpus or 1)
         made = assemble(self.seen, vm, known.start)
         width, why = _maxphyaddr(self.seen, vm, known)
         header = Header(
@@ -122,11 +158,17 @@ class Capture:
             recorder=f"mtrrzap {__version__} from {self.seen.reader} text",
             date=known.date,
             command=known.command,
-            host_writes="none: user space's writes leave no event",
+            host_writes=_host_writes(self.seen),
             notes=notes(self.seen, vm, made, why),
         )
-        trace = Trace(header, tuple(made.events), incomplete(self.seen))
+        trace = Trace(header, tuple(made.events), incomplete(self.seen), zaps=made.zaps)
         return Imported(trace, tuple(made.costs))
+
+
+def _host_writes(seen: Seen) -> str:
+    if _MTRR in seen.probes:
+        return "measured: KVM_SET_MSRS as kprobes saw it"
+    return "none: user space's writes leave no event"
 
 
 def _maxphyaddr(seen: Seen, vm: CapturedVm, known: Known) -> tuple[int, str]:
@@ -136,8 +178,8 @@ def _maxphyaddr(seen: Seen, vm: CapturedVm, known: Known) -> tuple[int, str]:
         (
             record.value.bit_length()
             for record in seen.records
-            if record.what in (What.WRITE, What.READ)
-            and record.tid in vm.vcpus
+            if record.what in (What.WRITE, What.READ, What.HOST_WRITE)
+            and vm.has(record)
             and record.number in m.VARIABLE
             and record.number & 1
             and not record.refused

@@ -6,11 +6,12 @@ order, so a thread of vCPU n belongs to the VM whose vCPU below n was started la
 guess can mix up VMs that were started at the same instant.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import IntEnum, auto
 
-from mtrrzap.guest.importer.event_text import vcpu_of_name
+from mtrrzap.guest.importer.event_text import THREADLESS, vcpu_of_name
 
 MAX_RECORDS = 500_000
 """Records kept; a capture with more is cut there, so that a hostile one cannot fill the memory."""
@@ -32,6 +33,16 @@ class What(IntEnum):
     """An INIT sent; ``number`` is the destination, ``value`` a ``Shorthand``."""
     RESET = auto()
     """The vCPU entered the guest at the reset vector."""
+    CREATED = auto()
+    """kvm_vcpu_reset of a new vCPU."""
+    HOST_WRITE = auto()
+    """KVM_SET_MSRS: as ``WRITE``, by user space."""
+    SREGS = auto()
+    """KVM_SET_SREGS set CR0 to ``value``."""
+    ZAP = auto()
+    """kvm_zap_gfn_range; the record is a ``ZapRecord``."""
+    DMA = auto()
+    """A device with non-coherent DMA came (``number`` is 1) or went (0)."""
 
 
 @dataclass(slots=True)
@@ -47,7 +58,20 @@ class Record:
     vcpu: int | None = None
     """The vCPU that the nearest kvm_entry or kvm_exit of the thread names."""
     cost_ns: int | None = None
-    """From the exit that the write caused to the next entry."""
+    """From the exit that the write caused to the next entry; of a zap, from call to return."""
+    probed: bool = False
+    """A kprobe's, whose arguments name the vCPU."""
+
+
+@dataclass(slots=True)
+class ZapRecord(Record):
+    """A call of kvm_zap_gfn_range for the gfns from ``number`` to ``value`` (exclusive)."""
+
+    cause: Record | None = None
+    """The write that asked for it."""
+    leaves: int = 0
+    """Leaf entries seen to be cleared."""
+    caller: bytes = b""
 
 
 @dataclass(slots=True)
@@ -69,6 +93,20 @@ class Thread:
     """The last IPI that the thread sent was the de-assert of a level-triggered INIT."""
     half_init: set[int] = field(default_factory=set)
     """APICs that accepted a level-triggered INIT whose de-assert is still to come."""
+    host: bool | None = None
+    """kvm_set_msr_common was last called for user space, not for the guest."""
+    setting: Record | None = None
+    """The write whose kvm_mtrr_set_msr has not returned yet."""
+    told: Record | None = None
+    """The guest's last write by a kprobe: its kvm_msr comes later."""
+    cr0_told: int | None = None
+    """The last value that a kvm_cr showed: its kvm_post_set_cr0 comes later."""
+    cr0_write: Record | None = None
+    """The last CR0 write that was kept, until the thread does something else."""
+    zap: ZapRecord | None = None
+    """The zap that has not returned yet."""
+    early: ZapRecord | None = None
+    """A zap whose write is told by the kvm_msr that follows."""
 
     def forget(self) -> None:
         """Forget the registers: the machine was reset, or events were lost."""
@@ -89,6 +127,10 @@ class Seen:
     """Some kvm_apic_ipi showed an INIT."""
     counted_time: bool = True
     """Time stamps are seconds."""
+    probes: set[bytes] = field(default_factory=set)
+    """KVM's functions that kprobes saw."""
+    leaves_told: bool = False
+    """Some kvm_tdp_mmu_spte_changed was seen."""
     losses: list[str] = field(default_factory=list)
     """Why the capture is not whole."""
     start_lost: bool = False
@@ -97,6 +139,7 @@ class Seen:
 
 BY_NAME = "by the thread's name"
 BY_ENTRY = "by the vCPU number of the kvm_entry or kvm_exit nearest on the thread"
+BY_CPU = "by the host's CPU, which is right only if no thread moved to another CPU"
 BY_ORDER = "by the order in which the threads appear, one vCPU a thread"
 
 
@@ -111,15 +154,20 @@ class CapturedVm:
     """Thread id -> vCPU."""
     how: Counter[str] = field(default_factory=Counter)
     """How many threads were attributed by which rule."""
-
-    @property
-    def size(self) -> int:
-        """The highest vCPU number, plus 1."""
-        return max(self.vcpus.values()) + 1
+    helpers: set[int] = field(default_factory=set)
+    """Threads of user space that act for vCPUs, and are none."""
+    size: int = 0
+    """The highest vCPU number, plus 1."""
 
     def vcpu(self, record: Record) -> int:
         """Return the vCPU of a record of one of the threads."""
-        return self.vcpus[record.tid]
+        if record.probed and record.vcpu is not None:
+            return record.vcpu
+        return self.vcpus.get(record.tid, 0)
+
+    def has(self, record: Record) -> bool:
+        """Tell if a record is of this VM."""
+        return record.tid in self.vcpus or record.tid in self.helpers
 
     def attribution(self) -> str:
         """Say how the threads were attributed."""
@@ -133,7 +181,9 @@ def vms(seen: Seen) -> list[CapturedVm]:
     first: dict[int, int] = {}
     for position, record in enumerate(seen.records):
         first.setdefault(record.tid, position)
-    threads = [seen.threads[tid] for tid in first]
+    guests = {record.tid for record in seen.records if record.what not in _BY_USER_SPACE}
+    every = [seen.threads[tid] for tid in first]
+    threads = [t for t in every if t.tid in guests or _number(t) is not None]
     found: list[CapturedVm] = []
     processes: dict[int, CapturedVm] = {}
     named = [(thread, number) for thread in threads if (number := _number(thread)) is not None]
@@ -142,10 +192,41 @@ def vms(seen: Seen) -> list[CapturedVm]:
     for thread in threads:
         if _number(thread) is None:
             _add_in_order(thread, found, processes)
-    found.sort(key=lambda vm: min(first[tid] for tid in vm.vcpus))
+    guests = {thread.tid for thread in threads}
+    _add_helpers([t for t in every if t.tid not in guests], found, processes)
+    _set_sizes(found, seen.records)
+    found.sort(key=lambda vm: min(first[tid] for tid in (*vm.vcpus, *vm.helpers)))
     for position, vm in enumerate(found):
         vm.number = position
     return found
+
+
+_BY_USER_SPACE = (What.HOST_WRITE, What.SREGS, What.CREATED, What.DMA)
+
+
+def _add_helpers(
+    threads: list[Thread], found: list[CapturedVm], processes: dict[int, CapturedVm]
+) -> None:
+    """Add threads to the VM of their process, or to the one whose vCPUs were started next."""
+    started = sorted((min(vm.vcpus), number) for number, vm in enumerate(found))
+    for thread in threads:
+        vm = _process(thread, found, processes)
+        if vm is None and not found:
+            found.append(CapturedVm())
+        if vm is None:
+            next_ = bisect_right(started, (thread.tid, len(found)))
+            vm = found[started[next_][1]] if next_ < len(started) else found[-1]
+        vm.helpers.add(thread.tid)
+
+
+def _set_sizes(found: list[CapturedVm], records: list[Record]) -> None:
+    homes = {tid: vm for vm in found for tid in (*vm.vcpus, *vm.helpers)}
+    for vm in found:
+        vm.size = max(vm.vcpus.values(), default=0) + 1
+    for record in records:
+        if record.probed and record.vcpu is not None:
+            home = homes[record.tid]
+            home.size = max(home.size, record.vcpu + 1)
 
 
 def _number(thread: Thread) -> int | None:
@@ -198,4 +279,4 @@ def _add_in_order(
         found.append(vm)
     taken = set(vm.vcpus.values())
     vm.vcpus[thread.tid] = next(n for n in range(len(taken) + 1) if n not in taken)
-    vm.how[BY_ORDER] += 1
+    vm.how[BY_CPU if THREADLESS < thread.tid < 0 else BY_ORDER] += 1

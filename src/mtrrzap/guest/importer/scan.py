@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from mtrrzap.errors import UserError
 from mtrrzap.guest.importer import event_text
 from mtrrzap.guest.importer.event_text import EventLine, parse, vcpu_of_body, vcpu_of_name
+from mtrrzap.guest.importer.probes import ProbeReader
 from mtrrzap.guest.importer.records import (
     MAX_RECORDS,
     MAX_THREADS,
@@ -31,6 +32,7 @@ from mtrrzap.guest.importer.search import (
     reset_before,
     style,
 )
+from mtrrzap.guest.importer.wrapped import FRAGMENT, rejoined
 from mtrrzap.x86 import cr0 as cr0_rules
 from mtrrzap.x86 import msr as m
 
@@ -43,6 +45,7 @@ _HEAD = 1 << 16
 """Bytes at the start in which a reader's own header is."""
 _KEPT = m.MTRR_MSRS | {m.PAT}
 
+_ACCESSES = (b"kvm_msr", b"kvm_cr")
 _EVENT = re.compile(rb"[: ]kvm_(?:msr: +(?:msr_|write=)|cr: +(?:cr_|rw=))")
 
 Source = Callable[[], Iterable[bytes]]
@@ -66,6 +69,11 @@ class Scanner:
         self._owed: dict[int, Record] = {}
         """Records whose entry was not yet seen, by thread."""
         self._absence = Absence()
+        self._probes = ProbeReader(self.seen)
+        self._with_thread: bool | None = None
+        self._pasted = False
+        self._done = 0
+        """Where the last line that was read ends."""
         self._lost = 0
         self._losses = 0
         self._handlers: dict[bytes, Callable[[Block, int, EventLine], None]] = {
@@ -73,6 +81,7 @@ class Scanner:
             b"kvm_cr": self._cr,
             b"kvm_apic_accept_irq": self._accept,
             b"kvm_apic_ipi": self._ipi,
+            b"kvm_tdp_mmu_spte_changed": self._spte,
         }
 
     def read(self, chunks: Iterable[bytes]) -> Seen:
@@ -105,15 +114,25 @@ class Scanner:
             return
         for tid, record in list(self._owed.items()):
             self._pay(block, block.start, tid, record)
-        last = -1
-        for position in self._needles.positions(block):
+        self._done = block.start
+        for position in self._positions(block):
             start, end = block.line_at(position)
-            if start in (last, end):
+            if start < self._done or start == end:
                 continue
-            last = start
+            self._done = end
             self._hit(block, start, end)
             if len(self.seen.records) >= MAX_RECORDS:
                 return
+
+    def _positions(self, block: Block) -> list[int]:
+        """Return the positions worth a look; what people paste is small, and may be wrapped."""
+        assert self._needles is not None
+        found = self._needles.positions(block)
+        self._pasted = block.offset == 0 and block.last
+        if self._pasted:
+            pieces = FRAGMENT.finditer(block.data, block.start, block.end)
+            found = sorted({*found, *(piece.start() for piece in pieces)})
+        return found
 
     def _head(self, data: bytes) -> None:
         self.seen.reader = "trace-cmd report" if b"\ncpus=" in b"\n" + data else "ftrace"
@@ -135,16 +154,41 @@ class Scanner:
 
     def _hit(self, block: Block, start: int, end: int) -> None:
         line = parse(block.data, start, end)
+        # Readers indent their lines; what follows at the margin may belong to this one.
+        alone = line is not None and line.tid >= 0 and block.data[end + 1 : end + 2] == b" "
+        if line is None or (line.event in _ACCESSES and (self._pasted or not alone)):
+            pieces = rejoined(block, start, end, line, pasted=self._pasted)
+            if pieces is not None:
+                line, self._done = pieces
         if line is not None:
+            self._threaded(block, start, line)
             handler = self._handlers.get(line.event)
             if handler is not None:
                 handler(block, start, line)
+            elif line.body.startswith(b"("):
+                self._probe(block, start, line)
         elif (lost := _LOST.search(block.data, start, end)) is not None:
             self._losses += 1
             self._lost += int(lost[1] or lost[2] or lost[3] or 0)
             self._forget()
         elif _EVENT.search(block.data, start, end):
             raise _bad(block, start, "a KVM event in an unknown form")
+
+    def _threaded(self, block: Block, start: int, line: EventLine) -> None:
+        """Refuse a mixture of lines with and without a thread: they are no reader's."""
+        if self._with_thread is None:
+            self._with_thread = line.tid >= 0
+        elif self._with_thread != (line.tid >= 0):
+            what = "names no thread" if line.tid < 0 else "names a thread"
+            raise _bad(block, start, f"a line that {what}, unlike others (was it wrapped?)")
+
+    def _probe(self, block: Block, start: int, line: EventLine) -> None:
+        problem = self._probes.read(self._thread(block, start, line), line)
+        if problem is not None:
+            raise _bad(block, start, problem)
+
+    def _spte(self, block: Block, start: int, line: EventLine) -> None:
+        self._probes.spte(self._thread(block, start, line), line)
 
     # -- keeping
 
@@ -183,6 +227,13 @@ class Scanner:
         if access.number not in _KEPT:
             return
         thread = self._thread(block, start, line)
+        thread.cr0_write = None
+        if access.write and (told := thread.told) is not None:
+            thread.told = None
+            if (told.number, told.value) == (access.number, access.value):
+                told.refused = access.refused
+                self._measure(block, start, line, told)
+                return
         known = thread.msrs.get(access.number)
         if not access.write and (access.refused or access.value == known):
             return
@@ -192,9 +243,13 @@ class Scanner:
         record = Record(what, line.tid, line.time_ns, access.number, access.value, access.refused)
         self._keep(block, start, line, thread, record)
         if access.write and not access.refused and access.number != m.PAT:
+            if thread.early is not None:
+                thread.early.cause, thread.early = record, None
             self._measure(block, start, line, record)
 
     def _measure(self, block: Block, start: int, line: EventLine, record: Record) -> None:
+        if record.refused or record.number == m.PAT:
+            return
         near = self._absence.near(block, start, EXIT)
         left = exit_before(block, start, line.tid) if near else None
         if (unpaid := self._owed.pop(line.tid, None)) is not None:
@@ -229,6 +284,8 @@ class Scanner:
         if not paging and thread.paging is not False:
             self._reset(block, start, line, thread)
         thread.paging = paging
+        thread.cr0_told = access.value if access.write else None
+        thread.cr0_write = None
         if thread.cr0 is not None and not (thread.cr0 ^ access.value) & cr0_rules.CD_NW:
             return
         if not access.write and access.value == cr0_rules.RESET:
@@ -237,6 +294,7 @@ class Scanner:
         what = What.WRITE_CR0 if access.write else What.READ_CR0
         record = Record(what, line.tid, line.time_ns, 0, access.value)
         self._keep(block, start, line, thread, record)
+        thread.cr0_write = record if access.write else None
 
     def _reset(self, block: Block, start: int, line: EventLine, thread: Thread) -> None:
         """Note the entry at the reset vector that led to a CR0 access with paging off, if any."""

@@ -28,6 +28,7 @@ class Block(NamedTuple):
     end: int
     offset: int
     """Where ``start`` is in the whole capture, in bytes."""
+    last: bool = False
 
     def line_at(self, position: int) -> tuple[int, int]:
         """Return start and end of the line around a position; an empty stretch if too long."""
@@ -68,7 +69,7 @@ class Blocks:
         data = b"".join(parts)
         end = data.rfind(b"\n", start) + 1 or start
         if end > start:
-            yield Block(data, start, end, offset)
+            yield Block(data, start, end, offset, last=True)
         self.cut = bool(data[end:].strip(b"\0 \r\n"))
 
 
@@ -87,16 +88,35 @@ def line_number(chunks: Iterable[bytes], offset: int) -> int | None:
     return None
 
 
+_PROBE = (
+    rb"(?:zap|zapret|mtrr|mtrrret|setmsr|cr0|reset|sregs|reg|unreg): +\((?:kvm_|__kvm_|[0-9a-f]{8})"
+)
+_FIRST_ARGUMENTS = (b" vcpu", b"start", b") kvm", b") ret")
+"""What stands before the first ``=`` of a kprobe's line."""
 _RARE = 1024
 """Hits of a byte in one block up to which it is rare."""
+_SAMPLE = 1 << 11
+"""Bytes of a block in which that is tried first."""
 _PATIENCE = 16
 """Blocks after which a byte that was not rare gets another try."""
 
-_STYLE = re.compile(rb"(?P<kvm>kvm:)?kvm_(?:msr|cr|entry|exit|pio|apic_\w+):\s+\w+(?P<raw>=)?")
-_REGISTER = (
-    rb"kvm_(?:msr:\s+(?:msr_(?:read|write) |write=[01] ecx=(?:0x)?)2[0-9a-f]{2}\b"
-    rb"|cr:\s+(?:cr_(?:read|write) |rw=[01] cr=)0 )"
+_STYLE = re.compile(
+    rb"(?P<kvm>kvm:)?kvm_(?:msr|cr|entry|exit|pio|apic_\w+)(?:(?P<fields>\()|:\s+\w+(?P<raw>=)?)"
+    rb"|(?P<bare>\b(?:msr|cr)_(?:read|write)\s+[0-9a-f]+\s+=)"
+    rb"|(?P<probe>\b" + _PROBE + rb")"
 )
+_PROBE_ADDRESSES = (b": (kvm_", b": (ffffffff")
+_ACCESS = rb"msr_(?:read|write)\s+2[0-9a-f]{2}\b|cr_(?:read|write)\s+0\s"
+_REGISTER = (
+    # Two letters behind kvm_ tell most other events apart at a single look.
+    rb"kvm_[cmzsvatp][rsatecdo]"
+    rb"(?:(?<=ms)r:\s+(?:msr_(?:read|write)\s+|[^\n]*ecx=(?:0x)?)2[0-9a-f]{2}\b"
+    rb"|:\s+(?:cr_(?:read|write)\s+|[^\n]*cr=(?:0x)?)0\s"
+    rb"|(?:p_gfn_range|rr_set_msr|t_msr_common|st_set_cr0|pu_reset|ch_vcpu_ioctl_set_sregs"
+    rb"|ch_(?:un)?register_noncoherent_dma)(?:\+0x0/|\))"
+    rb"|p_mmu_spte_changed:)"
+)
+"""Accesses to registers, kprobes, and leaves that a zap clears."""
 _BEFORE = (b" 0 ", b"ecx", b" cr")
 """What stands before the ``=`` of ``cr_write 0 =``, ``ecx=`` and ``cr=``."""
 
@@ -106,12 +126,23 @@ class Style(NamedTuple):
 
     perf: bool
     raw: bool
+    bare: bool
+    """Without the event's name."""
+    probes: bool
+    """There are kprobes."""
+    fields: bool
+    """As ``kvm_cr(rw: 1, val: 17)``."""
 
 
 def style(block: Block) -> Style | None:
     """Return the style of the first KVM event in a block, None if there is none."""
     found = _STYLE.search(block.data, block.start, block.end)
-    return Style(found["kvm"] is not None, found["raw"] is not None) if found else None
+    if found is None:
+        return None
+    kvm, raw, bare, fields = (found[name] is not None for name in ("kvm", "raw", "bare", "fields"))
+    head = min(block.end, block.start + LOOKBACK)
+    probes = any(block.data.find(at, block.start, head) >= 0 for at in _PROBE_ADDRESSES)
+    return Style(kvm, raw, bare, probes, fields)
 
 
 class Word:
@@ -178,31 +209,48 @@ class RegisterAccesses:
 
     # The literal in front, kvm_, lets the expression skip through a block as bytes.find does.
     _SLOW = re.compile(_REGISTER)
+    _WITH_PROBES = re.compile(_REGISTER + rb"|[ :]" + _PROBE)
+    _BARE = re.compile(_ACCESS)
 
-    def __init__(self) -> None:
+    def __init__(self, *, bare: bool, probes: bool) -> None:
         self._wait = 0
+        self._slow = self._BARE if bare else self._SLOW
+        if probes:
+            self._slow = self._WITH_PROBES
 
-    def positions(self, block: Block) -> Iterator[int]:
-        """Yield a position on each such line."""
-        data, position, end = block.data, block.start, block.end
+    def positions(self, block: Block) -> list[int]:
+        """Return a position on each such line."""
         if self._wait:
             self._wait -= 1
-        else:
-            found: list[int] = []
-            for _ in range(_RARE):
-                position = data.find(b"=", position, end)
-                if position < 0:
-                    yield from found
-                    return
-                if (
-                    data[position - 5 : position - 3] == b" 2"
-                    or data[position - 3 : position] in _BEFORE
-                ):
-                    found.append(position)
-                position += 1
+        elif (found := self._fast(block)) is not None:
+            return found
+        return [
+            match.start() + 1 for match in self._slow.finditer(block.data, block.start, block.end)
+        ]
+
+    def _fast(self, block: Block) -> list[int] | None:
+        """Look at what stands before each ``=``; None if there are too many, or kprobes."""
+        data, position, end = block.data, block.start, block.end
+        if self._slow is self._WITH_PROBES:
+            return None
+        found: list[int] = []
+        if data.count(b"=", position, position + _SAMPLE) > _RARE * _SAMPLE // SIZE:
             self._wait = _PATIENCE
-        for match in self._SLOW.finditer(data, block.start, end):
-            yield match.start()
+            return None
+        for _ in range(_RARE):
+            position = data.find(b"=", position, end)
+            if position < 0:
+                return found
+            before = data[position - 5 : position]
+            if before[:2] == b" 2" or before[2:] in _BEFORE or b"\n" in before:
+                found.append(position)
+            elif before in _FIRST_ARGUMENTS:
+                # Their returns have no argument: look at every line from here on.
+                self._slow = self._WITH_PROBES
+                return None
+            position += 1
+        self._wait = _PATIENCE
+        return None
 
 
 class Needles:
@@ -210,7 +258,10 @@ class Needles:
 
     def __init__(self, style: Style) -> None:
         """Losses are printed as ``[LOST 7 EVENTS]``, ``[7 EVENTS DROPPED]``, ``RECORD_LOST``."""
-        self._searches: list[RegisterAccesses | Word | Losses] = [RegisterAccesses()]
+        self._searches: list[RegisterAccesses | Word | Losses]
+        self._searches = [RegisterAccesses(bare=style.bare, probes=style.probes)]
+        if style.fields:
+            self._searches += [Word(b"kvm_msr(", b"("), Word(b"kvm_cr(", b"(")]
         if style.perf:
             self._searches.append(Word(b"RECORD_LOST", b"L"))
         else:
@@ -228,8 +279,8 @@ class Needles:
 TRIES = 64
 """Lines of other threads looked at on the way; many vCPUs at once stay below it."""
 _RESET_VECTOR = re.compile(rb"rip[ =]0xfff0(?![0-9a-f])")
-ENTRY = b"kvm_entry:"
-EXIT = b"kvm_exit:"
+ENTRY = b"kvm_entry"
+EXIT = b"kvm_exit"
 
 
 class Absence:
@@ -251,7 +302,7 @@ class Absence:
 
 def _event(block: Block, position: int, tid: int) -> EventLine | None:
     start, end = block.line_at(position)
-    if block.data.find(b"%d" % tid, start, end) < 0:
+    if tid >= 0 and block.data.find(b"%d" % tid, start, end) < 0:
         return None
     line = parse(block.data, start, end)
     return line if line is not None and line.tid == tid else None
@@ -264,7 +315,7 @@ def before(block: Block, position: int, tid: int, needle: bytes) -> tuple[EventL
         position = block.data.rfind(needle, low, position)
         if position < 0:
             return None
-        if (line := _event(block, position, tid)) is not None:
+        if (line := _event(block, position, tid)) is not None and line.event == needle:
             return line, position
     return None
 
@@ -286,7 +337,7 @@ def entry_after(block: Block, position: int, tid: int) -> tuple[EventLine | None
         position = block.data.find(ENTRY, position, high)
         if position < 0:
             return None, high == block.end
-        if (line := _event(block, position, tid)) is not None:
+        if (line := _event(block, position, tid)) is not None and line.event == ENTRY:
             return line, False
         position += 1
     return None, False

@@ -10,12 +10,14 @@ from mtrrzap.report.page.section import Change, NumberedMap, Section
 from mtrrzap.report.page.timeline import Basis, Timeline
 from mtrrzap.study import compare
 from mtrrzap.study.both_maps import MapRow
+from mtrrzap.study.kernel_zaps import zap_rows
 from mtrrzap.x86 import msr as m
 
 PARTS = {
     "lanes": "What the guest did",
     "requests": "Who asked for a zap",
     "served": "Who zapped, who waited",
+    "kernel": "What the kernel itself zapped",
     "costs": "What MTRR writes took",
     "maps": "Memory maps",
     "policies": "Policies",
@@ -27,7 +29,9 @@ PARTS = {
 
 def parts(section: Section) -> dict[str, str]:
     """Return the parts that a section has."""
-    return {key: heading for key, heading in PARTS.items() if key != "costs" or section.costs}
+    absent = {"costs"} if not section.costs else set()
+    absent |= {"kernel"} if section.kernel is None else set()
+    return {key: heading for key, heading in PARTS.items() if key not in absent}
 
 
 def timelines(section: Section, index: int) -> dict[str, Timeline]:
@@ -43,6 +47,7 @@ def rendered(section: Section, index: int) -> Markup:
         "requests": _requests,
         "served": render_modelled.served,
         "costs": _costs,
+        "kernel": _kernel,
         "maps": _maps,
         "policies": _policies,
         "modelled": render_modelled.costs,
@@ -157,6 +162,26 @@ def _costs(section: Section, _: int) -> Markup:
     made = table(each, columns, rows, numbers=frozenset(("event", "vCPU", "µs")))
     summary = f"Each of the {len(taken):,} writes"
     return join(el("p", caption, class_="note"), el("details", el("summary", summary), made))
+
+
+def _kernel(section: Section, _: int) -> Markup:
+    columns = ["event", "vCPU", "line", "gfns", "µs", "leaves", "caller"]
+    found = [
+        [number(row.event), number(row.vcpu), *row[2:5], number(row.leaves), row.caller]
+        for row in zap_rows(section.trace)
+    ]
+    caption = join(
+        badge(Basis.MEASURED),
+        " Calls of kvm_zap_gfn_range, as kprobes on the host saw them: when the kernel itself "
+        "zapped, what, and how long it took.",
+    )
+    said = [
+        el("li", el("strong", row.policy), f": {row.kernel_difference or 'equal, range by range'}")
+        for row in section.policies
+    ]
+    numbers = frozenset(("event", "vCPU", "µs", "leaves"))
+    heading = el("p", "Beside each policy's requests, the first difference:", class_="note")
+    return join(table(caption, columns, found, numbers=numbers), heading, el("ul", *said))
 
 
 def _us(nanoseconds: float) -> str:
@@ -280,9 +305,9 @@ def _policy(
         number(row.requests, max(r.requests for r in rows)),
         number(row.published),
         number(row.ranges),
-        number(row.frames, max(r.frames for r in rows)),
-        number(row.entries, max(r.entries for r in rows)),
-        number(row.visits, max(r.visits for r in rows)),
+        number(row.frames, max(r.frames or 0 for r in rows)),
+        number(row.entries, max(r.entries or 0 for r in rows)),
+        number(row.visits, max(r.visits or 0 for r in rows)),
         _verdict(row.verdict),
     ]
 

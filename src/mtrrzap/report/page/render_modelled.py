@@ -5,6 +5,7 @@ from mtrrzap.report.page.markup import Markup, TableCell, el, join, number, tabl
 from mtrrzap.report.page.modelled import Share
 from mtrrzap.report.page.section import Section
 from mtrrzap.report.page.timeline import Basis
+from mtrrzap.report.text import MEMORY_UNKNOWN
 from mtrrzap.simulator import cost_model, published
 from mtrrzap.simulator.arrivals import PATTERNS
 from mtrrzap.study.units import mcycles
@@ -24,6 +25,8 @@ def error() -> str:
 def served(section: Section, index: int) -> Markup:
     """Render one policy's zaps and waits on the model's clock, and what they come to by vCPU."""
     name = section.policy.name
+    if not section.trace.header.memory_known:
+        return el("p", badge(Basis.MODELLED), f" Unknown: {MEMORY_UNKNOWN}")
     if not section.served.marks:
         return el("p", badge(Basis.MODELLED), f" {name} requests nothing: no vCPU zaps or waits.")
     says = (
@@ -42,11 +45,8 @@ def _beyond(section: Section) -> str:
     said = []
     if header.vcpus > PUBLISHED_VCPUS:
         said.append(f"Nothing is published for {header.vcpus} vCPUs: the error is unknown here.")
-    if not header.memory and not header.memslots:
-        said.append(
-            "The trace does not tell how much memory the guest has: with next to nothing to walk, "
-            "zaps come out far too cheap. Import the capture with its size of memory."
-        )
+    if not header.memory_known:
+        said.append(f"Unknown: {MEMORY_UNKNOWN}")
     return " ".join(said)
 
 
@@ -79,6 +79,10 @@ def _mcycles(cycles: float, largest: float = 0.0) -> TableCell:
     return TableCell(mcycles(cycles), round(cycles), cycles / largest if largest else None)
 
 
+def _millions(value: float | None, largest: float = 0.0) -> TableCell:
+    return TableCell("-", -1) if value is None else _mcycles(value * 1e6, largest * 1e6)
+
+
 def costs(section: Section, _: int) -> Markup:
     """Render what every policy costs by the model, beside what was published."""
     known = _published(section)
@@ -107,10 +111,10 @@ def costs(section: Section, _: int) -> Markup:
             TableCell(el("strong", row.policy), row.policy)
             if row.policy == section.policy.name
             else row.policy,
-            _mcycles((row.modelled_mcycles or 0.0) * 1e6, largest * 1e6),
+            _millions(row.modelled_mcycles, largest),
             *([_known(known.get(row.policy))] if known else []),
-            _mcycles((row.modelled_longest_mcycles or 0.0) * 1e6),
-            _mcycles((row.modelled_later_mcycles or 0.0) * 1e6),
+            _millions(row.modelled_longest_mcycles),
+            _millions(row.modelled_later_mcycles),
         ]
         for row in rows
     ]

@@ -15,9 +15,10 @@ from mtrrzap.report import audit_rows as audits
 from mtrrzap.report.page import modelled
 from mtrrzap.report.page.modelled import Share
 from mtrrzap.report.page.timeline import Timeline, events, requests
-from mtrrzap.simulator import Guest, cost_model, simulate
+from mtrrzap.simulator import Guest, Result, cost_model, simulate
 from mtrrzap.study import compare
 from mtrrzap.study.both_maps import MapRow, table
+from mtrrzap.study.kernel_zaps import Agreement, agreement
 from mtrrzap.x86.mtrr import Mtrrs
 
 MAX_EVENTS = 50_000
@@ -79,6 +80,8 @@ class Section(NamedTuple):
     stale: tuple[StaleGroup, ...]
     costs: tuple[Cost, ...]
     """What MTRR writes took; empty if not measured."""
+    kernel: Agreement | None
+    """How the shown policy's requests compare with what the kernel zapped."""
 
 
 def section(
@@ -104,6 +107,7 @@ def section(
     found = windows(trace)
     guest = Guest.of(trace, host, page_level, cost_model.costs())
     result = simulate(guest, shown, replay(trace, shown, host))
+    known = trace.header.memory_known
     audited = [(each, audit(trace, each, host)) for each in policies]
     return Section(
         name=name,
@@ -111,13 +115,14 @@ def section(
         policy=shown,
         events=events(trace, found, costs),
         requests=requests(trace, found, shown, host),
-        served=modelled.timeline(trace, shown, result),
-        shares=tuple(modelled.shares(trace, result)),
+        served=modelled.timeline(trace, shown, result if known else Result((), ())),
+        shares=tuple(modelled.shares(trace, result)) if known else (),
         maps=maps(trace, found),
         policies=tuple(compare.rows([(name, trace)], policies, host, page_level)),
-        verdicts=tuple(audits.summary(*pair) for pair in audited),
+        verdicts=tuple(audits.summary(*pair, trace.header) for pair in audited),
         stale=tuple(_stale(audited, trace)),
         costs=costs,
+        kernel=agreement(trace, shown, host),
     )
 
 

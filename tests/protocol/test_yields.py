@@ -199,6 +199,15 @@ def without_source(body: str, folder: Path) -> Protocol:
         ("    if False:\n        locked(vm)\n", 1),
         ("    if False:\n        wrapped(vm)\n", 1),
         ("    async def later(): pass\n    if False:\n        later()\n", 2),
+        ("    if False:\n        (vm.lock.lock() for _ in ranges)\n", 1),
+        ("    if False:\n        (each for each in helper(vm))\n", 1),
+        ("    if False:\n        any(helper(vm) for _ in ranges)\n", 1),
+        ("    if False:\n        map(vm.flag.store, [1])\n", 1),
+        ("    call = functools.partial(helper, vm)\n    if False:\n        call()\n", 2),
+        ("    call = lambda: helper(vm)\n    if False:\n        call()\n", 2),
+        ("    if False:\n        return helper(vm)\n", 1),
+        ("    store = vm.flag.store\n    if False:\n        store(1)\n", 2),
+        ("    if bool(vm.flag):\n        pass\n", 0),
         ("    yield from deeper(vm)\n\ndef deeper(state):\n    yield state.flag.load()\n"
          "    if False: state.lock.lock()\n", 4),
         ("    yield from deeper(vm.lock)\n\ndef deeper(lock):\n    yield lock.lock()\n"

@@ -138,6 +138,15 @@ class SharedObject:
         """
         refuse_to_set(f"{self.name}.{attribute}")
 
+    def __bool__(self) -> bool:
+        """Refuse: its value is in the engine."""
+        frame = sys._getframe(1)
+        raise UserError(
+            f"{self.name} is the object, not its value",
+            place=f"{frame.f_code.co_filename}:{frame.f_lineno}",
+            mend="yield an operation of it",
+        )
+
     def _init(self, **attributes: Any) -> None:
         for key, value in attributes.items():
             object.__setattr__(self, key, value)

@@ -31,7 +31,8 @@ _SPENT = (
 )
 """Where a value is used up."""
 _IDENTITY = (ast.Is, ast.IsNot, ast.In, ast.NotIn)
-_LISTS = (ast.List, ast.Tuple, ast.Set, ast.ListComp, ast.SetComp)
+_PURE = (any, all, sorted, iter, sum, min, max, len, repr)
+_LISTS = (ast.List, ast.Tuple, ast.Set, ast.ListComp, ast.SetComp, ast.GeneratorExp)
 _Names = dict[str, Any]
 
 
@@ -162,16 +163,25 @@ class _Reading:
     def _may_drop(self, call: ast.Call) -> bool:
         """Say whether a call that gets the VM or an object may make what nobody yields then.
 
-        It is one of a function that cannot be found, or of the user's own that returns something.
+        It is one of a function that cannot be found, of the user's own that returns something, or
+        of a class or function that does nothing but return something.
         """
-        values = [self._resolved(each) for each in call.args]
-        if not any(map(_is_shared, values)):
+        given = [*call.args, *(each.value for each in call.keywords)]
+        alias = self._assigned(call.func)
+        if not any(map(self._touches, [*given, alias] if alias else given)):
             return False
         found = self._resolved(call.func)
         if found is _UNKNOWN:
             return not isinstance(call.func, ast.Attribute) or self._is_of_user(call.func.value)
+        if isinstance(found, type) or found in _PURE:
+            return True
         node = None if ships(getattr(found, "__module__", None)) else _node(found)
         return node is not None and any(each.value for each in _of(node, ast.Return))
+
+    def _touches(self, node: ast.AST) -> bool:
+        """Say whether an expression has to do with the VM, an object or a generator function."""
+        found = [self._resolved(each) for each in _of(node, ast.Name | ast.Attribute)]
+        return any(_is_shared(each) or inspect.isgeneratorfunction(each) for each in found)
 
     def _is_of_user(self, node: ast.expr) -> bool:
         """Say whether an object may be the user's own: ``seen.add(vm)`` of a set is not."""
@@ -210,16 +220,22 @@ class _Reading:
             return _UNKNOWN
         stored = self._stored.get(node.id, [])
         if not globals_only and (stored or node.id in self._locals):
-            if node.id in self._locals and not stored:
+            if not stored:
                 return self._locals[node.id]
-            outer = self._parents[stored[0]] if len(stored) == 1 and depth else None
-            if isinstance(outer, ast.Assign) and outer.targets == stored:
-                return self._resolved(outer.value, depth=depth - 1)
-            return _UNKNOWN
+            value = self._assigned(node)
+            return self._resolved(value, depth=depth - 1) if value and depth else _UNKNOWN
         return self._globals.get(node.id, _UNKNOWN)
 
+    def _assigned(self, node: ast.expr) -> ast.expr | None:
+        """Return what a local stands for that is set once."""
+        stored = self._stored.get(node.id, []) if isinstance(node, ast.Name) else []
+        outer = self._parents[stored[0]] if len(stored) == 1 else None
+        if isinstance(outer, ast.Assign) and outer.targets == stored:
+            return outer.value
+        return None
+
     def _is_operation(self, call: ast.AST) -> bool:
-        return isinstance(call, ast.Call) and self._is_verb(call.func)
+        return isinstance(call, ast.Call) and self._is_verb(self._assigned(call.func) or call.func)
 
     def _is_verb(self, node: ast.expr) -> bool:
         """Say whether this is a method of a shared object that makes operations."""
@@ -232,8 +248,9 @@ class _Reading:
 
     def _is_certain(self, call: ast.Call) -> bool:
         """Say whether it is an operation; a method of the user's own may be something else."""
-        assert isinstance(call.func, ast.Attribute)
-        known = call.func.attr in type(self._resolved(call.func.value)).verbs
+        verb = self._assigned(call.func) or call.func
+        assert isinstance(verb, ast.Attribute)
+        known = verb.attr in type(self._resolved(verb.value)).verbs
         return known or isinstance(self._parents[call], ast.Expr)
 
     def _is_generator(self, call: ast.Call) -> bool:
@@ -264,8 +281,12 @@ class _Reading:
                 return node is not outer.func and self._is_operation(outer)
             case ast.For() | ast.Starred() | ast.withitem():
                 return operation
+            case ast.comprehension() if operation or node is not outer.iter:
+                return True
             case ast.comprehension():
-                return operation or node is not outer.iter
+                return isinstance(self._parents[self._parents[outer]], ast.Expr)
+            case ast.Return():
+                return not operation and any(map(_has_steps, self._node.body))
             case ast.Subscript():
                 return node is outer.value
             case ast.BoolOp() | ast.IfExp() | ast.NamedExpr():

@@ -123,6 +123,7 @@ class _Parent:
         if self._status is not None:
             return self._status
         if ended < 0 and self._sent is not None:
+            say("interrupted")
             return 128 + self._sent
         how = f"exit status {ended}" if ended >= 0 else signal.Signals(-ended).name
         say(f"a protocol's file ended the program ({how}) before it was done")

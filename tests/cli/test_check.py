@@ -110,6 +110,15 @@ def test_a_schedule_runs_a_file_only_if_the_user_names_it(tmp_path: Path) -> Non
     assert RUN.invoke(APP, [own, "--replay", str(schedule)]).exit_code == 1
 
 
+def test_a_certificate_runs_a_file_only_if_the_user_names_it(tmp_path: Path) -> None:
+    file, ran, certificate = tmp_path / "mine.py", tmp_path / "ran", tmp_path / "c.json"
+    file.write_text(f"open({str(ran)!r}, 'w')\n{OWN}")
+    certificate.write_text(json.dumps({"protocol": f"{file}:nothing"}))
+    done = RUN.invoke(APP, ["--verify", str(certificate)])
+    assert isinstance(done.exception, UserError), done.exception
+    assert not ran.exists()
+
+
 def test_a_schedule_is_read_up_to_a_bound() -> None:
     done = RUN.invoke(APP, ["--replay", "/dev/zero"])
     assert str(done.exception) == "/dev/zero: more than 1 MiB; name a schedule file"

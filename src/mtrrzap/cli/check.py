@@ -21,7 +21,7 @@ from mtrrzap.checker.schedule import SIZE, parse_range, replay, written
 from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.checker.witness import NAME as WITNESS
 from mtrrzap.checker.witness import witness
-from mtrrzap.cli.check_any import Asked, Task, guest_requests, number, verify
+from mtrrzap.cli.check_any import Asked, Task, allowed, guest_requests, number, verify
 from mtrrzap.cli.options import with_options
 from mtrrzap.cli.output import writing
 from mtrrzap.cli.progress import searching
@@ -207,7 +207,7 @@ def check(
             go_on(replay_, protocols or [], search.options(), json_=json_, brief=brief)
         again(replay_, protocols or [])
     if verify_ is not None:
-        verify(verify_)
+        verify(verify_, protocols or [])
     kinds = None
     if model.requests_of is not None:
         policy, kinds, properties = guest_requests(
@@ -301,7 +301,7 @@ def _replayed(path: Path, protocols: list[str], *, shown: bool) -> Counterexampl
         raise UserError(f"more than {SIZE >> 20} MiB", place=place, mend=mend)
     text = data.decode("utf-8", "replace")
     try:
-        return replay(text, place, lambda name: load(_allowed(name, protocols, place)), shown=shown)
+        return replay(text, place, lambda name: load(allowed(name, protocols, place)), shown=shown)
     except SystemExit as error:
         raise UserError("its protocol exits the program (SystemExit)", place=place) from error
 
@@ -317,26 +317,6 @@ def _witnesses(names: list[str], asked: Asked) -> None:
                 text = drawn(Counterexample(found, WITNESS, steps), name)
                 text += "Every call returns when its ranges are zapped.\n"
         sys.stdout.write("\n" + text)
-
-
-def _allowed(name: str, protocols: list[str], place: str) -> str:
-    """Return what a schedule's protocol means: a file only as the user names it, too.
-
-    A schedule is mailed around, so it must not choose the code that runs here.
-    """
-    if name in PROTOCOLS or name in protocols:
-        return name
-    for mine in protocols:  # the same file, but in another folder
-        if _file(mine).name and Path(mine).name == Path(name).name:
-            return mine
-    shown = ascii(name[:200])
-    raise UserError(
-        f"its protocol is {shown}, which is not a built-in one",
-        place=place,
-        mend="to run that file's code, give it as PROTOCOL too"
-        if ".py:" in name
-        else f"use one of {', '.join(PROTOCOLS)}",
-    )
 
 
 def _strategy(name: str, seed: int) -> Strategy | None:

@@ -339,7 +339,8 @@ def test_a_schedule_runs_again(run: Run, tmp_path: Path) -> None:
         assert shown is not None
         path = tmp_path / "a.schedule"
         path.write_text(shown.schedule, encoding="utf-8")
-        ran = run("check", "--replay", str(path))
+        named = [line.removeprefix("protocol: ") for line in shown.schedule.splitlines()][1]
+        ran = run("check", named, "--replay", str(path))
         assert ran.status == 1
         assert ran.out.splitlines()[2:] == str(shown).splitlines()[2:]
 

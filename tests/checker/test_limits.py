@@ -110,6 +110,7 @@ def test_the_compiled_search_stops_just_above_its_limit(limit: int) -> None:
         ("--max-gb", "nan"),
         ("--max-gb", "inf"),
         ("--runs", "0"),
+        ("--seed", "-1"),
     ],
 )
 def test_a_limit_that_is_none_is_refused(option: str, value: str) -> None:

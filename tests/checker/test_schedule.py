@@ -7,7 +7,7 @@ from mtrrzap.checker.check import Options, Verdict, check
 from mtrrzap.checker.scenario import Scenario, scenario
 from mtrrzap.checker.schedule import replay, shows, written
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import PROTOCOLS
+from mtrrzap.protocol import PROTOCOLS, Protocol
 from mtrrzap.protocol.load import load
 
 BROKEN = Path(broken_protocols.__file__)
@@ -89,7 +89,11 @@ def test_a_schedule_that_ends_too_early_shows_nothing(tmp_path: Path) -> None:
         ("", "not a schedule file"),
         ("# mtrrzap schedule 1\nprotocol v4\n", "invalid header line"),
         ("# mtrrzap schedule 1\nprotocol: v4\n\n", "the header lacks 'alloc-fails'"),
-        ("# mtrrzap schedule 1\nprotocol: v9\n\n", "unknown protocol 'v9'"),
+        (
+            "# mtrrzap schedule 1\nprotocol: v9\nalloc-fails: no\nmemory: sc\nforever: no\n"
+            "vcpu 0: 0-1\n\n",
+            "unknown protocol 'v9'",
+        ),
     ],
 )
 def test_what_is_no_schedule_is_an_error(text: str, says: str, tmp_path: Path) -> None:
@@ -112,12 +116,24 @@ def starving(name: str) -> list[str]:
         ("starves: 1", "starves: 7", "unknown vCPU '7'"),
         ("starves: 1", "starves: abc", "unknown vCPU 'abc'"),
         ("starves: 1", "starves: \u00b2", "unknown vCPU"),
-        ("shows: starvation", "shows: work", "'work' is not a property that"),
-        ("shows: starvation", "shows: foo", "'foo' is not a property that"),
+        ("shows: starvation", "shows: work", "unknown property that a schedule can show 'work'"),
+        ("shows: starvation", "shows: foo", "unknown property that a schedule can show 'foo'"),
         ("memory: sc", "memory: foo", "unknown memory model 'foo'"),
         ("0 lock.join()", "\u00b2 lock.join()", "invalid step"),
+        ("0 lock.join()", "2 lock.join()", "invalid step"),
+        ("0 lock.join()", "\x1b]0;x\x07", r"invalid step '\x1b]0;x\x07'"),
+        ("forever: yes", "forever: \x9b1m", r"unknown forever '\x9b1m'"),
+        ("forever: yes", "for\x1bever: yes", r"unexpected key 'for\x1bever'"),
+        ("forever: yes", "memory: sc", "unexpected key 'memory'"),
+        ("vcpu 1: 0x0-0x10000000000000", "vcpu 2: 0-1", "unexpected key 'vcpu 2'"),
+        ("vcpu 1: 0x0-0x10000000000000", "vcpu 1: 5-3", "invalid range '5-3'"),
+        ("vcpu 1: 0x0-0x10000000000000", "vcpu 1: 0-0x10000000000001", "invalid range"),
+        ("vcpu 1: 0x0-0x10000000000000", f"vcpu 1: {'9' * 9999}-1", "invalid range '999"),
+        ("vcpu 1: 0x0-0x10000000000000", "vcpu 1: " + "; ".join(["0-1"] * 1001), "too many"),
+        ("vcpu 1: 0x0-0x10000000000000", "vcpu 1: " + "0-1 " * 1001, "too many"),
+        ("vcpu 1: 0x0-0x10000000000000", "vcpu 1: 0-1; ; 0-1", "a request without a range"),
     ],
-)
+)  # fmt: skip
 def test_a_header_that_makes_no_sense_is_an_error(old: str, new: str, says: str) -> None:
     lines = [each.replace("starves: 0", "starves: 1") for each in starving("review")]
     at = lines.index(old)
@@ -136,3 +152,13 @@ def test_a_loop_that_is_unfair_shows_nothing() -> None:
     ]  # fmt: skip
     with pytest.raises(UserError, match="does not show starvation"):
         replay("\n".join(text), "file", load)
+
+
+def test_nothing_is_loaded_before_the_file_is_judged() -> None:
+    def never(_: str) -> Protocol:
+        raise AssertionError
+
+    for line in ("0 what", "9 lock.lock()"):
+        lines = [*schedule_of("v4").splitlines(), line]
+        with pytest.raises(AssertionError if line == "0 what" else UserError):
+            replay("\n".join(lines), "file", never)

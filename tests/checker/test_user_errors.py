@@ -1,5 +1,6 @@
 """What a user's file can do wrong: one line that names file and line, never a traceback."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_wrong_step_names_its_yield(step: str, says: str, tmp_path: Path) -> N
         ("import sys\nsys.exit(0)\n", FIRST + 1, "the file exits the program"),
         ("\nimport no_such_module\n", FIRST + 1, "No module named 'no_such_module'"),
         ("from mtrrzap.protocol import nothing\n", FIRST, "cannot import name 'nothing'"),
-        ("def f(:\n", FIRST, "SyntaxError"),
+        ("def f(:\n", FIRST, ": SyntaxError: invalid syntax"),
         ("x = '\0'\n", 1, "null bytes"),
         ("class W(V):\n    a = Atomic([])\ndef f(vm: W, ranges):\n    yield vm.a.load()\n",
          FIRST + 2, "W.a starts with [], which is mutable"),
@@ -139,5 +140,35 @@ def test_a_replayed_protocol_that_exits_is_an_error(tmp_path: Path) -> None:
         f"# mtrrzap schedule 1\nprotocol: {file}:f\nshows: lost zap\nalloc-fails: no\n"
         "memory: sc\nforever: no\nvcpu 0: 0x0-0x100\n\n0 flag.load() = 0\n"
     )
-    error = CliRunner().invoke(APP, ["--replay", str(schedule)]).exception
+    error = CliRunner().invoke(APP, [f"{file}:f", "--replay", str(schedule)]).exception
     assert str(error) == f"{file}:14: the file exits the program (SystemExit)"
+
+
+@pytest.mark.parametrize(
+    "clause", ["except GeneratorExit: pass", "except BaseException: pass", "finally: continue"]
+)
+def test_a_call_that_cannot_be_closed_is_one_line(
+    clause: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "f.py"
+    file.write_text(
+        f"{HEAD}def f(vm: V, ranges):\n    while True:\n        try: yield vm.flag.load()\n"
+        f"        {clause}\n"
+    )
+    error = refused(file)
+    gc.collect()
+    assert error == f"{FIRST + 2}: the protocol goes on after GeneratorExit; do not catch it"
+    assert capfd.readouterr().err == ""
+
+
+def test_a_long_call_that_ends_is_not_said_to_be_endless(tmp_path: Path) -> None:
+    file = tmp_path / "f.py"
+    file.write_text(
+        f"{HEAD}def f(vm: V, ranges):\n    for n in range(20_000):\n"
+        "        yield vm.flag.store(n)\n"
+    )
+    assert refused(file) == (
+        f"{FIRST + 2}: stopped after 1,000 operations of a call alone in the VM, at "
+        "flag.store(0x3e8); end it within 1,000 for each range: shorten its loop, or check that "
+        "it ends"
+    )

@@ -82,6 +82,72 @@ def test_schedules_are_written_and_replay(tmp_path: Path) -> None:
     assert "kmalloc() = False" in again.stdout
 
 
+OWN = (
+    "from mtrrzap.protocol import Steps, Vm\n\n\n"
+    "def nothing(vm: Vm, ranges) -> Steps:\n"
+    "    yield vm.memory.alloc()\n"
+)
+
+
+def test_a_schedule_runs_a_file_only_if_the_user_names_it(tmp_path: Path) -> None:
+    file, ran = tmp_path / "mine.py", tmp_path / "ran"
+    file.write_text(OWN)
+    own = f"{file}:nothing"
+    RUN.invoke(APP, [own, "--brief", "-p", "lost zap", "--schedules", str(tmp_path)])
+    (schedule,) = tmp_path.glob("*.schedule")
+    file.write_text(f"open({str(ran)!r}, 'w')\n{OWN}")
+    for names in ([], ["v4"], [f"{file}:other"], [f"{tmp_path}/other.py:nothing"]):
+        done = RUN.invoke(APP, [*names, "--replay", str(schedule)])
+        assert str(done.exception) == (
+            f"{schedule}: its protocol is '{own}', which is not a built-in one; "
+            "to run that file's code, give it as PROTOCOL too"
+        )
+        assert not ran.exists()
+    assert "lost zap" in RUN.invoke(APP, [own, "--replay", str(schedule)]).stdout
+    assert ran.exists()
+    text = schedule.read_text().replace(own, "/elsewhere/mine.py:nothing")
+    schedule.write_text(text)
+    assert RUN.invoke(APP, [own, "--replay", str(schedule)]).exit_code == 1
+
+
+def test_a_certificate_runs_a_file_only_if_the_user_names_it(tmp_path: Path) -> None:
+    file, ran, certificate = tmp_path / "mine.py", tmp_path / "ran", tmp_path / "c.json"
+    file.write_text(f"open({str(ran)!r}, 'w')\n{OWN}")
+    certificate.write_text(json.dumps({"protocol": f"{file}:nothing"}))
+    done = RUN.invoke(APP, ["--verify", str(certificate)])
+    assert isinstance(done.exception, UserError), done.exception
+    assert not ran.exists()
+
+
+def test_a_schedule_is_read_up_to_a_bound() -> None:
+    done = RUN.invoke(APP, ["--replay", "/dev/zero"])
+    assert str(done.exception) == "/dev/zero: more than 1 MiB; name a schedule file"
+
+
+def test_a_schedule_cannot_command_a_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "x.schedule"
+    file.write_text(
+        "# mtrrzap schedule 1\nprotocol: \x1b]0;x\x07\u202e.py:f\nalloc-fails: no\nmemory: sc\n"
+        "forever: no\nvcpu 0: 0-1\n\n"
+    )
+    assert r"its protocol is '\x1b]0;x\x07\u202e.py:f'" in str(
+        RUN.invoke(APP, ["--replay", str(file)]).exception
+    )
+
+
+def test_what_is_left_out_of_a_scenario_is_said_in_its_row() -> None:
+    asked = ["direct", "-n", "4", "-p", "starvation", "-p", "ordering", "-p", "work"]
+    done = RUN.invoke(APP, [*asked, "-p", "lost zap", "--json", "--memory", "tso"])
+    details = {each["property"]: each["detail"] for each in json.loads(done.stdout)}
+    fewer = "with 3 of 4 vCPUs: more take too many states"
+    model = "under sc: it is not modelled under tso"
+    assert details.pop("lost zap") == ""
+    assert details.pop("work").endswith(f"; {fewer}; {model}")
+    assert set(details.values()) == {f"{fewer}; {model}"}
+    table = " ".join(RUN.invoke(APP, [*asked, "--brief"]).stdout.split())
+    assert table.count("more take too many states") == 3
+
+
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(

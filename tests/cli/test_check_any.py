@@ -70,7 +70,7 @@ def test_a_protocol_of_ones_own(run: Run, tmp_path: Path) -> None:
     )
     name, path = f"{file}:own", str(tmp_path / "own.json")
     assert run("check", name, "-n", "any", "--certificate", path).status == 0
-    done = run("check", "--verify", path)
+    done = run("check", name, "--verify", path)
     assert done.status == 0
     assert "lost zap, deadlock, unlocked access, capacity, ordering hold." in done.out
 

@@ -122,6 +122,7 @@ def test_a_recording_ends_as_its_guest_printed(run: Run, tmp_path: Path, name: s
         (("{dump}", "--address", "10000000000"), "--address: invalid address"),
         (("{dump}", "--diff", "9"), "--diff: no vCPU 9"),
         (("{boot}", "--at", "999"), "--at: no event 999; the trace has 7, from 0"),
+        (("{boot}", "--at", "-1"), "--at: no event -1; the trace has 7, from 0"),
         (("{bad}",), "{bad}:1: DEF_TYPE cannot hold 0x3"),
     ],
 )

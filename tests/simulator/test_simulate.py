@@ -11,10 +11,11 @@ from helpers.traces import CD, CLEAR, HEADER, cr0, wrmsr
 from mtrrzap.guest.event import Event
 from mtrrzap.guest.open import shipped
 from mtrrzap.guest.trace import Trace
-from mtrrzap.kvm.policy import POLICIES, by_name
+from mtrrzap.kvm.policy import POLICIES, Policy, by_name
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.simulator import Costs, Guest, Result, Spent, cost_model, expected, simulate
 from mtrrzap.simulator.arrivals import PATTERNS, gaps
+from mtrrzap.simulator.zaps import ROUNDING
 
 RECORDINGS = dict(shipped())
 
@@ -138,3 +139,13 @@ def test_gaps_have_their_mean() -> None:
     assert sum(map(sum, every)) / (2000 * PATTERNS) == pytest.approx(100, rel=0.02)
     assert min(map(min, every)) >= 0
     assert len({gap for each in every for gap in each}) == 2000 * PATTERNS
+
+
+@pytest.mark.parametrize("trace", RECORDINGS.values(), ids=RECORDINGS)
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda each: each.name)
+def test_no_part_of_a_request_is_a_rounding_error(trace: Trace, policy: Policy) -> None:
+    guest = Guest.of(trace, Host(), 1, cost_model.costs())
+    requests = list(replay(trace, policy))
+    for pattern in (0, 1):
+        for request in simulate(guest, policy, requests, pattern).served:
+            assert not [part for part in request.spent if part and not part >= ROUNDING]

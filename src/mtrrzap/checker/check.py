@@ -126,9 +126,27 @@ def check(scenario: Scenario, options: Options | None = None) -> list[Verdict]:
             title = verdicts[0].configuration if verdicts else scenario.title()
             verdicts += [replace(each, configuration=title) for each in unseen]
         else:
-            verdicts += _uninterrupted(judge, scenario, options, asked)
-            stopped = verdicts[-1].interrupted
+            found = _uninterrupted(judge, scenario, options, asked)
+            stopped = found[-1].interrupted
+            narrower = "" if names == tuple(SAFETY) else _narrower(scenario)
+            verdicts += [_with_detail(each, narrower) for each in found]
     return verdicts
+
+
+def _narrower(scenario: Scenario) -> str:
+    """Say what ordering, starvation and work leave out of a scenario, and why."""
+    parts = []
+    if scenario.vcpus > WATCHED:
+        parts.append(f"with {WATCHED} of {scenario.vcpus} vCPUs: more take too many states")
+    if scenario.memory != "sc":
+        parts.append(f"under sc: it is not modelled under {scenario.memory}")
+    return "; ".join(parts)
+
+
+def _with_detail(verdict: Verdict, more: str) -> Verdict:
+    """Add to a verdict's detail."""
+    detail = "; ".join(filter(None, (verdict.detail, more)))
+    return replace(verdict, detail=detail)
 
 
 def _refuse_unknown(options: Options) -> None:

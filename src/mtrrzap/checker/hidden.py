@@ -16,6 +16,7 @@ from typing import Any
 
 from mtrrzap.checker.freeze import UnfreezableError, standing
 from mtrrzap.protocol import Protocol, SharedObject, SharedState
+from mtrrzap.protocol.source import ships
 
 _DEPTH = 20
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
@@ -64,7 +65,7 @@ class Hidden:
 
     def _function(self, call: Any) -> None:
         call = getattr(call, "__func__", call)
-        if not isinstance(call, FunctionType) or not self._is_new(call) or _ships(call.__module__):
+        if not isinstance(call, FunctionType) or not self._is_new(call) or ships(call.__module__):
             return
         name = call.__name__
         for what in ("__defaults__", "__kwdefaults__", "__dict__", "__code__"):
@@ -79,13 +80,13 @@ class Hidden:
         if value is _SELDOM and name in vars(sys.modules["builtins"]):
             return
         self._watch(name, names, name)
-        if isinstance(value, ModuleType) and not _ships(value.__name__):
+        if isinstance(value, ModuleType) and not ships(value.__name__):
             for each in _names(code):
                 if each in vars(value):
                     self._watch(f"{name}.{each}", vars(value), each)
 
     def _class(self, kind: type) -> None:
-        if not self._is_new(kind) or _ships(kind.__module__):
+        if not self._is_new(kind) or ships(kind.__module__):
             return
         for base in kind.__bases__:
             self._class(base)
@@ -108,12 +109,6 @@ def _names(code: CodeType) -> Iterator[str]:
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
             yield from _names(inner)
-
-
-def _ships(module: str | None) -> bool:
-    """Say whether a module comes with Python or with this package, and so has no such state."""
-    top = (module or "").partition(".")[0]
-    return top in sys.stdlib_module_names or (top == "mtrrzap" and module in sys.modules)
 
 
 def _picture(value: Any, seen: dict[int, int], depth: int) -> Hashable:

@@ -19,10 +19,10 @@ from mtrrzap.errors import UserError
 from mtrrzap.protocol import Operation, SharedObject
 
 LOCALS = 1 << 16
-"""Local states of one vCPU, after which a protocol counts as endless."""
+"""Local states of one vCPU, after which a search is stopped."""
 
 LONGEST = 2000
-"""Operations of one call for each range, after which it counts as endless."""
+"""Operations of one call for each range, after which a search is stopped."""
 
 State = tuple[int, ...]
 
@@ -117,12 +117,13 @@ class Model:
                 raise UserError(
                     f"stopped after {len(local.place.results):,} operations in one call",
                     place=local.place.where,
-                    mend="check the loop: every call must end",
+                    mend=f"end it within {LONGEST:,} for each range: shorten its loop, or check "
+                    "that it ends",
                 )
             if number == LOCALS:
                 raise UserError(
                     f"stopped after {LOCALS:,} local states of one vCPU",
-                    mend="check the loops: every call must end",
+                    mend="shorten its loops, or check that they end",
                 )
             operation = self.operation(local)
             self.alternatives.append(self._memory.alternatives(local, operation))

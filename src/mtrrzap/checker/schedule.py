@@ -18,14 +18,24 @@ from mtrrzap.checker.properties import ordering, safety, starvation
 from mtrrzap.checker.properties.lost_zap import LostZap
 from mtrrzap.checker.properties.ordering import Ordering
 from mtrrzap.checker.result import Choice, Schedule
-from mtrrzap.checker.scenario import MEMORY_MODELS, Request, Scenario
+from mtrrzap.checker.scenario import (
+    MAX_REQUESTS,
+    MAX_VCPUS,
+    MEMORY_MODELS,
+    Request,
+    Scenario,
+)
 from mtrrzap.checker.stepper import Stepper
 from mtrrzap.checker.trace import line_of, trace
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import Protocol, Range
+from mtrrzap.protocol.operation import is_range
 
 MAGIC = "# mtrrzap schedule 1"
 LOOP = "for ever:"
+SIZE = 1 << 20
+"""Bytes of a schedule file, at most: real ones have some thousand."""
+MAX_RANGES = 1000
 
 
 def model_for(scenario: Scenario, prop: str) -> tuple[Model, Stepper]:
@@ -79,6 +89,20 @@ class _Step:
     text: str
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What a file says, judged as far as that goes without its protocol."""
+
+    protocol: str
+    prop: str
+    alloc_fails: bool
+    memory: str
+    forever: bool
+    starves: int | None
+    requests: tuple[tuple[Request, ...], ...]
+    steps: tuple[_Step, ...]
+
+
 Load = Callable[[str], Protocol]
 """Returns the protocol that a schedule names. Raises ``UserError`` if there is none."""
 
@@ -86,40 +110,31 @@ Load = Callable[[str], Protocol]
 def replay(text: str, place: str, load: Load, *, shown: bool = True) -> Counterexample:
     """Run a schedule; the result is the counterexample it shows, every step checked.
 
-    ``place`` names the file in errors. Without ``shown`` it may show nothing: one that is to be
-    continued, for instance.
+    ``place`` names the file in errors. A schedule is data: ``load`` is called when the rest of the
+    file has been judged, and decides whether it may name a file of Python code. Without ``shown``
+    it may show nothing: one that is to be continued, for instance.
 
     Raises:
         UserError: naming the line, if the file is not a schedule or a step is not what the protocol
             does.
     """
-    lines = text.splitlines()
-    if not lines or lines[0] != MAGIC:
-        raise UserError("not a schedule file", place=f"{place}:1", mend=f"begin it with {MAGIC!r}")
-    blank = lines.index("") if "" in lines else len(lines)
-    header = dict(_header(lines[1:blank], place))
-    scenario = _scenario(header, place, load)
-    if scenario.memory not in MEMORY_MODELS:
-        raise UserError(
-            f"unknown memory model {scenario.memory!r}",
-            place=_at(lines, "memory", place),
-            mend="use sc or tso",
-        )
-    prop = header.get("shows", "lost zap")
-    if prop not in (*SAFETY, ordering.NAME, starvation.NAME):
-        raise UserError(
-            f"{prop!r} is not a property that a schedule can show",
-            place=_at(lines, "shows", place),
-            mend=f"use one of {', '.join((*SAFETY, ordering.NAME, starvation.NAME))}",
-        )
-    starves = _starves(header, scenario, _at(lines, "starves", place))
-    steps = list(_steps(lines, blank, place))
-    loop_at = next((i for i, step in enumerate(steps) if step.text == LOOP), len(steps))
-    schedule = _run(scenario, prop, [step for step in steps if step.text != LOOP], place)
-    found = Counterexample(scenario, prop, schedule[:loop_at], schedule[loop_at:], starves)
-    if shown and not shows(found):
-        raise UserError(f"the schedule runs to its end and does not show {prop}", place=place)
-    return found
+    found = _read(text, place)
+    scenario = Scenario(
+        protocol=load(found.protocol),
+        requests=found.requests,
+        alloc_fails=found.alloc_fails,
+        memory=found.memory,
+        forever=found.forever,
+    )
+    loop_at = next((i for i, step in enumerate(found.steps) if step.text == LOOP), len(found.steps))
+    steps = [step for step in found.steps if step.text != LOOP]
+    schedule = _run(scenario, found.prop, steps, place)
+    made = Counterexample(
+        scenario, found.prop, schedule[:loop_at], schedule[loop_at:], found.starves
+    )
+    if shown and not shows(made):
+        raise UserError(f"the schedule runs to its end and does not show {found.prop}", place=place)
+    return made
 
 
 def shows(shown: Counterexample) -> bool:
@@ -153,50 +168,107 @@ def _is_fair(stepper: Stepper, state: State, loop: Schedule) -> bool:
 _ORDERING = {ordering.NAME: ordering.FLAG}
 
 
-def _at(lines: list[str], key: str, place: str) -> str:
-    number = next((i for i, line in enumerate(lines, 1) if line.startswith(f"{key}: ")), 1)
-    return f"{place}:{number}"
+_SHOWN = (*SAFETY, ordering.NAME, starvation.NAME)
+_KEYS = {
+    "protocol": None,
+    "shows": _SHOWN,
+    "alloc-fails": ("yes", "no"),
+    "memory": MEMORY_MODELS,
+    "forever": ("yes", "no"),
+    "starves": None,
+}
+"""The keys of a header, and the values that each may have."""
+_NAMES = {"shows": "property that a schedule can show", "memory": "memory model"}
 
 
-def _starves(header: dict[str, str], scenario: Scenario, place: str) -> int | None:
-    text = header.get("starves")
-    if text is None:
-        return None
-    if not text.isdecimal() or not text.isascii() or int(text) >= scenario.vcpus:
-        raise UserError(f"unknown vCPU {text!r}", place=place)
-    return int(text)
-
-
-def _header(lines: list[str], place: str) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(lines, 2):
-        key, colon, value = line.partition(": ")
-        if not colon:
-            raise UserError(
-                f"invalid header line {line!r}", place=f"{place}:{number}", mend="write key: value"
-            )
-        yield key, value
-
-
-def _scenario(header: dict[str, str], place: str, load: Load) -> Scenario:
-    try:
-        vcpus = [value for key, value in header.items() if key.startswith("vcpu ")]
-        return Scenario(
-            protocol=load(header["protocol"]),
-            requests=tuple(_parsed(value) for value in vcpus),
-            alloc_fails=header["alloc-fails"] == "yes",
-            memory=header["memory"],
-            forever=header["forever"] == "yes",
-        )
-    except KeyError as error:
-        raise UserError(f"the header lacks {error}", place=place) from error
-    except ValueError as error:
-        raise UserError(f"invalid range: {error}", place=place) from error
-
-
-def _parsed(text: str) -> tuple[Request, ...]:
-    return tuple(
-        tuple(parse_range(each) for each in request.split()) for request in text.split("; ")
+def _read(text: str, place: str) -> _Read:
+    lines = text.splitlines()
+    if not lines or lines[0] != MAGIC:
+        raise UserError("not a schedule file", place=f"{place}:1", mend=f"begin it with {MAGIC!r}")
+    blank = lines.index("") if "" in lines else len(lines)
+    header, requests = _header(lines[:blank], place)
+    starves = header.get("starves")
+    if starves is not None and _number(starves, len(requests)) is None:
+        number = next(i for i, line in enumerate(lines, 1) if line.startswith("starves: "))
+        raise UserError(f"unknown vCPU {_quoted(starves)}", place=f"{place}:{number}")
+    return _Read(
+        protocol=header["protocol"],
+        prop=header.get("shows", "lost zap"),
+        alloc_fails=header["alloc-fails"] == "yes",
+        memory=header["memory"],
+        forever=header["forever"] == "yes",
+        starves=None if starves is None else int(starves),
+        requests=tuple(requests),
+        steps=tuple(_steps(lines, blank, place, len(requests))),
     )
+
+
+def _quoted(text: str) -> str:
+    """Return foreign text for a message: short, and nothing in it that a terminal obeys."""
+    return ascii(text if len(text) <= 60 else text[:60] + "...")
+
+
+def _number(text: str, below: int) -> int | None:
+    """Return a vCPU's number, or None if there is no such vCPU."""
+    good = text.isascii() and text.isdecimal() and len(text) <= len(str(below))
+    return int(text) if good and int(text) < below else None
+
+
+def _header(lines: list[str], place: str) -> tuple[dict[str, str], list[tuple[Request, ...]]]:
+    """Return a header's keys, and each vCPU's requests."""
+    header: dict[str, str] = {}
+    requests: list[tuple[Request, ...]] = []
+    for number, line in enumerate(lines[1:], 2):
+        key, colon, value = line.partition(": ")
+        at = f"{place}:{number}"
+        if not colon:
+            problem = f"invalid header line {_quoted(line)}"
+            raise UserError(problem, place=at, mend="write key: value")
+        if key == f"vcpu {len(requests)}" and len(requests) < MAX_VCPUS:
+            requests.append(_parsed(value, at))
+        elif key in header or key not in _KEYS:
+            mend = f"use {', '.join(_KEYS)} once each, and vcpu 0 to {MAX_VCPUS - 1} in order"
+            raise UserError(f"unexpected key {_quoted(key)}", place=at, mend=mend)
+        else:
+            header[key] = _valued(key, value, at)
+    lacking = [key for key in _KEYS if key not in {*header, "shows", "starves"}]
+    lacking += [] if requests else ["vcpu 0"]
+    if lacking:
+        raise UserError(f"the header lacks {lacking[0]!r}", place=place)
+    return header, requests
+
+
+def _valued(key: str, value: str, place: str) -> str:
+    known = _KEYS[key]
+    if known is not None and value not in known:
+        name = {"shows": "property that a schedule can show", "memory": "memory model"}.get(
+            key, key
+        )
+        problem = f"unknown {name} {_quoted(value)}"
+        raise UserError(problem, place=place, mend=f"use one of {', '.join(known)}")
+    return value
+
+
+def _parsed(text: str, place: str) -> tuple[Request, ...]:
+    """Read a vCPU's requests, and refuse those that no scenario can have."""
+    requests = [request.split() for request in text.split("; ")]
+    if len(requests) > MAX_REQUESTS or max(map(len, requests)) > MAX_RANGES:
+        mend = f"use at most {MAX_REQUESTS:,} requests of {MAX_RANGES:,} ranges"
+        raise UserError("too many requests or ranges", place=place, mend=mend)
+    if not all(requests):
+        raise UserError("a request without a range", place=place, mend="write START-END")
+    return tuple(tuple(_range(each, place) for each in request) for request in requests)
+
+
+def _range(text: str, place: str) -> Range:
+    try:
+        found = parse_range(text)
+        if is_range(*found):
+            return found
+    except ValueError:
+        pass
+    mend = "write START-END, with 0 <= START < END <= 2^52"
+    raise UserError(f"invalid range {_quoted(text)}", place=place, mend=mend)
 
 
 def parse_range(text: str) -> Range:
@@ -211,19 +283,22 @@ def parse_range(text: str) -> Range:
     return Range(int(start, 0), int(end, 0))
 
 
-def _steps(lines: list[str], blank: int, place: str) -> Iterator[_Step]:
+def _steps(lines: list[str], blank: int, place: str, vcpus: int) -> Iterator[_Step]:
+    loops = 0
     for number, line in enumerate(lines[blank + 1 :], blank + 2):
-        if line == LOOP:
-            yield _Step(number, -1, LOOP)
-            continue
         vcpu, _, text = line.partition(" ")
-        if not (vcpu.isascii() and vcpu.isdecimal()) or not text:
+        who = _number(vcpu, vcpus)
+        if line == LOOP and not loops:
+            loops += 1
+            yield _Step(number, -1, LOOP)
+        elif who is None or not text:
             raise UserError(
-                f"invalid step {line!r}",
+                f"invalid step {_quoted(line)}",
                 place=f"{place}:{number}",
-                mend="write the vCPU's number and its operation",
+                mend=f"write the vCPU's number, 0 to {vcpus - 1}, and its operation",
             )
-        yield _Step(number, int(vcpu), text)
+        else:
+            yield _Step(number, who, text)
 
 
 def _run(scenario: Scenario, prop: str, steps: list[_Step], place: str) -> Schedule:
@@ -243,7 +318,7 @@ def _run(scenario: Scenario, prop: str, steps: list[_Step], place: str) -> Sched
         else:
             can = " or ".join(possible) or "nothing: it is blocked"
             raise UserError(
-                f"vCPU {step.vcpu} cannot do {step.text!r} here",
+                f"vCPU {step.vcpu} cannot do {_quoted(step.text)} here",
                 place=f"{place}:{step.number}",
                 mend=f"it can do {can}",
             )

@@ -10,7 +10,7 @@ from mtrrzap.checker.scenario import Request, Scenario
 from mtrrzap.errors import UserError
 
 STEPS = 1000
-"""Operations for each range of a call alone in the VM, after which it counts as endless."""
+"""Operations for each range of a call alone in the VM, after which it is stopped."""
 
 
 def run(scenario: Scenario) -> None:
@@ -54,5 +54,5 @@ def _endless(place: Place) -> None:
         f"stopped after {len(place.results):,} operations of a call alone in the VM, "
         f"at {place.operation}",
         place=place.where,
-        mend="check the loop: a call must end when no other vCPU runs",
+        mend=f"end it within {STEPS:,} for each range: shorten its loop, or check that it ends",
     )

@@ -17,11 +17,11 @@ from mtrrzap.checker.continued import continued
 from mtrrzap.checker.explore import Progress
 from mtrrzap.checker.result import Limits
 from mtrrzap.checker.scenario import Request
-from mtrrzap.checker.schedule import parse_range, replay, written
+from mtrrzap.checker.schedule import SIZE, parse_range, replay, written
 from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.checker.witness import NAME as WITNESS
 from mtrrzap.checker.witness import witness
-from mtrrzap.cli.check_any import Asked, Task, guest_requests, number, verify
+from mtrrzap.cli.check_any import Asked, Task, allowed, guest_requests, number, verify
 from mtrrzap.cli.options import with_options
 from mtrrzap.cli.output import writing
 from mtrrzap.cli.progress import searching
@@ -77,7 +77,12 @@ Symmetry = Annotated[
     bool, typer.Option(help="Merge states that differ only in which equal vCPU is which.")
 ]
 Engine = Annotated[str, typer.Option(help="auto, python or numba.")]
-Replay = Annotated[Path | None, typer.Option("--replay", help="Run this schedule file again.")]
+Replay = Annotated[
+    Path | None,
+    typer.Option(
+        "--replay", help="Run this schedule file again; if it names a file, give that as well."
+    ),
+]
 Continue = Annotated[
     bool,
     typer.Option(
@@ -161,6 +166,8 @@ class SearchOptions:
             )
         if self.runs < 1:
             raise UserError(f"--runs {self.runs}", mend="ask for at least one")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}", mend="give a number, 0 or more")
         return Options(
             properties=tuple(self.properties or PROPERTIES),
             symmetry=self.symmetry,
@@ -197,10 +204,10 @@ def check(
         return
     if replay_ is not None:
         if continue_:
-            go_on(replay_, search.options(), json_=json_, brief=brief)
-        again(replay_)
+            go_on(replay_, protocols or [], search.options(), json_=json_, brief=brief)
+        again(replay_, protocols or [])
     if verify_ is not None:
-        verify(verify_)
+        verify(verify_, protocols or [])
     kinds = None
     if model.requests_of is not None:
         policy, kinds, properties = guest_requests(
@@ -255,24 +262,26 @@ def _file(name: str) -> Path:
     return Path(name.rpartition(":")[0])
 
 
-def again(path: Path) -> None:
+def again(path: Path, protocols: list[str]) -> None:
     """Run a schedule file again, draw it, and leave: status 1 if it shows what it says it shows.
 
     Raises:
-        UserError: if a step is not what the protocol does, or the end is another.
+        UserError: if a step is not what the protocol does, or the end is another, or it names a
+            file that is not among ``protocols``.
     """
-    shown = _replayed(path, shown=True)
+    shown = _replayed(path, protocols, shown=True)
     sys.stdout.write(drawn(shown, shown.scenario.protocol.name))
     raise typer.Exit(1)
 
 
-def go_on(path: Path, options: Options, *, json_: bool, brief: bool) -> None:
+def go_on(path: Path, protocols: list[str], options: Options, *, json_: bool, brief: bool) -> None:
     """Run a schedule file, then every interleaving from its end; print the verdicts and leave.
 
     Raises:
-        UserError: if a step is not what the protocol does, or its vCPUs ask for ever.
+        UserError: if a step is not what the protocol does, or its vCPUs ask for ever, or it
+            names a file that is not among ``protocols``.
     """
-    shown = _replayed(path, shown=False)
+    shown = _replayed(path, protocols, shown=False)
     name = shown.scenario.protocol.name
     with searching() as progress:
         verdicts = continued(shown, replace(options, progress=progress))
@@ -280,17 +289,21 @@ def go_on(path: Path, options: Options, *, json_: bool, brief: bool) -> None:
     raise typer.Exit(exit_status(verdicts))
 
 
-def _replayed(path: Path, *, shown: bool) -> Counterexample:
+def _replayed(path: Path, protocols: list[str], *, shown: bool) -> Counterexample:
+    place, mend = str(path), "name a schedule file"
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        with path.open("rb") as stream:
+            data = stream.read(SIZE + 1)
     except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", place=str(path), mend="name a schedule file"
-        ) from error
+        problem = f"cannot be read: {error.strerror}"
+        raise UserError(problem, place=place, mend=mend) from error
+    if len(data) > SIZE:
+        raise UserError(f"more than {SIZE >> 20} MiB", place=place, mend=mend)
+    text = data.decode("utf-8", "replace")
     try:
-        return replay(text, str(path), load, shown=shown)
+        return replay(text, place, lambda name: load(allowed(name, protocols, place)), shown=shown)
     except SystemExit as error:
-        raise UserError("its protocol exits the program (SystemExit)", place=str(path)) from error
+        raise UserError("its protocol exits the program (SystemExit)", place=place) from error
 
 
 def _witnesses(names: list[str], asked: Asked) -> None:

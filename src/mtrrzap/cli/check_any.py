@@ -22,7 +22,7 @@ from mtrrzap.cli.output import writing
 from mtrrzap.errors import UserError
 from mtrrzap.guest.open import load as load_trace
 from mtrrzap.kvm.policy import Policy, by_name
-from mtrrzap.protocol import Protocol
+from mtrrzap.protocol import PROTOCOLS, Protocol
 from mtrrzap.protocol.load import blamed, load
 from mtrrzap.study.requests import distinct_requests
 
@@ -153,7 +153,27 @@ class Asked:
         return Task(name, run, proof.title(), options)
 
 
-def verify(path: Path) -> None:
+def allowed(name: str, protocols: list[str], place: str) -> str:
+    """Return the protocol that a schedule or certificate means: a file only if the user names it.
+
+    Such a file is mailed around, so it must not choose the code that runs here.
+    """
+    if name in PROTOCOLS or name in protocols:
+        return name
+    for mine in protocols:  # the same file, but in another folder
+        if ".py:" in mine and Path(mine).name == Path(name).name:
+            return mine
+    shown = ascii(name[:200])
+    raise UserError(
+        f"its protocol is {shown}, which is not a built-in one",
+        place=place,
+        mend="to run that file's code, give it as PROTOCOL too"
+        if ".py:" in name
+        else f"use one of {', '.join(PROTOCOLS)}",
+    )
+
+
+def verify(path: Path, protocols: list[str]) -> None:
     """Verify a certificate, say what it proves, and leave: status 1 if it proves nothing."""
     text = verifier.read(path)
     name = text.get("protocol")
@@ -161,7 +181,7 @@ def verify(path: Path) -> None:
         raise UserError("the certificate names no protocol", place=str(path))
     try:
         with blamed(Path(name.rpartition(":")[0])):
-            holds = verifier.verify(text, load(name))
+            holds = verifier.verify(text, load(allowed(name, protocols, str(path))))
     except verifier.RejectedError as error:
         sys.stdout.write(f"{path}: REJECTED: {error}\n")
         raise typer.Exit(1) from error

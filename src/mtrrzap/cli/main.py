@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from mtrrzap import __version__
+from mtrrzap.cli import apart
 from mtrrzap.cli.audit import audit
 from mtrrzap.cli.check import check
 from mtrrzap.cli.compare import compare
@@ -76,6 +77,12 @@ class _Closed(io.TextIOBase):
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 1 a finding, 2 bad input or usage, 130 Ctrl-C."""
+    if apart.is_needed(sys.argv[1:]):
+        apart.run(_main)
+    _main()
+
+
+def _main() -> NoReturn:
     if sys.stdout is None:
         sys.stdout = _Closed()
     try:
@@ -93,6 +100,10 @@ def main() -> None:
     except OSError as error:
         # Commands turn errors of the files that they open into UserError: what is left is output.
         _fail(f"standard output: {error.strerror}; what was printed is not whole")
+    except (ValueError, AttributeError):
+        if not any(each is None or each.closed for each in (sys.stdout, sys.stderr)):
+            raise
+        _fail("a protocol's file closes standard output; what was printed is not whole")
     raise SystemExit(status if isinstance(status, int) else 0)
 
 
@@ -107,14 +118,13 @@ def _usage(error: typer.TyperException) -> NoReturn:
 
 
 def _fail(line: str, status: int = 2) -> NoReturn:
-    with contextlib.suppress(OSError, AttributeError):
-        sys.stderr.write(f"mtrrzap: {line}\n")
+    apart.say(line)
     _leave(status)
 
 
 def _leave(status: int) -> NoReturn:
     """Exit without a second complaint about what could not be printed."""
     if not isinstance(sys.stdout, _Closed):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(status)

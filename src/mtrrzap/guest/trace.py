@@ -8,7 +8,9 @@ Nothing here opens a file: the reader takes an iterable of lines, the writer a t
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from datetime import date
 from itertools import pairwise
 from typing import IO, Any, NamedTuple, TextIO
 
@@ -22,7 +24,7 @@ VERSION = 2
 MAX_LINE = 1 << 16
 """Longest line in characters; ``lines_of`` never keeps more of a file in memory."""
 
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|unknown", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _HEX = re.compile(r"0x0*[0-9a-f]{1,16}")
 
 
@@ -288,7 +290,7 @@ class Reader:
             low, high = _LIMITS[key]
             if len(value) > 20 or not low <= int(value) <= high:
                 raise self._error(f"{key} {value[:40]} is not in {low}..{high}", "fix the line")
-        elif key == "date" and not _DATE.fullmatch(value):
+        elif key == "date" and not _is_date(value):
             raise self._error(f"not a date: {value[:40]!r}", "write YYYY-MM-DD")
         elif key == "firmware" and not value.strip():
             raise self._error(
@@ -427,3 +429,11 @@ _SHAPES = {
     Kind.HELD_MSR: "VCPU held-msr 0xMSR 0xVALUE",
 }
 _WORDS = {kind: len(shape.removesuffix(" [#GP]").split()) for kind, shape in _SHAPES.items()}
+
+
+def _is_date(text: str) -> bool:
+    """Say whether a text is ``YYYY-MM-DD``, of a day that there is, or ``unknown``."""
+    if _DATE.fullmatch(text):
+        with suppress(ValueError):
+            return bool(date.fromisoformat(text))
+    return text == "unknown"

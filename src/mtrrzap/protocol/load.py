@@ -74,6 +74,8 @@ def blamed(path: Path, *, loading: bool = False) -> Iterator[None]:
         if line is None and not loading:
             raise
         what = f"{type(error).__name__}: {error}"
+        if isinstance(error, SyntaxError):  # whose text names file and line again
+            what = f"{type(error).__name__}: {error.msg}"
         if isinstance(error, SystemExit):
             what = "the file exits the program (SystemExit)"
         raise UserError(what, place=f"{path}:{line or 1}") from error

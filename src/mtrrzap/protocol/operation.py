@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Hashable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar
+from functools import cache
+from types import CodeType, FrameType
+from typing import Any, ClassVar, NamedTuple
 
 from mtrrzap.errors import UserError
 
@@ -47,8 +50,45 @@ class Operation:
     args: tuple[Any, ...] = ()
     order: Order = RELAXED
 
+    def __post_init__(self) -> None:
+        made = MADE.get()
+        if made is not None:
+            made.append(Made(self, *_maker(type(self.target))))
+
     def __str__(self) -> str:
         return self.target.describe(self)
+
+
+class Made(NamedTuple):
+    """An operation, and where in the protocol it is made."""
+
+    operation: Operation
+    code: CodeType
+    line: int
+
+    @property
+    def place(self) -> str:
+        """The ``file:line``."""
+        return f"{self.code.co_filename}:{self.line}"
+
+
+MADE: ContextVar[list[Made] | None] = ContextVar("MADE", default=None)
+"""Where the operations are noted that a call makes while somebody watches it; see ``watched``."""
+
+
+def _maker(kind: type) -> tuple[CodeType, int]:
+    """Return what asked an object for the operation that is just made, past its own methods."""
+    frame: FrameType | None = sys._getframe(3)
+    while frame is not None and _is_method(frame.f_code, kind):
+        frame = frame.f_back
+    assert frame is not None  # no method is the outermost frame
+    return frame.f_code, frame.f_lineno
+
+
+@cache
+def _is_method(code: CodeType, kind: type) -> bool:
+    found = (vars(owner).get(code.co_name) for owner in kind.__mro__)
+    return any(getattr(each, "__code__", None) is code for each in found)
 
 
 Outcome = tuple[Hashable, Any]
@@ -97,6 +137,15 @@ class SharedObject:
             UserError: always, naming the file and line of the assignment.
         """
         refuse_to_set(f"{self.name}.{attribute}")
+
+    def __bool__(self) -> bool:
+        """Refuse: its value is in the engine."""
+        frame = sys._getframe(1)
+        raise UserError(
+            f"{self.name} is the object, not its value",
+            place=f"{frame.f_code.co_filename}:{frame.f_lineno}",
+            mend="yield an operation of it",
+        )
 
     def _init(self, **attributes: Any) -> None:
         for key, value in attributes.items():

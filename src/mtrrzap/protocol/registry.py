@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import typing
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from mtrrzap.protocol.operation import Range, Steps
 from mtrrzap.protocol.review import review
 from mtrrzap.protocol.shared import SharedState
 from mtrrzap.protocol.sketch import sketch
+from mtrrzap.protocol.source import judge, ships
 from mtrrzap.protocol.ticket import ticket
 from mtrrzap.protocol.v3 import v3
 from mtrrzap.protocol.v4 import v4
@@ -38,13 +40,15 @@ def protocol(call: Call, source: str, *, allocates: bool = True) -> Protocol:
     """Make a protocol of a function; its first parameter's annotation names the VM's class.
 
     Raises:
-        UserError: if it is not a generator function of ``(vm, ranges)`` with an annotated ``vm``.
+        UserError: if it is not a generator function of ``(vm, ranges)`` with an annotated ``vm``,
+            or its source drops an operation.
     """
     name = getattr(call, "__name__", str(call))
     if not inspect.isfunction(call):
         raise UserError(f"{name} is not a function", mend="pass a generator function")
     place = f"{inspect.getsourcefile(call)}:{call.__code__.co_firstlineno}"
     if not inspect.isgeneratorfunction(call):
+        _judge_plain(call)
         mend = "yield the operations"
         raise UserError(f"{name} is not a generator function", place=place, mend=mend)
     parameters = list(inspect.signature(call).parameters.values())
@@ -68,7 +72,19 @@ def protocol(call: Call, source: str, *, allocates: bool = True) -> Protocol:
                 place=place,
                 mend="an object's value must be immutable and hashable",
             )
+    if not ships(call.__module__):
+        judge(call, vm)
     return Protocol(name=name, call=call, vm=vm, allocates=allocates, source=source)
+
+
+def _judge_plain(call: Call) -> None:
+    """Name the first operation that a function without any yield drops, if it has a VM."""
+    first = next(iter(inspect.signature(call).parameters), "")
+    vm = None
+    with contextlib.suppress(UserError):
+        vm = _annotated(call, first, "")
+    if isinstance(vm, type) and issubclass(vm, SharedState):
+        judge(call, vm)
 
 
 def _annotated(call: Call, parameter: str, place: str) -> Any:

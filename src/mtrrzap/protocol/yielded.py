@@ -17,8 +17,10 @@ def judged(operation: Any, steps: Steps, objects: Iterable[SharedObject]) -> Ope
         UserError: with the file and line of the yield, if it is not.
     """
     if not isinstance(operation, Operation):
+        kind = type(operation)
+        shown = repr(operation)[:60] if kind in _PLAIN else f"a {kind.__name__}"
         raise UserError(
-            f"the protocol yielded {operation!r}, which is not an operation", place=where(steps)
+            f"the protocol yielded {shown}, which is not an operation", place=where(steps)
         )
     if not any(operation.target is known for known in objects):
         raise UserError(
@@ -30,6 +32,9 @@ def judged(operation: Any, steps: Steps, objects: Iterable[SharedObject]) -> Ope
     if wrong:
         raise UserError(wrong, place=where(steps))
     return operation
+
+
+_PLAIN = (int, bool, float, str, bytes, type(None))
 
 
 def chain(steps: Any) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from mtrrzap.gfn import Range
 from mtrrzap.protocol import Operation, Protocol
+from mtrrzap.protocol.rehearsal import rehearse
 from mtrrzap.simulator.actor import Actor
 from mtrrzap.simulator.cost_model import PAUSE, Costs
 from mtrrzap.simulator.events import OPERATION, Loop
@@ -38,6 +39,7 @@ class Calls:
     """All calls of one VM, and the objects that they share."""
 
     def __init__(self, protocol: Protocol, costs: Costs, loop: Loop) -> None:
+        rehearse(protocol)
         self.served: list[Served] = []
         self._protocol, self._costs, self._loop = protocol, costs, loop
         self._vm = protocol.vm()

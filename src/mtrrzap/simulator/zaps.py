@@ -28,6 +28,11 @@ DONE, _STARTS, _USES = _What
 """``DONE`` is the event in the loop that ``Zaps.done`` expects."""
 
 
+ROUNDING = 1e-3
+"""Cycles: a difference of two times is no more exact. They are doubles, in steps of 2**-52 of their
+size: 10^-6 cycles after a second at 4 GHz, and a walk's end is computed from several of them."""
+
+
 class _UnderWay(NamedTuple):
     """A walk with mmu_lock held for write."""
 
@@ -141,7 +146,8 @@ class Zaps:
         if clearing:
             self._piece = clearing / work.cleared
         walking = work.visits * costs.visit
-        actor.spends(walking=walking, flushing=clearing, yielding=waiting)
+        yielding = waiting if waiting >= ROUNDING else 0.0  # the odds may be 10^-16
+        actor.spends(walking=walking, flushing=clearing, yielding=yielding)
         took = waiting + 2 * costs.handoff + walking + clearing
         self._loop.at(took, ZAP, actor, DONE)
 
@@ -153,6 +159,8 @@ class Zaps:
         # Walking is what the visits take alone; contention accounts for all that is beyond.
         elapsed = now - began
         walking = min(elapsed, work.visits * costs.visit)
+        if elapsed - walking < ROUNDING:
+            walking = elapsed
         # A walk that yields flushes what it has cleared each time, so once for each block in use;
         # one that does not flushes once at its end, if it has cleared anything.
         flushes = odds * leaves + (1 - odds) * min(1.0, leaves)

@@ -87,7 +87,7 @@ def _read(source: Path, size: int) -> bytes:
 def of_trace(trace: Trace, at: int | None) -> States:
     """Return every vCPU's state after event ``at`` (from 0), after the last one if None."""
     last = len(trace.events) - 1 if at is None else at
-    if not -1 <= last < len(trace.events):
+    if at is not None and not 0 <= at < len(trace.events):
         raise UserError(
             f"no event {at}", place="at", mend=f"the trace has {len(trace.events)}, from 0"
         )

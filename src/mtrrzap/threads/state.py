@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 
 from mtrrzap.protocol import Allocator, Operation, Protocol, SharedObject, Spinlock, Steps
+from mtrrzap.protocol.rehearsal import rehearse
 from mtrrzap.protocol.yielded import judged
 
 Alloc = Callable[[int], bool]
@@ -108,7 +109,12 @@ class VmState:
     """All shared objects of one VM, and the decision whether an allocation fails."""
 
     def __init__(self, protocol: Protocol, alloc: Alloc | None = None) -> None:
-        """Start with every object's initial value; allocations succeed unless ``alloc`` says no."""
+        """Start with every object's initial value; allocations succeed unless ``alloc`` says no.
+
+        Raises:
+            UserError: if a user's protocol makes an operation and never yields it.
+        """
+        rehearse(protocol)
         self._alloc = alloc
         self._closed = False
         self._reason: BaseException | None = None

@@ -178,8 +178,10 @@ def _header(lines: list[str], place: str) -> Iterator[tuple[str, str]]:
 
 
 def _scenario(header: dict[str, str], place: str, load: Load) -> Scenario:
+    vcpus = [value for key, value in header.items() if key.startswith("vcpu ")]
+    if not vcpus:
+        raise UserError("the header lacks 'vcpu 0'", place=place)
     try:
-        vcpus = [value for key, value in header.items() if key.startswith("vcpu ")]
         return Scenario(
             protocol=load(header["protocol"]),
             requests=tuple(_parsed(value) for value in vcpus),

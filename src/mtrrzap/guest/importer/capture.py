@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from mtrrzap import __version__
+from mtrrzap.errors import UserError
 from mtrrzap.guest.importer.assemble import Assembled, Start, assemble
 from mtrrzap.guest.importer.records import CapturedVm, Seen, What, vms
 from mtrrzap.guest.importer.scan import Source, scan
@@ -112,6 +113,12 @@ class Capture:
         vm_size = max(vm.size, known.vcpus)
         made = assemble(self.seen, vm, known.start)
         width, why = _maxphyaddr(self.seen, vm, known)
+        if known.memory > 1 << width:
+            raise UserError(
+                f"{known.memory:#x} bytes are beyond MAXPHYADDR, {width} bits ({why})",
+                place="memory",
+                mend="give less, or the guest's MAXPHYADDR",
+            )
         header = Header(
             firmware=known.firmware,
             guest_kernel=known.guest_kernel,

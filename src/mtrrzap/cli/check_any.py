@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from mtrrzap.checker.any_number.prove import check as prove
 from mtrrzap.checker.any_of import check_any_of, ways
 from mtrrzap.checker.check import NOT_STARTED, PROPERTIES, UNKNOWN, Options, Verdict, check
 from mtrrzap.checker.scenario import Request, Scenario, scenario
-from mtrrzap.cli.output import writing
+from mtrrzap.cli.output import show, writing
 from mtrrzap.errors import UserError
 from mtrrzap.guest.open import load as load_trace
 from mtrrzap.kvm.policy import Policy, by_name
@@ -163,11 +162,11 @@ def verify(path: Path) -> None:
         with blamed(Path(name.rpartition(":")[0])):
             holds = verifier.verify(text, load(name))
     except verifier.RejectedError as error:
-        sys.stdout.write(f"{path}: REJECTED: {error}\n")
+        show(f"{path}: REJECTED: {error}\n")
         raise typer.Exit(1) from error
     count = len(text["requests"])
     asked = f", each time for any of {count} requests" if count > 1 else ""
-    sys.stdout.write(
+    show(
         f"{path}: verified. {name}, any number of vCPUs that ask for ever{asked}: "
         f"{', '.join(holds)} hold{'s' if len(holds) == 1 else ''}.\n"
     )

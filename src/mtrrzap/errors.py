@@ -18,4 +18,20 @@ class UserError(Exception):
         """Render as ``place: problem; mend``."""
         head = f"{self.place}: {self.problem}" if self.place else self.problem
         line = f"{head}; {self.mend}" if self.mend else head
-        return " ".join(line.split())
+        return printable(" ".join(line.split()))
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Return text that cannot steer a terminal: what is not printable is escaped.
+
+    That is control characters, escape sequences, characters that change the direction of the text,
+    and bytes of a file's name that are not UTF-8 (``\xff``). ``keep`` lists exceptions.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in text)
+
+
+def _escaped(char: str) -> str:
+    undecoded = 0xDC80 <= ord(char) <= 0xDCFF  # as "surrogateescape" leaves a byte
+    return f"\\x{ord(char) - 0xDC00:02x}" if undecoded else repr(char)[1:-1]

@@ -1,13 +1,16 @@
 """A trace as CSV: line for line, there and back."""
 
+import csv
+from dataclasses import replace
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.traces import HEADER, events
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.tabular import csv_lines, read_csv
+from mtrrzap.guest.tabular import csv_lines, parquet_bytes, read_csv, read_parquet
 from mtrrzap.guest.trace import Trace, dumps
 
 WRITE = Event(1, Kind.WRMSR, 0x2FF, 0xC06, refused=True, time_ns=5)
@@ -20,6 +23,35 @@ def test_round_trip(body: list[Event], incomplete: str | None) -> None:
     as_csv = list(csv_lines(trace))
     assert read_csv(as_csv, "t") == trace
     assert len(as_csv) == len(dumps(trace).splitlines())
+
+
+@settings(max_examples=500)
+@given(st.text("ab,;=+-@\"' ", max_size=12))
+def test_no_text_of_a_header_is_a_formula(text: str) -> None:
+    """Neither in a spreadsheet that splits at commas nor in one that splits at semicolons."""
+    note = " ".join(text.split())
+    trace = Trace(replace(HEADER, notes=(note, "=1")), (), f"x,=1 {note}".strip())
+    lines = list(csv_lines(trace))
+    assert read_csv(lines, "t") == trace
+    for delimiter in ",;":
+        for row in csv.reader(lines, delimiter=delimiter):
+            assert not [cell for cell in row if cell.lstrip().startswith(tuple("=+-@"))]
+
+
+def test_a_damaged_parquet_file_is_an_error_or_a_trace() -> None:
+    """Arrow reports some damage as an OSError without a number."""
+    whole = parquet_bytes(Trace(HEADER, (WRITE,)))
+    errors = 0
+    for position in range(0, len(whole), 13):
+        data = bytearray(whole)
+        data[position] ^= 0x55
+        try:
+            read_parquet(bytes(data), "t")
+        except UserError:
+            errors += 1
+    assert errors > len(whole) // 26
+    with pytest.raises(UserError, match="not a Parquet file of a trace"):
+        read_parquet(whole[:-20], "t")
 
 
 def test_rows() -> None:

@@ -1,8 +1,8 @@
-"""Feed mutated captures, traces, CSVs and listings to their readers, a million times if asked to.
+"""Feed mutated files to all readers, a million times if asked to.
 
-Run: ``python tests/fuzz_import.py --cases 1000000 [--seed 1]``; ``fuzz_atheris.py`` has the same
-readers under a coverage-guided loop. A case may end in a result or a ``UserError``; anything else,
-and anything that takes longer than ``SECONDS``, is a finding: its seed and bytes are printed.
+Run in tests/: ``python -m helpers.fuzz_import --cases 1000000 [--seed 1]``; ``fuzz_atheris.py`` has
+``TARGETS`` under a coverage-guided loop. A case may end in a result or a ``UserError``; anything
+else, and anything that takes longer than ``SECONDS``, is a finding: its seed and bytes are printed.
 """
 
 import argparse
@@ -16,9 +16,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from types import FrameType
 
 from helpers.captures import ENABLE, POWER_ON, capture, line, text
+from helpers.fuzz_readers import Samples, more
 from helpers.listings import (
     ALL_CPUS_A_LINE,
     ALONE,
@@ -44,6 +46,8 @@ from mtrrzap.study import both_maps as memtype
 from mtrrzap.study.memory_map import of_listing
 
 SECONDS = 5
+MEMORY = 4 << 30
+"""Bytes of address space that the whole run may take."""
 
 _KEPT = DATA / "fuzz" / "atheris.json.xz"
 """What atheris found to reach code that nothing before it did: characters are bytes, the first one
@@ -132,7 +136,7 @@ SMALL = (
     line("kvm_msr: write=1 ecx=2ff data=0xc06 exception=0"),
     b"CPU 0/KVM 146/151 [001] 26.9:  kvm:kvm_cr: cr_write 0 = 0x11\n" * 3,
 )
-TARGETS: tuple[tuple[Callable[[bytes], None], tuple[bytes, ...]], ...] = (
+TARGETS: tuple[Samples, ...] = (
     (import_capture, (*SMALL, *(_CAPTURE[n : n + 3000] for n in range(0, 120000, 3000)))),
     (import_capture, tuple(_RAW[n : n + 3000] for n in range(0, 60000, 3000))),
     (read_trace, (dumps(_AS_TRACE).encode(),)),
@@ -158,6 +162,13 @@ TARGETS: tuple[tuple[Callable[[bytes], None], tuple[bytes, ...]], ...] = (
         ),
     ),
 )
+
+"""The readers of what 'import' and 'memtype' take; ``_KEPT`` counts them from 0."""
+
+
+@cache
+def all_targets() -> tuple[Samples, ...]:
+    return (*TARGETS, *more())
 
 
 def kept() -> list[bytes]:
@@ -224,7 +235,7 @@ def limited() -> Iterator[None]:
 def case(seed: int) -> tuple[Callable[[bytes], None], bytes]:
     """Return the reader and the bytes of one case; the same for the same seed."""
     rng = random.Random(seed)
-    target, samples = TARGETS[seed % len(TARGETS)]
+    target, samples = all_targets()[seed % len(all_targets())]
     data = mutate(rng.choice(samples), rng)
     if target in (read_trace, read_csv) and rng.random() < 0.8:
         data = counted(data)
@@ -250,6 +261,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     ended: Counter[str] = Counter()
     begin = time.perf_counter()
     for seed in range(arguments.seed, arguments.seed + arguments.cases):
@@ -257,7 +269,7 @@ def main() -> None:
         result = check(target, data)
         ended[f"{target.__name__}: {result if result in ('read', 'UserError') else 'FINDING'}"] += 1
         if result not in ("read", "UserError"):
-            print(f"seed {seed}: {target.__name__}: {result}\n{data!r}")
+            print(f"seed {seed}: {target.__name__}: {result}\n{data!r}", flush=True)
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"{arguments.cases:,} cases in {seconds:.0f} s, at most {peak} MiB")

@@ -7,6 +7,7 @@ import math
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -22,10 +23,11 @@ from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.checker.witness import NAME as WITNESS
 from mtrrzap.checker.witness import witness
 from mtrrzap.cli.check_any import Asked, Task, allowed, guest_requests, number, verify
-from mtrrzap.cli.options import with_options
-from mtrrzap.cli.output import writing
+from mtrrzap.cli.options import ForceOption, with_options
+from mtrrzap.cli.output import show, write, writing
 from mtrrzap.cli.progress import searching
 from mtrrzap.errors import UserError
+from mtrrzap.guest.files import kept
 from mtrrzap.protocol import ALL_GFNS, PROTOCOLS
 from mtrrzap.protocol.load import blamed, load
 from mtrrzap.report.counterexample import drawn
@@ -193,6 +195,7 @@ def check(
     json_: Json = False,
     brief: Brief = False,
     findings_: Findings = False,
+    force: ForceOption = False,
 ) -> None:
     """Explore every interleaving of the vCPUs, and say which properties hold.
 
@@ -220,10 +223,14 @@ def check(
         raise UserError(
             "a certificate of several protocols", place="certificate", mend="name one protocol"
         )
+    if model.certificate is not None:
+        kept(model.certificate, "certificate", force=force)
     asked, options = model.asked(kinds), search.options()
     tasks = [asked.task(name, options) for name in names]
     if schedules is not None:
         _make(schedules)
+        for name, prop in product(protocols or PROTOCOLS, options.properties):
+            kept(_schedule(schedules, name, prop), "schedules", force=force)
     with searching() as progress:
         results = _results(tasks, progress)
     _print(results, json_=json_, brief=brief)
@@ -270,7 +277,7 @@ def again(path: Path, protocols: list[str]) -> None:
             file that is not among ``protocols``.
     """
     shown = _replayed(path, protocols, shown=True)
-    sys.stdout.write(drawn(shown, shown.scenario.protocol.name))
+    show(drawn(shown, shown.scenario.protocol.name))
     raise typer.Exit(1)
 
 
@@ -316,7 +323,7 @@ def _witnesses(names: list[str], asked: Asked) -> None:
             if steps is not None:
                 text = drawn(Counterexample(found, WITNESS, steps), name)
                 text += "Every call returns when its ranges are zapped.\n"
-        sys.stdout.write("\n" + text)
+        show("\n" + text)
 
 
 def _strategy(name: str, seed: int) -> Strategy | None:
@@ -342,25 +349,27 @@ def _print(results: Results, *, json_: bool, brief: bool) -> None:
     if json_:
         sys.stdout.write(json.dumps(as_json(results), indent=1) + "\n")
         return
-    sys.stdout.write(table(results))
+    show(table(results))
     for name, verdicts in results:
         for verdict in verdicts:
             if verdict.counterexample and not brief:
                 with blamed(_file(name)):
                     text = drawn(verdict.counterexample, name)
-                sys.stdout.write("\n" + text)
+                show("\n" + text)
 
 
 def _write(results: Results, into: Path) -> None:
     for name, verdicts in results:
         for verdict in verdicts:
             if verdict.counterexample:
-                stem = Path(name.rpartition(":")[0]).stem if name.endswith(".py") else name
-                stem = stem.replace("/", "_").replace(":", "_")
-                file = into / f"{stem}.{verdict.prop.replace(' ', '-')}.schedule"
                 text = written(verdict.counterexample, name)
-                with writing(file, "name a directory"):
-                    file.write_text(text, encoding="utf-8")
+                write(_schedule(into, name, verdict.prop), [text])
+
+
+def _schedule(into: Path, name: str, prop: str) -> Path:
+    stem = Path(name.rpartition(":")[0]).stem if name.endswith(".py") else name
+    stem = stem.replace("/", "_").replace(":", "_")
+    return into / f"{stem}.{prop.replace(' ', '-')}.schedule"
 
 
 def _make(directory: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from mtrrzap.checker.any_number.prove import check as prove
 from mtrrzap.checker.any_of import check_any_of, ways
 from mtrrzap.checker.check import NOT_STARTED, PROPERTIES, UNKNOWN, Options, Verdict, check
 from mtrrzap.checker.scenario import Request, Scenario, scenario
-from mtrrzap.cli.output import writing
+from mtrrzap.cli.output import show
 from mtrrzap.errors import UserError
 from mtrrzap.guest.open import load as load_trace
 from mtrrzap.kvm.policy import Policy, by_name
@@ -146,8 +145,8 @@ class Asked:
         def run(options: Options) -> list[Verdict]:
             verdicts = prove(proof, options)
             if self.certificate is not None:
-                with writing(self.certificate, "name a file"):
-                    certificate.write(certificate.written(proof, name), self.certificate)
+                data = certificate.encoded(certificate.written(proof, name), self.certificate)
+                write(self.certificate, data)
             return verdicts
 
         return Task(name, run, proof.title(), options)
@@ -183,11 +182,11 @@ def verify(path: Path, protocols: list[str]) -> None:
         with blamed(Path(name.rpartition(":")[0])):
             holds = verifier.verify(text, load(allowed(name, protocols, str(path))))
     except verifier.RejectedError as error:
-        sys.stdout.write(f"{path}: REJECTED: {error}\n")
+        show(f"{path}: REJECTED: {error}\n")
         raise typer.Exit(1) from error
     count = len(text["requests"])
     asked = f", each time for any of {count} requests" if count > 1 else ""
-    sys.stdout.write(
+    show(
         f"{path}: verified. {name}, any number of vCPUs that ask for ever{asked}: "
         f"{', '.join(holds)} hold{'s' if len(holds) == 1 else ''}.\n"
     )

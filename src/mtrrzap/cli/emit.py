@@ -2,7 +2,6 @@
 
 import email.utils
 import subprocess
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mtrrzap.cli.options import ForceOption, with_options
-from mtrrzap.cli.output import result, write
+from mtrrzap.cli.output import put, result, write
 from mtrrzap.emit.claims import checked
 from mtrrzap.emit.patch import FILES, Mail, patch, refuse
 from mtrrzap.emit.source import kernel, user
@@ -77,7 +76,7 @@ def emit(
     else:
         text = user(chosen, steps=flavour is Flavour.STEPS)
     if output is None or str(output) == "-":
-        sys.stdout.write(text)
+        put([text])
         return
     kept(output, "output", force=force)
     write(output, [text])

@@ -53,7 +53,7 @@ def explain(
     numbers = frozenset(PHASES) - {"stage"}
     console.print(text.table(PHASES, phases(result), title="Phases", numbers=numbers))
     if trace.incomplete is not None:
-        console.print(f"INCOMPLETE ({trace.incomplete}): this is of what was recorded.")
+        text.say(console, f"INCOMPLETE ({trace.incomplete}): this is of what was recorded.")
     console.print(
         f"{chosen.name}: modelled {result.cycles / 1e6:.3g} Mcycles in {len(result.served)} "
         f"requests, wrong by a factor of {cost_model.error_factor():.2f}; {result.later / 1e6:.3g} "

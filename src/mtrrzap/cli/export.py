@@ -17,7 +17,7 @@ from mtrrzap.cli.options import (
     policies,
     with_options,
 )
-from mtrrzap.cli.output import write
+from mtrrzap.cli.output import put, write
 from mtrrzap.guest import open as traces
 from mtrrzap.guest import tabular
 from mtrrzap.guest.files import distinct, kept
@@ -83,7 +83,7 @@ def export(
     elif isinstance(pieces, bytes):
         sys.stdout.buffer.write(pieces)
     else:
-        sys.stdout.writelines(pieces)
+        put(pieces)
 
 
 def _perfetto(

@@ -28,12 +28,5 @@ def initrd(
     distinct({"--output": output}, {"--busybox": busybox})
     writable(output, "--output", force=force)
     data = build(program)
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {output}: {error.strerror}",
-            place="--output",
-            mend="free some space, or choose another place",
-        ) from error
+    say.write(output, data)
     say.result(f"{output}: {len(data)} bytes")

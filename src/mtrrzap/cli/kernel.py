@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from mtrrzap.cli.emit import rule_of
-from mtrrzap.cli.options import JsonOption, TracesArgument, with_options
+from mtrrzap.cli.options import ForceOption, JsonOption, TracesArgument, with_options
 from mtrrzap.cli.output import result
 from mtrrzap.cli.progress import comparing
 from mtrrzap.emit.translate import translate
 from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
+from mtrrzap.guest.files import kept
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kernel import boot, build, image, policy_file, storm
 from mtrrzap.kernel.compare import cases, events
@@ -216,8 +217,11 @@ def build_(
     *,
     host: HostOptions,
     made: BuildOptions,
+    force: ForceOption = False,
 ) -> None:
     """Build kvm.ko and kvm-amd.ko with a protocol in them, for 'compare --modules' and 'storm'."""
+    for name in (*build.MODULES, build.RULE):
+        kept(output / name, "output", force=force)
     kernel = host.kernel_of()
     rule = made.make(load(protocol), kernel.release, output)
     names = " and ".join(build.MODULES)

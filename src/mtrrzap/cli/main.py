@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -28,7 +29,7 @@ from mtrrzap.cli.requests import requests
 from mtrrzap.cli.run import run
 from mtrrzap.cli.show import show
 from mtrrzap.cli.sweep import app as sweep_app
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, printable
 
 app = typer.Typer(
     name="mtrrzap",
@@ -85,6 +86,9 @@ def main() -> None:
 def _main() -> NoReturn:
     if sys.stdout is None:
         sys.stdout = _Closed()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminated)
     try:
         status = app(standalone_mode=False)
         sys.stdout.flush()
@@ -107,18 +111,23 @@ def _main() -> NoReturn:
     raise SystemExit(status if isinstance(status, int) else 0)
 
 
+def _terminated(number: int, _frame: object) -> NoReturn:
+    """Leave as after an error, so that no file stays half written."""
+    _leave(128 + number)
+
+
 def _usage(error: typer.TyperException) -> NoReturn:
     """Say on one line what is wrong with the arguments; the help asked for by none is not wrong."""
     command = getattr(getattr(error, "ctx", None), "command_path", "mtrrzap")
     message = error.format_message().rstrip(".")
     if "\n" in message:
-        sys.stdout.write(message + "\n")
+        sys.stdout.write(printable(message, keep="\n") + "\n")
         raise SystemExit(2)
     _fail(f"{message}; see '{command} --help'")
 
 
 def _fail(line: str, status: int = 2) -> NoReturn:
-    apart.say(line)
+    apart.say(printable(line))
     _leave(status)
 
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, printable
+from mtrrzap.guest.files import replacing
 
 
 def note(line: str) -> None:
@@ -23,6 +24,17 @@ def result(line: str) -> None:
     """Print a line on standard output, or else on standard error."""
     if not _print(line, sys.stdout):
         note(line)
+
+
+def show(text: str) -> None:
+    """Print lines on standard output that may quote a user's file."""
+    sys.stdout.write(printable(text, keep="\n"))
+
+
+def put(pieces: Iterable[str]) -> None:
+    """Print the text of a file: as it is in a pipe, and so that it cannot steer a terminal."""
+    terminal = sys.stdout.isatty()
+    sys.stdout.writelines(printable(p, keep="\n\t") if terminal else p for p in pieces)
 
 
 @contextmanager
@@ -37,18 +49,13 @@ def writing(place: Path, remedy: str = "choose another place") -> Iterator[None]
 
 
 def write(path: Path, pieces: Iterable[str] | bytes) -> None:
-    """Write text or bytes to a file. Raises ``UserError`` if that fails."""
-    with writing(path):
+    """Write text or bytes to a file. If that fails, nothing changes: raises ``UserError``."""
+    with writing(path), replacing(path) as stream:
         if isinstance(pieces, bytes):
-            path.write_bytes(pieces)
-            return
-        with path.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(pieces)
-
-
-def printable(text: str) -> str:
-    """Return text with ``\\xff`` for each byte of a file's name that is not UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            stream.write(pieces)
+        else:
+            # A file's name need not be UTF-8, and may turn up in the text.
+            stream.writelines(piece.encode(errors="backslashreplace") for piece in pieces)
 
 
 def _print(line: str, stream: TextIO | None) -> bool:

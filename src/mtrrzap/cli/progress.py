@@ -15,6 +15,7 @@ from rich.text import Text
 
 from mtrrzap.checker.explore import Progress as SearchProgress
 from mtrrzap.cli.output import note
+from mtrrzap.errors import printable
 from mtrrzap.guest.record import Progress as Recorded
 from mtrrzap.live.measure import Progress as RunProgress
 from mtrrzap.live.running import Case
@@ -41,7 +42,7 @@ def status_line(render: Callable[[], str]) -> AbstractContextManager[object]:
     return Live(
         console=Console(stderr=True),
         refresh_per_second=_REFRESH,
-        get_renderable=lambda: Text(render(), overflow="ellipsis", no_wrap=True),
+        get_renderable=lambda: Text(printable(render()), overflow="ellipsis", no_wrap=True),
         transient=True,
     )
 

@@ -68,7 +68,8 @@ def record(
     """Record a guest's MTRR and PAT writes and its changes of CR0.CD, on every vCPU.
 
     Arguments after -- go to QEMU. The trace is valid however the recording ends; exit status 1
-    means that it is marked incomplete.
+    means that it is marked incomplete. It grows in OUTPUT.part, which gets the name OUTPUT at the
+    end; an existing OUTPUT is replaced only by a complete trace.
     """
     if emulator.host_writes not in ("qemu", "none"):
         raise UserError(
@@ -90,7 +91,9 @@ def record(
         if note != INIT_NOTE:
             say.note(f"note: {note}")
     if outcome.incomplete is not None:
-        say.note(f"{output}: incomplete after {outcome.events} events: {outcome.incomplete}")
+        kept = "" if outcome.output == output else f"; {output} is kept as it was"
+        events = f"incomplete after {outcome.events} events"
+        say.note(f"{outcome.output}: {events}: {outcome.incomplete}{kept}")
         raise typer.Exit(130 if outcome.incomplete.endswith(_INTERRUPTED) else 1)
     say.result(summary(output, outcome))
 

@@ -1,13 +1,12 @@
 """``mtrrzap report``: one HTML page about traces, to be read in a browser."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mtrrzap.cli.options import HostOptions, PageSize, TracesArgument, with_options
-from mtrrzap.cli.output import write
+from mtrrzap.cli.output import result, write
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.files import kept
 from mtrrzap.guest.measured_costs import beside
@@ -55,9 +54,7 @@ def report(
     write(output, [page])
     count = sum(len(each.trace.events) for each in sections)
     plural = "s"[: len(sections) != 1]
-    sys.stdout.write(
-        f"{output}: {len(sections)} trace{plural}, {count:,} events, {len(page):,} characters\n"
-    )
+    result(f"{output}: {len(sections)} trace{plural}, {count:,} events, {len(page):,} characters")
 
 
 def assumptions(where: Host, page_size: PageSize) -> str:

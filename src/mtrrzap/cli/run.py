@@ -21,7 +21,7 @@ from mtrrzap.cli.options import (
 from mtrrzap.cli.progress import running
 from mtrrzap.cli.run_vfio import Chosen, run_vfio
 from mtrrzap.emit.native import storm
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, printable
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, by_name
@@ -269,7 +269,7 @@ def _print(
     console = text.console()
     columns, cells = (*COUNTED, *TIMED, *MODELLED), [line(row) for row in rows]
     vcpus, mib = trace.header.vcpus, settings.memory >> 20
-    title = f"{text.printable(name)}, {vcpus} vCPUs, {mib} MiB; medians, times in ms"
+    title = f"{printable(name)}, {vcpus} vCPUs, {mib} MiB; medians, times in ms"
     numbers = frozenset(columns) - {"policy"}
     made = text.table(columns, cells, title=title, numbers=numbers)
     if text.width(console, made) <= console.width:

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.options import FormatOptions, with_options
-from mtrrzap.cli.output import writing
-from mtrrzap.errors import UserError
+from mtrrzap.cli.options import ForceOption, FormatOptions, with_options
+from mtrrzap.cli.output import note, result, write, writing
+from mtrrzap.errors import UserError, printable
+from mtrrzap.guest.files import kept
 from mtrrzap.report import text
 from mtrrzap.simulator import cost_model
 from mtrrzap.study.units import mcycles
@@ -19,14 +20,13 @@ from mtrrzap.sweep.columns import FAILED, REFUSED
 from mtrrzap.sweep.curves import GuestCurves, guest_curves, vcpus
 from mtrrzap.sweep.grid import CHECK, SIMULATE
 from mtrrzap.sweep.page import page
-from mtrrzap.sweep.parquet import written
 from mtrrzap.sweep.plot import plot
 from mtrrzap.sweep.query import QueryAnswer, Results
 
 ResultsArgument = Annotated[Path, typer.Argument(help="A directory that 'mtrrzap sweep' wrote.")]
 Sql = Annotated[
     str | None,
-    typer.Option(help="Run SQL (DuckDB) on the tables cells and timing (docs/sweep.md)."),
+    typer.Option(help="Answer one SELECT (DuckDB) on the tables cells and timing (docs/sweep.md)."),
 ]
 Plots = Annotated[
     Path | None, typer.Option(help="Write a plot (SVG) of each guest into this directory.")
@@ -53,40 +53,36 @@ def sweep_show(
     plots: Plots = None,
     page_: PageOption = None,
     form: FormatOptions,
+    force: ForceOption = False,
 ) -> None:
     """Show the results of a sweep, complete or not."""
     found = Results(results)
     for path in found.damaged:
-        sys.stderr.write(
-            f"mtrrzap: {path} is damaged and skipped; run the sweep again to replace it\n"
-        )
+        note(f"mtrrzap: {path} is damaged and skipped; run the sweep again to replace it")
     if (plots or page_) and found.kind != SIMULATE:
         raise UserError(
             "this sweep has no plots", place=str(results), mend="plots need kind simulate"
         )
     if plots is not None:
-        _plots(found, plots)
+        made_plots = {f"{w.file}.svg": plot(w, w.crossings()) for w in guest_curves(found)}
+        _write(made_plots, plots, "plots", force=force)
     if page_ is not None:
         made = page(found, page_.stem)
-        _write({page_.name: made.text, **made.plots}, page_.parent)
+        _write({page_.name: made.text, **made.plots}, page_.parent, "page", force=force)
     if sql is not None or form.json or form.csv:
         _print(found.ask(sql or "SELECT * FROM cells"), json=form.json, csv=form.csv)
     elif plots is None and page_ is None:
         _tables(found)
 
 
-def _plots(found: Results, directory: Path) -> None:
-    made = {f"{w.file}.svg": plot(w, w.crossings()) for w in guest_curves(found)}
-    _write(made, directory)
-
-
-def _write(files: dict[str, str], directory: Path) -> None:
+def _write(files: dict[str, str], directory: Path, role: str, *, force: bool) -> None:
+    for name in files:
+        kept(directory / name, role, force=force)
     with writing(directory, "name a directory"):
         directory.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            written(directory / name, content.encode())
-    for name in files:
-        sys.stdout.write(f"{directory / name}\n")
+    for name, content in files.items():
+        write(directory / name, [printable(content, keep="\n")])
+        result(str(directory / name))
 
 
 def _print(answer: QueryAnswer, *, json: bool, csv: bool) -> None:

@@ -1,4 +1,4 @@
-"""Check files that the user names before any work starts, so that no file is lost or damaged.
+"""Files that the user names: checked before any work starts, and replaced only when whole.
 
 Every check raises ``UserError``. Its place is ``role``: what the file is to the caller.
 """
@@ -6,10 +6,16 @@ Every check raises ``UserError``. Its place is ``role``: what the file is to the
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
+from typing import IO
 
 from mtrrzap.errors import UserError
+
+TEMPORARY = ".tmp-"
+"""How the name of a file begins that is being written."""
+_LONGEST_NAME = 255
 
 
 @contextmanager
@@ -95,3 +101,50 @@ def distinct(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:
                     f"{path} is also the file of {other}", place=role, mend="name another file"
                 )
         seen[role] = path
+
+
+# ---- writing ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Give a stream whose bytes become the file once all are on disk; else nothing changes.
+
+    A symbolic link stays, and its target is replaced. What is not a regular file (a pipe, a
+    terminal) is written to directly.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            yield stream
+        return
+    target = Path(os.path.realpath(path))
+    name = os.fsencode(f"{TEMPORARY}{token_hex(4)}-{target.name}")[:_LONGEST_NAME]
+    temporary = target.with_name(os.fsdecode(name))
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            if target.exists():
+                os.fchmod(stream.fileno(), stat.S_IMODE(target.stat().st_mode))
+        moved(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def partial(path: Path) -> Path:
+    """Return where a file is written that takes long: its beginning is kept, whatever happens."""
+    target = Path(os.path.realpath(path))
+    return target.parent / f"{target.name}.part"
+
+
+def moved(source: Path, target: Path) -> None:
+    """Give a file that is on disk another name, and make that last."""
+    source.replace(target)
+    descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,13 +1,15 @@
 """A trace as a table: CSV for spreadsheets and data frames, Parquet with typed columns.
 
 In CSV every line of the trace has its line, so an error in one names the line of the other. The
-header and the end are comments (``# vcpus: 2``). The empty line behind the header holds the names
+header and the end are comments (``# vcpus: 2``), in quotes where a spreadsheet would find a formula
+in them (``"# command: qemu -cpu max,+mtrr"``). The empty line behind the header holds the names
 of the columns, every event is a row. In Parquet the header and the end are metadata of the schema.
 Parquet needs pyarrow (the extra ``parquet``), which is imported only when it is used.
 """
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any
@@ -31,6 +33,7 @@ CSV_FIRST = f"# {MAGIC} "
 PARQUET_FIRST = b"PAR1"
 """How every Parquet file begins."""
 
+_FORMULA = re.compile(r"[,;\t]\s*[-=+@\uff1d\uff0b\uff0d\uff20]")
 _NO_VALUE = frozenset((Kind.RESET, Kind.INIT))
 _NO_MSR = _NO_VALUE | {Kind.CR0, Kind.HELD_CR0}
 _HEADER, _END, _ZAPS = b"mtrrzap-trace", b"mtrrzap-end", b"mtrrzap-zaps"
@@ -51,13 +54,20 @@ def _row(event: Event) -> tuple[Any, ...]:
 def csv_lines(trace: Trace) -> Iterator[str]:
     """Yield a trace's lines as CSV, line ends included."""
     for line in format_header(trace.header, version_of(trace)).splitlines():
-        yield f"# {line}\n" if line else ",".join(COLUMNS) + "\n"
+        yield _comment(line) if line else ",".join(COLUMNS) + "\n"
     for vcpu, kind, msr, value, refused, time_ns in map(_row, trace.events):
         numbers = ("" if number is None else f"{number:#x}" for number in (msr, value))
         time = "" if time_ns is None else time_ns
         yield f"{vcpu},{kind},{','.join(numbers)},{int(refused)},{time}\n"
-    yield from (f"# {line}\n" for line in zap_lines(trace))
-    yield f"# {format_end(len(trace.events), trace.incomplete)}\n"
+    yield from map(_comment, zap_lines(trace))
+    yield _comment(format_end(len(trace.events), trace.incomplete))
+
+
+def _comment(line: str) -> str:
+    if '"' not in line and not _FORMULA.search(line):
+        return f"# {line}\n"
+    quoted = line.replace('"', '""')
+    return f'"# {quoted}"\n'
 
 
 def read_csv(source: Iterable[str], name: str) -> Trace:
@@ -66,12 +76,19 @@ def read_csv(source: Iterable[str], name: str) -> Trace:
 
 
 def _uncommented(source: Iterable[str], name: str) -> Iterator[str]:
-    for number, line in enumerate(source, start=1):
+    for number, line in enumerate(map(_unquoted, source), start=1):
         if len(line) > MAX_LINE or line.startswith("#"):
             yield line.removeprefix("#").removeprefix(" ").replace("\r\n", "\n")
         else:
             ended = line.endswith("\n")
             yield _event_line(line.rstrip("\r\n"), f"{name}:{number}") + ("\n" if ended else "")
+
+
+def _unquoted(line: str) -> str:
+    body = line.rstrip("\r\n")
+    if not (body.startswith('"#') and body.endswith('"')):
+        return line
+    return body[1:-1].replace('""', '"') + line[len(body) :]
 
 
 def _event_line(line: str, place: str) -> str:
@@ -147,7 +164,7 @@ def read_parquet(data: bytes, name: str) -> Trace:
         rows = list(zip(*(made.column(each).to_pylist() for each in COLUMNS), strict=True))
         lines = [_parquet_line(*row) for row in rows]
         lines += metadata.get(_ZAPS, b"").decode().splitlines()
-    except (arrow.ArrowException, KeyError, TypeError, ValueError) as error:
+    except (arrow.ArrowException, KeyError, OSError, TypeError, ValueError) as error:
         raise UserError(
             "not a Parquet file of a trace", place=name, mend="export the trace again"
         ) from error

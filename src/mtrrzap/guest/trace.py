@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import IO, Any, NamedTuple, TextIO
 
 from mtrrzap.errors import UserError
+from mtrrzap.gfn import PAGE_SHIFT
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.measured_zaps import ZAPS, KernelZaps, format_zaps, parse_zaps
 
@@ -246,6 +247,8 @@ class Reader:
                 )
             if key == "memslot":
                 slots.append(self._slot(value))
+                if len(slots) > MAX_SLOTS:
+                    raise self._error(f"more than {MAX_SLOTS:,} memslots", "leave out the others")
             elif key == "note":
                 notes.append(value)
             elif key in values or key not in _HEADER_KEYS:
@@ -280,7 +283,15 @@ class Reader:
                 raise self._error(f"the header lacks {key!r}", "see docs/trace-format.md")
         if any(a.end > b.start for a, b in pairwise(sorted(slots))):
             raise self._error("two memslots overlap", "fix their lines (gfns, half-open)")
-        known: dict[str, Any] = {_field(key): _HEADER_KEYS[key](values[key]) for key in values}
+        known: dict[str, Any] = {
+            key.replace("-", "_"): _HEADER_KEYS[key](value) for key, value in values.items()
+        }
+        top = max((known["memory"], *(slot.end << PAGE_SHIFT for slot in slots)))
+        if top > 1 << known["maxphyaddr"]:
+            raise self._error(
+                f"memory up to {top:#x} is beyond maxphyaddr, {known['maxphyaddr']} bits",
+                "fix 'maxphyaddr', 'memory' (bytes) or the memslots (gfns)",
+            )
         return Header(**known, memslots=slots, notes=notes)
 
     def _header_value(self, key: str, value: str) -> str:
@@ -406,10 +417,6 @@ def parse(lines: Iterable[str], name: str) -> Trace:
     return Trace(reader.header, events, reader.incomplete, name, reader.zaps)
 
 
-def _field(key: str) -> str:
-    return key.replace("-", "_")
-
-
 _HEADER_KEYS: dict[str, Callable[[str], str | int]] = {
     field.name.replace("_", "-"): int if field.type is int else str
     for field in fields(Header)
@@ -417,6 +424,8 @@ _HEADER_KEYS: dict[str, Callable[[str], str | int]] = {
 }
 MAX_VCPUS = 4096
 """KVM's largest KVM_MAX_VCPUS."""
+MAX_SLOTS = 4096
+"""KVM takes 32,764 (KVM_USER_MEM_SLOTS), QEMU's machines have some dozens."""
 _LIMITS = {"vcpus": (1, MAX_VCPUS), "memory": (0, 1 << 52), "maxphyaddr": (32, 52)}
 _KINDS = {kind.value: kind for kind in Kind}
 _SHAPES = {

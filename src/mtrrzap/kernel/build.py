@@ -6,10 +6,12 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mtrrzap.emit.patch import FILES, edited
 from mtrrzap.emit.translate import translate
 from mtrrzap.errors import UserError
+from mtrrzap.guest.files import replacing
 from mtrrzap.kernel.image import cache, fetched
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.protocol import Protocol
@@ -95,8 +97,19 @@ def build(
         UserError: if the tree does not match, if there are no headers, or if it does not compile.
     """
     against = headers(release)
-    folder = output / "source"
-    shutil.rmtree(folder, ignore_errors=True)
+    with TemporaryDirectory(prefix="mtrrzap-build-") as name:
+        made = _made(protocol, policy, source, against, Path(name), window_us)
+        output.mkdir(parents=True, exist_ok=True)
+        rule = f'like = "{policy.name}"\nprotocol = "{protocol.name}"\nneeds = "tdp"\n'
+        for path, data in ((output / RULE, rule.encode()), *made):
+            with replacing(output / path) as stream:
+                stream.write(data)
+
+
+def _made(
+    protocol: Protocol, policy: Policy, source: Path, against: Path, folder: Path, window_us: int
+) -> list[tuple[Path, bytes]]:
+    """Build in a folder, and return the modules without what only a debugger reads."""
     for wanted in _WANTED:
         _copy(source / wanted, folder / wanted)
     texts = {path: _read(source / path) for path in FILES}
@@ -106,12 +119,12 @@ def build(
     makefile = folder / "arch/x86/kvm/Makefile"
     makefile.write_text(_out_of_tree(_read(makefile), folder), encoding="utf-8")
     _make(against, folder)
+    modules = []
     for name in MODULES:
-        made = folder / "arch/x86/kvm" / name
-        subprocess.run(["strip", "-g", "-o", str(output / name), str(made)], check=True)
-    (output / RULE).write_text(
-        f'like = "{policy.name}"\nprotocol = "{protocol.name}"\nneeds = "tdp"\n', encoding="utf-8"
-    )
+        path = folder / "arch/x86/kvm" / name
+        subprocess.run(["strip", "-g", str(path)], check=True)
+        modules.append((Path(name), path.read_bytes()))
+    return modules
 
 
 def _copy(source: Path, to: Path) -> None:

@@ -11,12 +11,16 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from mtrrzap.errors import printable
+
 MEMORY_UNKNOWN = (
     "the guest's memory is unknown, and so is what depends on it (-); "
     "give its size when importing the capture."
 )
 WIDE = 240
 """Columns assumed where the output is not a terminal, so that a pipe gets whole tables."""
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a text begins that a spreadsheet runs; a quote before it makes it a text again."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -36,11 +40,14 @@ def table(
     group_by: int = 0,
 ) -> Table:
     """Return a table; a rule is drawn where the first ``group_by`` cells change."""
-    made = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
+    # As Text: neither a file's name nor a query's column is markup.
+    shown = None if title is None else Text(printable(title), style="bold")
+    made = Table(title=shown, title_justify="left", header_style="bold")
     for column in columns:
         number = column in numbers
+        header = Text(printable(column))
         made.add_column(
-            column, justify="right" if number else "left", overflow="fold", no_wrap=number
+            header, justify="right" if number else "left", overflow="fold", no_wrap=number
         )
     last: Sequence[object] | None = None
     for row in rows:
@@ -107,11 +114,6 @@ def say(console: Console, line: str) -> None:
     console.print(Text(printable(line)))
 
 
-def printable(text: str) -> str:
-    """Escape what is not printable: a trace's text must not steer the terminal that shows it."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def as_json(value: Any) -> str:
     """Return a value as indented JSON; named tuples must have been made dicts."""
     return json.dumps(value, indent=2) + "\n"
@@ -121,6 +123,14 @@ def as_csv(rows: Iterable[Sequence[object]], fields: Sequence[str]) -> str:
     """Return rows as CSV with a header line; None is an empty cell."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(fields)
-    writer.writerows(rows)
+    writer.writerow(map(_csv_cell, fields))
+    writer.writerows(map(_csv_cell, row) for row in rows)
     return out.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula; a number stays one."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA) else text

@@ -9,6 +9,7 @@ of the hole below 4 GiB that no memslot covers. Visits are then exact (``kvm.tdp
 
 from typing import NamedTuple
 
+from mtrrzap.errors import UserError
 from mtrrzap.gfn import PAGE_SHIFT, Range
 from mtrrzap.guest.trace import Header
 from mtrrzap.kvm.mtmask import MtMask
@@ -22,6 +23,8 @@ from mtrrzap.simulator.cost_model import Costs
 
 BLOCK = 0x200
 """Frames of a block of 2 MiB, which one page-table page of level 1 maps."""
+MAX_BLOCKS = 100_000
+"""Blocks that a guest may have touched: those of 86 TiB. More would take minutes."""
 GIB = 0x40000
 HOLE_END = 0x100000
 """Devices lie below 4 GiB, the last ones (APICs, flash) highest."""
@@ -145,13 +148,22 @@ class Footprint:
         slots = [(max(s.start, start), min(s.end, end)) for s in self._slots if s.start < end]
         total = sum(b - a for a, b in slots if b > a)
         count = min(round(blocks), max(1, total // BLOCK))
+        top = 1 << self._host.maxphyaddr - PAGE_SHIFT
         gfns: list[int] = []
         passed, number = 0, 0
         for a, b in slots:
-            while number < count and number * total // count < passed + b - a:
+            # No table maps what is beyond the host's MAXPHYADDR.
+            inside = min(b, top) - a
+            while number < count and number * total // count < passed + inside:
                 gfns.append(a + number * total // count - passed)
                 number += 1
+            if len(gfns) > MAX_BLOCKS:
+                raise UserError(
+                    f"guest and host have more memory than the {MAX_BLOCKS:,} blocks of the model",
+                    mend="leave out modelled figures, or ask for a host of 46 address bits",
+                )
             passed += max(0, b - a)
+            number = max(number, -(-passed * count // max(total, 1)))
         return gfns
 
     def _touch(self, gfns: list[int]) -> PageTable:

@@ -76,7 +76,7 @@ class DaskCluster:
     def _refuse_other_code(self) -> None:
         mend = "install the same mtrrzap, with its dependencies, on all workers"
         try:
-            found = self._client.run(identity, self._job.grid.kind)
+            found = self._client.run(identity)
         except Exception as error:
             why = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(f"a worker cannot run this: {why}", place=PLACE, mend=mend) from error

@@ -20,14 +20,6 @@ from mtrrzap.checker.scenario import Request
 SIMULATE, CHECK = "simulate", "check"
 PAGE_SIZES = {"4K": 1, "2M": 2, "1G": 3}
 """Page sizes of the host, and the level of such a leaf."""
-DECIDES = {
-    "simulate": (
-        *("gfn.py", "x86", "guest/event.py", "guest/trace.py", "kvm", "protocol", "simulator"),
-        *("study", "data/cost-model.toml", "sweep/grid.py", "sweep/simulated.py"),
-    ),
-    "check": ("gfn.py", "protocol", "checker", "sweep/grid.py", "sweep/swarm.py"),
-}
-"""The files that a row of a kind depends on, beside its input."""
 
 
 @dataclass(frozen=True)
@@ -158,24 +150,25 @@ class Identity(NamedTuple):
 
 
 @cache
-def identity(kind: str) -> Identity:
-    """Return the identity of the code here that makes rows of a kind."""
+def identity() -> Identity:
+    """Return the identity of the code here: a hash of all code and data of the package.
+
+    A list of the files that decide a row would have to be kept up to date by hand.
+    """
     sha = hashlib.sha256()
-    root = files("mtrrzap")
-    for name in DECIDES[kind]:
-        for path, item in _files(root.joinpath(name), name):
-            sha.update(f"{path}\0".encode())
-            sha.update(hashlib.sha256(item.read_bytes()).digest())
+    for path, item in _files(files("mtrrzap"), ""):
+        sha.update(f"{path}\0".encode())
+        sha.update(hashlib.sha256(item.read_bytes()).digest())
     return Identity(__version__, sha.hexdigest()[:16])
 
 
 def _files(item: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:
-    if item.is_file():
-        if name.endswith((".py", ".toml")):
-            yield name, item
-        return
-    for each in sorted(item.iterdir(), key=lambda child: child.name):
-        yield from _files(each, f"{name}/{each.name}")
+    """Yield the package's code and data with their paths, but not what an editor leaves there."""
+    if item.is_dir():
+        for each in sorted(item.iterdir(), key=lambda child: child.name):
+            yield from _files(each, f"{name}/{each.name}")
+    elif name.endswith((".py", ".toml", ".csv", ".trace")):
+        yield name, item
 
 
 def ident(cell: Cell, sha256: str, made_by: Identity) -> str:

@@ -51,14 +51,14 @@ def job(path: Path) -> tuple[Spec, Job, dict[str, Any], str]:
     }
     manifest = {
         "format": FORMAT,
-        **identity(grid.kind)._asdict(),
+        **identity()._asdict(),
         "title": spec.title,
         "cells": len(grid),
         "spec": asked,
         "inputs": sha256,
     }
     name = digest(repr(manifest))
-    made = Job(name, grid, texts, sha256, protocol_of, identity(grid.kind), spec.stop_at_first)
+    made = Job(name, grid, texts, sha256, protocol_of, identity(), spec.stop_at_first)
     return spec, made, manifest, text
 
 

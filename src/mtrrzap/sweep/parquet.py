@@ -1,18 +1,15 @@
 """Rows as Parquet files that are whole or not there. pyarrow is imported when it is needed."""
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from mtrrzap.errors import UserError
+from mtrrzap.guest.files import replacing
 from mtrrzap.sweep.columns import Column, Row
-
-TEMPORARY = ".tmp-"
 
 
 def library(name: str) -> Any:
@@ -78,32 +75,6 @@ def verify(path: Path) -> None:
     """Read a file through. Raises as ``groups`` does."""
     for _ in groups(path):
         pass
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Give a stream whose bytes become the file when all are on disk; else nothing changes."""
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    synced(path.parent)
-
-
-def synced(directory: Path) -> None:
-    """Make names in a directory last."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def written(path: Path, data: bytes) -> None:

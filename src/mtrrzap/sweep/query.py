@@ -1,7 +1,12 @@
-"""SQL over a sweep's results, complete or not: DuckDB reads the Parquet files where they are."""
+"""SQL over a sweep's results, complete or not: DuckDB reads the Parquet files where they are.
 
-from collections.abc import Sequence
+Queries are pasted from mails: one SELECT, which sees the sweep's files and nothing else.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any, NamedTuple
 
 from mtrrzap.errors import UserError
@@ -11,6 +16,20 @@ from mtrrzap.sweep.store import read_manifest
 
 TRIES = 3
 """Times that a query whose files were merged meanwhile is asked again."""
+SECONDS = 60.0
+"""How long a query may take."""
+MEMORY = "2GB"
+"""What DuckDB may use; it writes nothing to disk."""
+ROWS, CHARACTERS, BATCH = 2_000_000, 1 << 28, 1000
+"""Rows and characters of a whole answer, and rows that are fetched at once."""
+_CONFIG = {
+    "memory_limit": MEMORY,
+    "temp_directory": "",
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "python_enable_replacements": False,
+}
 
 
 class QueryAnswer(NamedTuple):
@@ -33,7 +52,7 @@ class Results:
         self.manifest = read_manifest(directory)
         self.kind: str = self.manifest["spec"]["kind"]
         self.damaged: list[Path] = []
-        self._db: Any = library("duckdb").connect()
+        self._db: Any = None
         self._load()
 
     def _load(self) -> None:
@@ -43,8 +62,14 @@ class Results:
         parts = self._sound(sorted((self.directory / "parts").glob("part-*.parquet")))
         whole = self._sound([self.directory / "cells.parquet"])
         timing = self._sound([self.directory / "timing.parquet"])
+        self._db = library("duckdb").connect(config=_CONFIG)
+        self._files = [*whole, *parts, *timing]
+        self._db.execute(f"SET allowed_paths = [{_listed(self._files)}]")
         self._view("cells", keep, [*whole, *parts], COLUMNS[self.kind])
         self._view("timing", times, [*timing, *parts], TIMING)
+        # In this order: each would refuse what comes before it.
+        self._db.execute("SET enable_external_access = false")
+        self._db.execute("SET lock_configuration = true")
 
     def _sound(self, paths: Sequence[Path]) -> list[Path]:
         found = []
@@ -72,7 +97,7 @@ class Results:
             nothing = ", ".join(f"NULL::{types[c.type]} AS {c.name}" for c in typed)
             self._db.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT {nothing} WHERE false")
             return
-        listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+        listed = _listed(paths)
         once = f"SELECT DISTINCT ON (number) {columns} FROM read_parquet([{listed}])"
         read = f"SELECT {columns} FROM read_parquet([{listed}])" if len(paths) == 1 else once
         self._db.execute(f"CREATE OR REPLACE VIEW {name} AS {read} ORDER BY number")
@@ -81,28 +106,61 @@ class Results:
         """Return the answer to an SQL query.
 
         Raises:
-            UserError: in DuckDB's words, if the query is invalid.
+            UserError: in DuckDB's words if the query is invalid; if it is not one SELECT; if it
+                takes more than ``SECONDS``, ``MEMORY`` or ``ROWS``.
         """
+        duckdb = library("duckdb")
         try:
-            return self._answer(sql, values)
-        except library("duckdb").Error as error:
+            statements = self._db.extract_statements(sql)
+            if [each.type for each in statements] != [duckdb.StatementType.SELECT]:
+                raise _refused("not one SELECT", "write one SELECT, or WITH ... SELECT")
+            with self._in_time():
+                return self._answer(sql, values)
+        except duckdb.InterruptException as error:
+            problem = f"the query takes more than {SECONDS:g} seconds"
+            raise _refused(problem, "ask for less") from error
+        except (duckdb.OutOfMemoryException, MemoryError) as error:
+            problem = f"the query takes more than {MEMORY} of memory"
+            raise _refused(problem, "ask for less") from error
+        except (duckdb.Error, UnicodeError) as error:
             mend = "tables are cells and timing; docs/sweep.md lists their columns"
-            first = str(error).strip().splitlines()[0]
-            raise UserError(first, place="sql", mend=mend) from error
+            raise _refused(str(error).strip().splitlines()[0], mend) from error
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        timer = Timer(SECONDS, lambda: self._db.interrupt())
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _answer(self, sql: str, values: Sequence[object]) -> QueryAnswer:
         for _ in range(TRIES):
             try:
                 self._db.execute(sql, list(values))
                 break
-            except library("duckdb").IOException:
+            except library("duckdb").Error:
+                if all(path.exists() for path in self._files):
+                    raise
                 self._load()  # a sweep that runs has merged parts since
         else:
             self._db.execute(sql, list(values))
-        if self._db.description is None:
-            return QueryAnswer((), [])
         columns = tuple(column[0] for column in self._db.description)
-        return QueryAnswer(columns, self._db.fetchall())
+        return QueryAnswer(columns, self._fetched())
+
+    def _fetched(self) -> list[tuple[Any, ...]]:
+        """Return the rows. DuckDB's limit does not count what Python makes of them."""
+        rows: list[tuple[Any, ...]] = []
+        characters = 0
+        while batch := self._db.fetchmany(BATCH):
+            rows += batch
+            characters += sum(len(v) for row in batch for v in row if isinstance(v, str | bytes))
+            if len(rows) > ROWS or characters > CHARACTERS:
+                problem = f"the answer has more than {ROWS:,} rows or {CHARACTERS:,} characters"
+                raise _refused(problem, "ask for less, for example with LIMIT")
+        return rows
 
     @property
     def cells(self) -> int:
@@ -117,3 +175,12 @@ class Results:
         """Return why cells have a status, most frequent first."""
         sql = "SELECT reason, count(*) FROM cells WHERE status = ? GROUP BY 1 ORDER BY 2 DESC, 1"
         return [(str(reason), count) for reason, count in self.ask(sql, [status]).rows]
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    """Return paths as SQL writes them, with commas."""
+    return ", ".join("'" + str(path.absolute()).replace("'", "''") + "'" for path in paths)
+
+
+def _refused(problem: str, mend: str) -> UserError:
+    return UserError(problem, place="sql", mend=mend)

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from mtrrzap.errors import UserError
+from mtrrzap.guest.files import TEMPORARY
 from mtrrzap.sweep import parquet
 from mtrrzap.sweep.columns import COLUMNS, FAILED, TIMING, VIOLATED, Row
-from mtrrzap.sweep.parquet import TEMPORARY, contents
+from mtrrzap.sweep.parquet import contents
 
 FORMAT = 1
 MERGE = 128

@@ -201,7 +201,7 @@ def test_the_verifier_shares_no_code_with_the_search() -> None:
 @pytest.mark.parametrize("suffix", ["json", "json.gz"])
 def test_a_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"review.{suffix}"
-    certificate.write(loaded("review"), path)
+    path.write_bytes(certificate.encoded(loaded("review"), path))
     assert verify(read(path), PROTOCOLS["review"]) == SAFE
 
 

@@ -7,10 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.fuzz_import import TARGETS, case, check, kept, read_trace
+from helpers.fuzz_import import TARGETS, all_targets, case, check, kept, read_trace
+from helpers.fuzz_readers import read_schedule
 from helpers.traces import GOOD
 
-FOUND = ((read_trace, GOOD.replace("0 reset", "@0").encode()),)
+NO_VCPU = b"""# mtrrzap schedule 1
+protocol: v3
+shows: ordering
+alloc-fails: yes
+memory: sc
+forever: no
+"""
+FOUND = ((read_trace, GOOD.replace("0 reset", "@0").encode()), (read_schedule, NO_VCPU))
 """Readers and inputs that ended in something else than a result or a UserError once."""
 
 
@@ -32,6 +40,6 @@ def test_inputs_that_atheris_kept() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from([target for target, _ in TARGETS]), st.binary(max_size=400))
+@given(st.sampled_from([target for target, _ in all_targets()]), st.binary(max_size=400))
 def test_any_bytes(target: Callable[[bytes], None], data: bytes) -> None:
     assert check(target, data) in ("read", "UserError")

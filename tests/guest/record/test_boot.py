@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from helpers.proc_mtrr import from_console
 from helpers.recording import Recording, running
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
+from mtrrzap.guest.files import partial
 from mtrrzap.guest.record import Options, record, session
 from mtrrzap.guest.record.survey import Survey, run_survey
 from mtrrzap.guest.trace import Trace, parse
@@ -206,7 +208,7 @@ def wait_for(output: Path, text: str, process: subprocess.Popen[str]) -> None:
     while process.poll() is None:
         # The recorder first tries whether it can make the file, and removes it again.
         with contextlib.suppress(FileNotFoundError):
-            if text in output.read_text(encoding="utf-8"):
+            if text in partial(output).read_text(encoding="utf-8"):
                 return
     pytest.fail(f"the recorder ended: {process.communicate()[1]}")
 
@@ -261,7 +263,32 @@ def test_a_killed_recorder_leaves_no_qemu(qemu: str, tmp_path: Path) -> None:
         process.communicate()
     while running(guest):
         pass
-    assert read(output).incomplete == "the recorder was killed during pass 1"
+    assert read(partial(output)).incomplete == "the recorder was killed during pass 1"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.trace.part"]
+
+
+def test_an_existing_trace_is_replaced_only_by_a_whole_one(
+    qemu: str, tmp_path: Path, power_off: tuple[str, ...]
+) -> None:
+    output = tmp_path / "t.trace"
+    output.write_text("before")
+    arguments = ("--qemu", qemu, "--memory", "64M", "--force")
+    with recorder(output, *arguments) as process:
+        wait_for(output, "killed during pass 1", process)
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate()[1]
+    assert f"{partial(output)}: incomplete after 57 events" in errors
+    assert errors.endswith(f"; {output} is kept as it was\n")
+    assert output.read_text() == "before"
+    assert read(partial(output)).incomplete == "pass 1: interrupted by SIGINT"
+
+    options = Options(output=output, memory="64M", qemu=qemu, extra=power_off)
+    partial(tmp_path / "u.trace").write_text("of a recorder that was killed")
+    with pytest.raises(UserError, match=r"output: .*u\.trace\.part exists already"):
+        record(replace(options, output=tmp_path / "u.trace"))
+    assert record(replace(options, force=True)).output == output
+    assert read(output).incomplete is None
+    assert not partial(output).exists()
 
 
 def test_a_killed_recorder_and_a_wrapper(qemu: str, tmp_path: Path) -> None:

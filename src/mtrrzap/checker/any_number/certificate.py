@@ -77,11 +77,10 @@ def written(proof: Proof, protocol: str) -> dict[str, Any]:
     return _Writer(proof).written(protocol, holds)
 
 
-def write(certificate: dict[str, Any], path: Path) -> None:
-    """Write a certificate. Raises ``OSError`` if that does not work."""
-    text = json.dumps(certificate, separators=(",", ":")) + "\n"
-    data = text.encode()
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+def encoded(certificate: dict[str, Any], path: Path) -> bytes:
+    """Return a certificate as a file of this name holds it: compressed if that ends in .gz."""
+    data = (json.dumps(certificate, separators=(",", ":")) + "\n").encode()
+    return gzip.compress(data, mtime=0) if path.suffix == ".gz" else data
 
 
 class _Writer:

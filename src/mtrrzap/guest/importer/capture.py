@@ -148,6 +148,12 @@ class Capture:
         vm_size = max(vm.size, known.vcpus or 1)
         made = assemble(self.seen, vm, known.start)
         width, why = _maxphyaddr(self.seen, vm, known)
+        if known.memory > 1 << width:
+            raise UserError(
+                f"{known.memory:#x} bytes are beyond MAXPHYADDR, {width} bits ({why})",
+                place="memory",
+                mend="give less, or the guest's MAXPHYADDR",
+            )
         header = Header(
             firmware=known.firmware,
             guest_kernel=known.guest_kernel,

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 from mtrrzap import __version__
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event
+from mtrrzap.guest.files import moved, partial, replacing
 from mtrrzap.guest.record.asmlog import other_pages
 from mtrrzap.guest.record.breakpoint_pass import BreakpointPass, NewAddressesError
 from mtrrzap.guest.record.gdb import ProtocolError
@@ -58,6 +60,8 @@ class Recorded:
     passes: int
     stops: int
     incomplete: str | None
+    output: Path
+    """The trace: where it was asked for, or the part if it is incomplete and a file was there."""
 
 
 class _Session:
@@ -66,6 +70,7 @@ class _Session:
         self.stop = stop
         self.progress = progress
         self.put = PUT if options.host_writes else ()
+        self.part = partial(options.output)
         self.notes: list[str] = []
         self.passes = 0
         self.written = 0
@@ -207,7 +212,8 @@ class _Session:
         The trace has its end by then, so only the console can be lost here.
         """
         if self.options.console is not None and self.console is not None:
-            self.options.console.write_bytes(self.console)
+            with replacing(self.options.console) as stream:
+                stream.write(self.console)
 
     # ---- the trace
 
@@ -230,12 +236,22 @@ class _Session:
 
     @contextmanager
     def trace_file(self) -> Iterator[TextIO]:
-        """Open the output, empty; each line is written at once."""
+        """Open the part, empty; each line is written at once, and all are on disk at the end."""
         # A file's name need not be UTF-8, and may turn up in the command line and in errors.
-        with self.options.output.open(
+        with self.part.open(
             "w", encoding="utf-8", errors="backslashreplace", buffering=1
         ) as stream:
             yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def finish(self, reason: str | None) -> Path:
+        """Give the trace its name, unless it is incomplete and a file is there; return its path."""
+        output = self.options.output
+        if reason is not None and output.exists():
+            return self.part
+        moved(self.part, Path(os.path.realpath(output)))
+        return output
 
     def write_stub(self, found: Survey, reason: str) -> None:
         """Write a trace of the power-on alone."""
@@ -259,6 +275,9 @@ def _open_standard_files() -> None:
 def record(options: Options, progress: Progress | None = None) -> Recorded:
     """Record a guest as ``options`` say. The trace is valid however the recording ends.
 
+    It is written to ``OUTPUT.part``, which becomes the output at the end. A file that is there
+    already is only replaced by a complete trace. Killed, the recorder leaves the part.
+
     ``progress`` is kept up to date meanwhile, for a display in another thread.
 
     Raises ``UserError`` if it cannot begin, or if the trace cannot be written.
@@ -274,12 +293,16 @@ def record(options: Options, progress: Progress | None = None) -> Recorded:
                 session.write_stub(found, reason)
             else:
                 reason = session.capture(found)
+            output = session.finish(reason)
         except OSError as error:
             with suppress(OSError):
                 session.save_console()
+            with suppress(OSError):
+                if session.part.stat().st_size == 0:
+                    session.part.unlink()
             raise UserError(
                 f"cannot write: {error.strerror}",
-                place=str(error.filename or options.output),
+                place=str(error.filename or session.part),
                 mend="free some space, or choose another place",
             ) from error
         try:
@@ -287,11 +310,11 @@ def record(options: Options, progress: Progress | None = None) -> Recorded:
         except OSError as error:
             state = f"incomplete: {reason}" if reason else "complete"
             raise UserError(
-                f"cannot write: {error.strerror}; the trace {options.output} is kept, with "
+                f"cannot write: {error.strerror}; the trace {output} is kept, with "
                 f"{session.written} events, {state}",
                 place=str(options.console),
                 mend="free some space, or choose another place for the console",
             ) from error
         return Recorded(
-            session.header(found), session.written, session.passes, progress.stops, reason
+            session.header(found), session.written, session.passes, progress.stops, reason, output
         )

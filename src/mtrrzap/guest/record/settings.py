@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.files import distinct, readable, same_file, writable
+from mtrrzap.guest.files import distinct, partial, readable, same_file, writable
 
 OVMF_IMAGES = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share/qemu/OVMF.fd")
 """Where distributions put the image with code and variables in one file."""
@@ -92,7 +92,7 @@ def _check_outputs(options: Options) -> None:
     outputs = {"output": options.output}
     if options.console is not None:
         outputs["console"] = options.console
-    distinct(outputs, _inputs(options))
+    distinct(outputs, _inputs(options) | {"the unfinished output": partial(options.output)})
     for option, path in outputs.items():
         for name in files_in(options.extra):
             if os.path.lexists(name) and same_file(path, name):
@@ -102,6 +102,8 @@ def _check_outputs(options: Options) -> None:
                     mend="name another file",
                 )
         writable(path, option, force=options.force)
+    # The part has the role of the whole in a message: it is no setting of its own.
+    writable(partial(options.output), "output", force=options.force)
 
 
 def _inputs(options: Options) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from mtrrzap.checker.any_number.prove import check as prove
 from mtrrzap.checker.any_of import check_any_of, ways
 from mtrrzap.checker.check import NOT_STARTED, PROPERTIES, UNKNOWN, Options, Verdict, check
 from mtrrzap.checker.scenario import Request, Scenario, scenario
-from mtrrzap.cli.output import show
+from mtrrzap.cli.output import show, write
 from mtrrzap.errors import UserError
 from mtrrzap.guest.open import load as load_trace
 from mtrrzap.kvm.policy import Policy, by_name

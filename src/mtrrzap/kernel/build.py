@@ -101,7 +101,7 @@ def build(
         made = _made(protocol, policy, source, against, Path(name), window_us)
         output.mkdir(parents=True, exist_ok=True)
         rule = f'like = "{policy.name}"\nprotocol = "{protocol.name}"\nneeds = "tdp"\n'
-        for path, data in ((output / RULE, rule.encode()), *made):
+        for path, data in ((Path(RULE), rule.encode()), *made):
             with replacing(output / path) as stream:
                 stream.write(data)
 
@@ -121,9 +121,9 @@ def _made(
     _make(against, folder)
     modules = []
     for name in MODULES:
-        path = folder / "arch/x86/kvm" / name
-        subprocess.run(["strip", "-g", str(path)], check=True)
-        modules.append((Path(name), path.read_bytes()))
+        module = folder / "arch/x86/kvm" / name
+        subprocess.run(["strip", "-g", str(module)], check=True)
+        modules.append((Path(name), module.read_bytes()))
     return modules
 
 

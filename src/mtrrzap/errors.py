@@ -1,5 +1,7 @@
 """The one kind of error that a user sees: where, what, and how to mend it, on one line."""
 
+from functools import cache
+
 
 class UserError(Exception):
     """Bad input or a missing prerequisite. The command line prints it and exits with status 2.
@@ -19,3 +21,27 @@ class UserError(Exception):
         head = f"{self.place}: {self.problem}" if self.place else self.problem
         line = f"{head}; {self.mend}" if self.mend else head
         return " ".join(line.split())
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``1 vCPU``, ``1,000 vCPUs``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+@cache
+def docs_page(name: str) -> str:
+    """Return where to find a page of the documentation.
+
+    That is on the site which the package's metadata name, or in the source tree, which an installed
+    package has not.
+    """
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    try:
+        addresses = metadata("mtrrzap").get_all("Project-URL") or ()
+    except PackageNotFoundError:
+        addresses = ()
+    for label, _, address in (each.partition(", ") for each in addresses):
+        if label == "Documentation":
+            return f"{address.rstrip('/')}/{name}.html"
+    return f"docs/{name}.md in the source tree"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 import tempfile
 from dataclasses import dataclass, replace
@@ -22,13 +23,14 @@ from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.checker.witness import NAME as WITNESS
 from mtrrzap.checker.witness import witness
 from mtrrzap.cli.check_any import Asked, Task, guest_requests, number, verify
-from mtrrzap.cli.options import with_options
+from mtrrzap.cli.options import read_from, with_options
 from mtrrzap.cli.output import writing
-from mtrrzap.cli.progress import searching
+from mtrrzap.cli.progress import searching, working
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import ALL_GFNS, PROTOCOLS
 from mtrrzap.protocol.load import blamed, load
-from mtrrzap.report.counterexample import drawn
+from mtrrzap.report import text
+from mtrrzap.report.counterexample import WIDTH, drawn
 from mtrrzap.report.findings import findings
 from mtrrzap.report.verdicts import as_json, table
 
@@ -54,10 +56,10 @@ Ranges = Annotated[
 AllocFails = Annotated[
     bool, typer.Option(help="Whether an allocation may fail, where the protocol makes any.")
 ]
-Memory = Annotated[
-    str,
-    typer.Option("--memory-model", "--memory", help="sc, or tso (x86's store buffers)."),
+MemoryModel = Annotated[
+    str, typer.Option("--memory-model", help="sc, or tso (x86's store buffers).")
 ]
+OldMemory = Annotated[str | None, typer.Option("--memory", hidden=True)]
 Property = Annotated[
     list[str] | None,
     typer.Option("--property", "-p", help=f"Only these of: {', '.join(PROPERTIES)}."),
@@ -77,7 +79,14 @@ Symmetry = Annotated[
     bool, typer.Option(help="Merge states that differ only in which equal vCPU is which.")
 ]
 Engine = Annotated[str, typer.Option(help="auto, python or numba.")]
-Replay = Annotated[Path | None, typer.Option("--replay", help="Run this schedule file again.")]
+Replay = Annotated[
+    Path | None,
+    typer.Option(
+        "--replay",
+        help="Run this schedule file again; - is standard input.",
+        callback=lambda file: file and read_from(file),
+    ),
+]
 Continue = Annotated[
     bool,
     typer.Option(
@@ -109,6 +118,7 @@ Certificate = Annotated[
 Verify = Annotated[Path | None, typer.Option("--verify", help="Verify this certificate.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Brief = Annotated[bool, typer.Option("--brief", help="Print the table only.")]
+Show = Annotated[bool, typer.Option("--show", help="Draw every counterexample, not only one.")]
 Findings = Annotated[bool, typer.Option("--findings", help="Print docs/findings.md.")]
 
 
@@ -120,7 +130,8 @@ class ModelOptions:
     requests: Requests = 1
     ranges: Ranges = None
     alloc_fails: AllocFails = True
-    memory: Memory = "sc"
+    memory_model: MemoryModel = "sc"
+    memory: OldMemory = None
     requests_of: RequestsOf = None
     policy: PolicyName = None
     certificate: Certificate = None
@@ -133,7 +144,7 @@ class ModelOptions:
             kinds=_ranges(self.ranges) if kinds is None else kinds,
             each=kinds is not None,
             alloc_fails=self.alloc_fails,
-            memory=self.memory,
+            memory=self.memory or self.memory_model,
             certificate=self.certificate,
         )
 
@@ -185,6 +196,7 @@ def check(
     verify_: Verify = None,
     json_: Json = False,
     brief: Brief = False,
+    show: Show = False,
     findings_: Findings = False,
 ) -> None:
     """Explore every interleaving of the vCPUs, and say which properties hold.
@@ -193,7 +205,9 @@ def check(
     and so proves nothing; 2 bad usage; 130 Ctrl-C, with what was seen until then.
     """
     if findings_:
-        sys.stdout.write(findings())
+        with working("checking every protocol"):
+            page = findings()
+        sys.stdout.write(page)
         return
     if replay_ is not None:
         if continue_:
@@ -219,7 +233,7 @@ def check(
         _make(schedules)
     with searching() as progress:
         results = _results(tasks, progress)
-    _print(results, json_=json_, brief=brief)
+    _print(results, json_=json_, brief=brief, every=show)
     if witness_ and not json_:
         _witnesses(names, asked)
     if schedules is not None:
@@ -262,7 +276,8 @@ def again(path: Path) -> None:
         UserError: if a step is not what the protocol does, or the end is another.
     """
     shown = _replayed(path, shown=True)
-    sys.stdout.write(drawn(shown, shown.scenario.protocol.name))
+    width = min(WIDTH, text.console().width)
+    sys.stdout.write(drawn(shown, shown.scenario.protocol.name, width))
     raise typer.Exit(1)
 
 
@@ -276,19 +291,19 @@ def go_on(path: Path, options: Options, *, json_: bool, brief: bool) -> None:
     name = shown.scenario.protocol.name
     with searching() as progress:
         verdicts = continued(shown, replace(options, progress=progress))
-    _print([(name, verdicts)], json_=json_, brief=brief)
+    _print([(name, verdicts)], json_=json_, brief=brief, every=False)
     raise typer.Exit(exit_status(verdicts))
 
 
 def _replayed(path: Path, *, shown: bool) -> Counterexample:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        schedule = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise UserError(
             f"cannot be read: {error.strerror}", place=str(path), mend="name a schedule file"
         ) from error
     try:
-        return replay(text, str(path), load, shown=shown)
+        return replay(schedule, str(path), load, shown=shown)
     except SystemExit as error:
         raise UserError("its protocol exits the program (SystemExit)", place=str(path)) from error
 
@@ -299,11 +314,12 @@ def _witnesses(names: list[str], asked: Asked) -> None:
         found = asked.few(name)
         with blamed(_file(name)):
             steps = witness(found)
-            text = f"{name}: no interleaving found in which nothing goes wrong\n"
+            shown = f"{name}: no interleaving found in which nothing goes wrong\n"
             if steps is not None:
-                text = drawn(Counterexample(found, WITNESS, steps), name)
-                text += "Every call returns when its ranges are zapped.\n"
-        sys.stdout.write("\n" + text)
+                width = min(WIDTH, text.console().width)
+                shown = drawn(Counterexample(found, WITNESS, steps), name, width)
+                shown += "Every call returns when its ranges are zapped.\n"
+        sys.stdout.write("\n" + shown)
 
 
 def _strategy(name: str, seed: int) -> Strategy | None:
@@ -325,17 +341,31 @@ def _ranges(texts: list[str] | None) -> tuple[Request, ...]:
         raise UserError(f"--range {error} is no START-END", mend="for example 0x0-0x100") from error
 
 
-def _print(results: Results, *, json_: bool, brief: bool) -> None:
+def _print(results: Results, *, json_: bool, brief: bool, every: bool) -> None:
+    """Print the table, and the counterexamples; where there are several, say how to see them."""
     if json_:
         sys.stdout.write(json.dumps(as_json(results), indent=1) + "\n")
         return
-    sys.stdout.write(table(results))
-    for name, verdicts in results:
-        for verdict in verdicts:
-            if verdict.counterexample and not brief:
-                with blamed(_file(name)):
-                    text = drawn(verdict.counterexample, name)
-                sys.stdout.write("\n" + text)
+    width = min(WIDTH, text.console().width)
+    sys.stdout.write(table(results, width))
+    found = [
+        (name, verdict.prop, verdict.counterexample)
+        for name, verdicts in results
+        for verdict in verdicts
+        if verdict.counterexample
+    ]
+    if brief or not found:
+        return
+    if len(found) > 1 and not every:
+        name, prop, _ = found[0]
+        one = shlex.join((name, "-p", prop))
+        said = f"{len(found)} counterexamples: --show draws all; name one to see it: {one}"
+        sys.stdout.write("\n")
+        text.say(text.console(), said)
+        return
+    for name, _, counterexample in found:
+        with blamed(_file(name)):
+            sys.stdout.write("\n" + drawn(counterexample, name, width))
 
 
 def _write(results: Results, into: Path) -> None:
@@ -345,9 +375,8 @@ def _write(results: Results, into: Path) -> None:
                 stem = Path(name.rpartition(":")[0]).stem if name.endswith(".py") else name
                 stem = stem.replace("/", "_").replace(":", "_")
                 file = into / f"{stem}.{verdict.prop.replace(' ', '-')}.schedule"
-                text = written(verdict.counterexample, name)
                 with writing(file, "name a directory"):
-                    file.write_text(text, encoding="utf-8")
+                    file.write_text(written(verdict.counterexample, name), encoding="utf-8")
 
 
 def _make(directory: Path) -> None:

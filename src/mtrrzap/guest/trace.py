@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import IO, Any, NamedTuple, TextIO
 
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, counted, docs_page
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.measured_zaps import ZAPS, KernelZaps, format_zaps, parse_zaps
 
@@ -83,7 +83,8 @@ class Trace:
 
     def __repr__(self) -> str:
         name = f" {self.name}" if self.name else ""
-        size = f"{self.header.vcpus} vCPUs, {len(self.events)} events"
+        vcpus = counted(self.header.vcpus, "vCPU")
+        size = f"{vcpus}, {counted(len(self.events), 'event')}"
         state = "" if self.incomplete is None else ", incomplete"
         return f"<Trace{name}: {self.header.family}, {size}{state}>"
 
@@ -248,7 +249,7 @@ class Reader:
                 notes.append(value)
             elif key in values or key not in _HEADER_KEYS:
                 what = "a second" if key in values else "an unknown"
-                raise self._error(f"{what} header key {key!r}", "see docs/trace-format.md")
+                raise self._error(f"{what} header key {key!r}", f"see {docs_page('trace-format')}")
             else:
                 values[key] = self._header_value(key, value)
         if line is None:
@@ -275,7 +276,7 @@ class Reader:
     ) -> Header:
         for key in _HEADER_KEYS:
             if key not in values:
-                raise self._error(f"the header lacks {key!r}", "see docs/trace-format.md")
+                raise self._error(f"the header lacks {key!r}", f"see {docs_page('trace-format')}")
         if any(a.end > b.start for a, b in pairwise(sorted(slots))):
             raise self._error("two memslots overlap", "fix their lines (gfns, half-open)")
         known: dict[str, Any] = {_field(key): _HEADER_KEYS[key](values[key]) for key in values}
@@ -337,7 +338,7 @@ class Reader:
             yield event
             count += 1
         raise self._error(
-            f"the trace stops after {count} events without an 'end' line",
+            f"the trace stops after {counted(count, 'event')} without an 'end' line",
             f"its recorder was killed: to use what is there, append 'end {count} incomplete: why'",
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, docs_page
 from mtrrzap.sweep.columns import COLUMNS, TIMING
 from mtrrzap.sweep.parquet import library, verify
 from mtrrzap.sweep.store import read_manifest
@@ -86,7 +86,7 @@ class Results:
         try:
             return self._answer(sql, values)
         except library("duckdb").Error as error:
-            mend = "tables are cells and timing; docs/sweep.md lists their columns"
+            mend = f"tables are cells and timing; {docs_page('sweep')} lists their columns"
             first = str(error).strip().splitlines()[0]
             raise UserError(first, place="sql", mend=mend) from error
 

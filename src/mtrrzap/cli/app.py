@@ -41,16 +41,21 @@ class _Commands(TyperGroup):
 def _loaded(name: str) -> Any:
     module = import_module(f"mtrrzap.cli.{'import_' if name == 'import' else name}")
     if hasattr(module, "app"):
-        command = typer.main.get_command(module.app)
-        command.name, command.short_help = name, str(command.help).partition("\n\n")[0]
-        return command
+        group: Any = typer.main.get_command(module.app)
+        group.name = name
+        for each in (group, *group.commands.values()):
+            each.short_help = _summary(each.help)
+        return group
     function = getattr(module, module.__name__.rpartition(".")[2])
     holder = typer.Typer(**_LOOK)
     settings = _QEMU_ARGUMENTS if name == "record" else None
-    # Typer cuts a summary that it takes from the help itself.
-    summary = (function.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
-    holder.command(name, short_help=" ".join(summary.split()), context_settings=settings)(function)
+    holder.command(name, short_help=_summary(function.__doc__), context_settings=settings)(function)
     return typer.main.get_command(holder)
+
+
+def _summary(text: str | None) -> str:
+    """Return the first paragraph; typer would cut it."""
+    return " ".join((text or "").partition("\n\n")[0].split())
 
 
 app = typer.Typer(

@@ -97,8 +97,8 @@ def memtype(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A trace, an MSR dump (text, JSON), /proc/mtrr, a kernel's or firmware's log; - is "
-            "standard input.",
+            help="A trace, an MSR dump (text, JSON), /proc/mtrr, a kernel's or firmware's log; "
+            "- is standard input.",
             callback=read_from,
         ),
     ],

@@ -298,7 +298,7 @@ def test_any_trace_has_a_page(found: list[Event], words: str, timed: bool) -> No
 def test_many_vcpus_share_lanes() -> None:
     """Nothing is modelled of them, and the page says so; every event has its mark."""
     count = 300
-    writes = (Event(vcpu, Kind.CR0, 0, 0x60000011) for vcpu in range(count))
+    writes = (Event(vcpu, Kind.CR0, 0, 0x11) for vcpu in range(count))
     header = replace(shipped("ovmf-8").header, vcpus=count)
     page = Page(page_of(("many", Trace(header, tuple(writes))), policy="Base2+9"))
     lanes = page.text("ol", "labels")

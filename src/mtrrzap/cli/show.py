@@ -137,13 +137,13 @@ def _window_cells(window: Window) -> tuple[object, ...]:
 
 def _print_zaps(console: Console, trace: Trace) -> None:
     columns = ("event", "vCPU", "line", "gfns", "us", "leaves", "caller")
-    console.print(
-        text.table(
-            columns,
-            zap_rows(trace),
-            title="The kernel's own zaps, measured: calls of kvm_zap_gfn_range",
-            numbers=frozenset(("event", "us", "leaves")),
-        )
+    text.print_table(
+        console,
+        columns,
+        zap_rows(trace),
+        title="The kernel's own zaps, measured: calls of kvm_zap_gfn_range",
+        numbers=("event", "us", "leaves"),
+        droppable=("caller", "line", "gfns"),
     )
     for name, found in _agreements(trace):
         difference = found["difference"]

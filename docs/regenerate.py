@@ -8,7 +8,9 @@ changed. The tests compare the same pages.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import shlex
 import subprocess
@@ -20,7 +22,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 WIDTH = 100
 """Columns of the terminal that the pages show."""
-_TERMINAL = {"COLUMNS": str(WIDTH), "LINES": "50", "TERM": "dumb", "FORCE_COLOR": "1"}
+_TERMINAL = {"COLUMNS": str(WIDTH), "LINES": "50", "TERM": "dumb"}
 _ROWS = 14
 """Rows of the README's table: one guest under every policy."""
 
@@ -30,13 +32,12 @@ def timeless(text: str) -> str:
     return re.sub(r" *\d+\.\d\d s", "", text)
 
 
-def printed(command: str, folder: Path = DOCS, **environment: str) -> str:
+def printed(command: str, folder: Path = DOCS) -> str:
     """Run ``mtrrzap …`` in a folder and return what it prints."""
     arguments = shlex.split(command)[1:]
     ran = subprocess.run(
         [sys.executable, "-m", "mtrrzap", *arguments],
         cwd=folder,
-        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -44,6 +45,21 @@ def printed(command: str, folder: Path = DOCS, **environment: str) -> str:
     if ran.returncode > 1:
         sys.exit(f"{command}: {ran.stderr}")
     return ran.stdout
+
+
+def on_terminal(command: str) -> str:
+    """Run ``mtrrzap …`` on a terminal of ``WIDTH`` columns and return what it shows."""
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "mtrrzap", *shlex.split(command)[1:]]
+    with subprocess.Popen(words, stdout=theirs, env={**os.environ, **_TERMINAL}):
+        os.close(theirs)
+        with os.fdopen(ours, "rb", buffering=0) as stream:
+            pieces = []
+            # The end of a terminal is an error: EIO.
+            with contextlib.suppress(OSError):
+                while piece := stream.read(1 << 16):
+                    pieces.append(piece)
+    return b"".join(pieces).decode().replace("\r\n", "\n")
 
 
 def readme(old: str) -> str:
@@ -71,7 +87,7 @@ def tutorial(old: str) -> str:
 
 def _comparison() -> str:
     """Return the first guest's rows, and what stands below the table."""
-    lines = [line.rstrip() for line in printed("mtrrzap compare", **_TERMINAL).splitlines()]
+    lines = [line.rstrip() for line in on_terminal("mtrrzap compare").splitlines()]
     rows = [line for line in lines if line.startswith("│")]
     end = next(n for n, line in enumerate(lines) if line.startswith("└"))
     more = f"│ … {len(rows) - _ROWS} more rows: SeaBIOS with 8, both with 16 vCPUs"

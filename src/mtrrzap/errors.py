@@ -1,5 +1,7 @@
 """The one kind of error that a user sees: where, what, and how to mend it, on one line."""
 
+from functools import cache
+
 
 class UserError(Exception):
     """Bad input or a missing prerequisite. The command line prints it and exits with status 2.
@@ -35,3 +37,27 @@ def printable(text: str, keep: str = "") -> str:
 def _escaped(char: str) -> str:
     undecoded = 0xDC80 <= ord(char) <= 0xDCFF  # as "surrogateescape" leaves a byte
     return f"\\x{ord(char) - 0xDC00:02x}" if undecoded else repr(char)[1:-1]
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``1 vCPU``, ``1,000 vCPUs``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+@cache
+def docs_page(name: str) -> str:
+    """Return where to find a page of the documentation.
+
+    That is on the site which the package's metadata name, or in the source tree, which an installed
+    package has not.
+    """
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    try:
+        addresses = metadata("mtrrzap").get_all("Project-URL") or ()
+    except PackageNotFoundError:
+        addresses = ()
+    for label, _, address in (each.partition(", ") for each in addresses):
+        if label == "Documentation":
+            return f"{address.rstrip('/')}/{name}.html"
+    return f"docs/{name}.md in the source tree"

@@ -67,7 +67,7 @@ def test_import_overwrites_only_by_force(run: Run, boot: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("0", 0), ("0G", 0), ("4096", 4096), ("512M", 1 << 29), ("16g", 1 << 34)]
+    ("text", "count"), [("0", 0), ("0G", 0), ("512M", 1 << 29), ("16g", 1 << 34)]
 )
 def test_sizes_of_memory(run: Run, tmp_path: Path, text: str, count: int) -> None:
     out = tmp_path / "a.trace"
@@ -77,7 +77,9 @@ def test_sizes_of_memory(run: Run, tmp_path: Path, text: str, count: int) -> Non
     assert read(out).header.memory == count
 
 
-@pytest.mark.parametrize("text", ["-1G", "1", "xG", "9999999T", "G", "", "\u0663G", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["-1G", "1", "4096", "xG", "9999999T", "G", "", "\u0663G", "9" * 5000]
+)
 def test_what_is_no_size_of_memory(run: Run, tmp_path: Path, text: str) -> None:
     out = tmp_path / "a.trace"
     ran = run("import", str(FOLDER / "report.txt.xz"), "-o", str(out), "--memory", text)

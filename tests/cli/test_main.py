@@ -9,13 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from helpers.cli import Run
 from helpers.traces import FINE, trace
-from mtrrzap.cli.compare import DROPPABLE
 from mtrrzap.guest.trace import Trace, dumps
-from mtrrzap.report import text
 
 
 def test_compare_formats_agree(run: Run, file: Path) -> None:
@@ -225,16 +222,3 @@ def test_a_reader_that_has_seen_enough(file: Path) -> None:
         check=False,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
-
-
-@pytest.mark.parametrize(("width", "left_out"), [(80, 4), (100, 3), (400, 0)])
-def test_columns_are_left_out_for_a_narrow_terminal(
-    monkeypatch: pytest.MonkeyPatch, run: Run, file: Path, width: int, left_out: int
-) -> None:
-    """Numbers are never cut or folded."""
-    monkeypatch.setattr(text, "console", lambda: Console(width=width, highlight=False))
-    out = run("compare", str(file), "-p", "v6.1").out
-    table = out.splitlines()[:5]
-    assert max(map(len, table)) <= width
-    assert sum(column not in table[1] for column in DROPPABLE) == left_out
-    assert ("Left out" in out) == bool(left_out)

@@ -170,4 +170,4 @@ def test_ctrl_c_keeps_what_was_measured(run: Run, monkeypatch: pytest.MonkeyPatc
     assert [len(row["runs"]) for row in found["rows"]] == [1, 1]
     calls[:] = [(), ()]
     ended = run(*THREADS, "-p", "ticket")
-    assert ended == (130, "", "mtrrzap: interrupted after 0 of 1 runs\n")
+    assert ended == (130, "", "mtrrzap: interrupted after 0 of 1 run\n")

@@ -4,13 +4,14 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 import mtrrzap
 from helpers.paths import ROOT
-from mtrrzap.cli.main import app
+from mtrrzap.cli.app import app
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
@@ -80,7 +81,8 @@ def options_of(words: list[str]) -> tuple[str, set[str], list[str]]:
     """The command that is named, its options, and the words that are left."""
     command = typer.main.get_command(app)
     name = ""
-    while words and (found := getattr(command, "commands", {}).get(words[0])):
+    context: Any = None
+    while words and (found := getattr(command, "get_command", lambda *_: None)(context, words[0])):
         command, name, words = found, words[0], words[1:]
     options = {each for p in command.params for each in (*p.opts, *p.secondary_opts)}
     if name == "sweep":  # 'sweep SPEC' is 'sweep run SPEC'

@@ -5,10 +5,7 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from typing import NamedTuple
 
 
 class Sheet(NamedTuple):
@@ -48,37 +45,19 @@ def as_text(sheets: Iterable[Sheet], remarks: Iterable[str]) -> str:
     from mtrrzap.report import text
 
     out = io.StringIO()
-    console = Console(file=out, width=text.console().width, color_system=None, highlight=False)
+    shown = text.console()
+    console = Console(
+        file=out,
+        width=shown.width,
+        force_terminal=shown.is_terminal,
+        color_system=None,
+        highlight=False,
+    )
     for sheet in sheets:
-        made, left_out = _fitting(console, sheet)
-        console.print(made)
-        if left_out:
-            text.say(console, f"Left out, for a wider terminal: {', '.join(left_out)}.")
+        text.print_table(console, **sheet._asdict())
     for remark in remarks:
         text.say(console, remark)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
-
-
-def _fitting(console: object, sheet: Sheet) -> tuple[Table, list[str]]:
-    """Return a table that fits, and the columns left out for that."""
-    from rich.console import Console
-
-    from mtrrzap.report import text
-
-    assert isinstance(console, Console)
-    for dropped in range(len(sheet.droppable) + 1):
-        left_out = list(sheet.droppable[:dropped])
-        kept = [n for n, column in enumerate(sheet.columns) if column not in left_out]
-        made = text.table(
-            [sheet.columns[n] for n in kept],
-            [[row[n] for n in kept] for row in sheet.rows],
-            title=sheet.title or None,
-            numbers=sheet.numbers,
-            group_by=sheet.group_by,
-        )
-        if text.width(console, made) <= console.width:
-            break
-    return made, left_out
 
 
 def as_html(sheets: Iterable[Sheet], remarks: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, counted
 from mtrrzap.protocol import ALL_GFNS, Protocol, Range
 
 Request = tuple[Range, ...]
@@ -77,10 +77,11 @@ class Scenario:
         """Describe the configuration in a few words."""
         if self.forever:
             failing = ", allocation may fail" if self.alloc_fails else ""
-            return f"{self.vcpus} vCPUs that ask for ever{failing}"
+            asking = "vCPU that asks" if self.vcpus == 1 else "vCPUs that ask"
+            return f"{self.vcpus} {asking} for ever{failing}"
         counts = {len(requests) for requests in self.requests}
         each = f"{counts.pop()}" if len(counts) == 1 else "some"
-        parts = [f"{self.vcpus} vCPUs", f"{each} request{'s' if each != '1' else ''} each"]
+        parts = [counted(self.vcpus, "vCPU"), f"{each} request{'s' if each != '1' else ''} each"]
         if self.alloc_fails:
             parts.append("allocation may fail")
         if self.memory != "sc":

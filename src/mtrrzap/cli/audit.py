@@ -16,6 +16,8 @@ from mtrrzap.cli.options import (
     policies,
     with_options,
 )
+from mtrrzap.cli.progress import working
+from mtrrzap.errors import counted, docs_page
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm import audit as core
@@ -25,6 +27,8 @@ from mtrrzap.report import text
 
 SHOWN = 40
 """Rows printed for one group of policies; JSON has all."""
+DROPPABLE = ("needless", "disagreements", "window only", "needed", "asked", "requests")
+"""Columns left out, in this order, where the terminal is too narrow for all."""
 
 
 @with_options
@@ -46,9 +50,13 @@ def audit(
 ) -> None:
     """Find page-table entries that may keep a stale memory type. Exit status 1 if there are any."""
     chosen = policies(policy)
-    trace = traces.load(file)
     where = replace(host.host(), largest_page=page_size.level)
-    found = [(each, core.audit(trace, each, where)) for each in chosen]
+    found: list[tuple[Policy, core.Audit]] = []
+    with working(f"reading {file}") as now:
+        trace = traces.load(file)
+        for each in chosen:
+            now(f"auditing {each.name}, {len(found) + 1} of {len(chosen)}")
+            found.append((each, core.audit(trace, each, where)))
     if json:
         sys.stdout.write(text.as_json([report.as_dict(*pair, trace) for pair in found]))
     else:
@@ -60,13 +68,13 @@ def audit(
 def _print(trace: Trace, found: list[tuple[Policy, core.Audit]], *, windows: bool) -> None:
     console = text.console()
     columns = [name.replace("_", " ") for name in report.AuditRow._fields]
-    console.print(
-        text.table(
-            columns,
-            [report.summary(*pair, trace.header) for pair in found],
-            title="Verdicts (docs/audit.md); asked and needed are frames inside memslots",
-            numbers=frozenset(columns[2:]),
-        )
+    text.print_table(
+        console,
+        columns,
+        [report.summary(*pair, trace.header) for pair in found],
+        title=f"Verdicts ({docs_page('audit')}); asked and needed are frames inside memslots",
+        numbers=columns[2:],
+        droppable=DROPPABLE,
     )
     for names, findings in report.alike(found):
         _print_findings(console, trace, names, findings, windows=windows)
@@ -98,6 +106,9 @@ def _print_findings(
     )
     rows = report.stale(shown, trace)
     title = f"Stale under {', '.join(names)}"
-    console.print(text.table(columns, rows[:SHOWN], title=title, numbers=frozenset(("times",))))
+    dropped = ("right is", "times", "first outside all windows")
+    text.print_table(
+        console, columns, rows[:SHOWN], title=title, numbers=("times",), droppable=dropped
+    )
     if len(rows) > SHOWN:
-        console.print(f"... and {len(rows) - SHOWN} more rows; --json has all.")
+        console.print(f"... and {counted(len(rows) - SHOWN, 'more row')}; --json has all.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 import tempfile
 from dataclasses import dataclass, replace
@@ -23,14 +24,16 @@ from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.checker.witness import NAME as WITNESS
 from mtrrzap.checker.witness import witness
 from mtrrzap.cli.check_any import Asked, Task, allowed, guest_requests, number, verify
-from mtrrzap.cli.options import ForceOption, with_options
-from mtrrzap.cli.output import show, write, writing
-from mtrrzap.cli.progress import searching
+from mtrrzap.cli.options import ForceOption, read_from, with_options
+from mtrrzap.cli.output import show as say
+from mtrrzap.cli.output import write, writing
+from mtrrzap.cli.progress import searching, working
 from mtrrzap.errors import UserError
 from mtrrzap.guest.files import kept
 from mtrrzap.protocol import ALL_GFNS, PROTOCOLS
 from mtrrzap.protocol.load import blamed, load
-from mtrrzap.report.counterexample import drawn
+from mtrrzap.report import text
+from mtrrzap.report.counterexample import WIDTH, drawn
 from mtrrzap.report.findings import findings
 from mtrrzap.report.verdicts import as_json, table
 
@@ -56,10 +59,10 @@ Ranges = Annotated[
 AllocFails = Annotated[
     bool, typer.Option(help="Whether an allocation may fail, where the protocol makes any.")
 ]
-Memory = Annotated[
-    str,
-    typer.Option("--memory-model", "--memory", help="sc, or tso (x86's store buffers)."),
+MemoryModel = Annotated[
+    str, typer.Option("--memory-model", help="sc, or tso (x86's store buffers).")
 ]
+OldMemory = Annotated[str | None, typer.Option("--memory", hidden=True)]
 Property = Annotated[
     list[str] | None,
     typer.Option("--property", "-p", help=f"Only these of: {', '.join(PROPERTIES)}."),
@@ -82,7 +85,9 @@ Engine = Annotated[str, typer.Option(help="auto, python or numba.")]
 Replay = Annotated[
     Path | None,
     typer.Option(
-        "--replay", help="Run this schedule file again; if it names a file, give that as well."
+        "--replay",
+        help="Run this schedule file (- is stdin) again; if it names a file, give that as well.",
+        callback=lambda file: file and read_from(file),
     ),
 ]
 Continue = Annotated[
@@ -116,6 +121,7 @@ Certificate = Annotated[
 Verify = Annotated[Path | None, typer.Option("--verify", help="Verify this certificate.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Brief = Annotated[bool, typer.Option("--brief", help="Print the table only.")]
+Show = Annotated[bool, typer.Option("--show", help="Draw every counterexample, not only one.")]
 Findings = Annotated[bool, typer.Option("--findings", help="Print docs/findings.md.")]
 
 
@@ -127,7 +133,8 @@ class ModelOptions:
     requests: Requests = 1
     ranges: Ranges = None
     alloc_fails: AllocFails = True
-    memory: Memory = "sc"
+    memory_model: MemoryModel = "sc"
+    memory: OldMemory = None
     requests_of: RequestsOf = None
     policy: PolicyName = None
     certificate: Certificate = None
@@ -140,7 +147,7 @@ class ModelOptions:
             kinds=_ranges(self.ranges) if kinds is None else kinds,
             each=kinds is not None,
             alloc_fails=self.alloc_fails,
-            memory=self.memory,
+            memory=self.memory or self.memory_model,
             certificate=self.certificate,
         )
 
@@ -194,6 +201,7 @@ def check(
     verify_: Verify = None,
     json_: Json = False,
     brief: Brief = False,
+    show: Show = False,
     findings_: Findings = False,
     force: ForceOption = False,
 ) -> None:
@@ -203,7 +211,9 @@ def check(
     and so proves nothing; 2 bad usage; 130 Ctrl-C, with what was seen until then.
     """
     if findings_:
-        sys.stdout.write(findings())
+        with working("checking every protocol"):
+            page = findings()
+        sys.stdout.write(page)
         return
     if replay_ is not None:
         if continue_:
@@ -233,7 +243,7 @@ def check(
             kept(_schedule(schedules, name, prop), "schedules", force=force)
     with searching() as progress:
         results = _results(tasks, progress)
-    _print(results, json_=json_, brief=brief)
+    _print(results, json_=json_, brief=brief, every=show)
     if witness_ and not json_:
         _witnesses(names, asked)
     if schedules is not None:
@@ -277,7 +287,8 @@ def again(path: Path, protocols: list[str]) -> None:
             file that is not among ``protocols``.
     """
     shown = _replayed(path, protocols, shown=True)
-    show(drawn(shown, shown.scenario.protocol.name))
+    width = min(WIDTH, text.console().width)
+    say(drawn(shown, shown.scenario.protocol.name, width))
     raise typer.Exit(1)
 
 
@@ -292,7 +303,7 @@ def go_on(path: Path, protocols: list[str], options: Options, *, json_: bool, br
     name = shown.scenario.protocol.name
     with searching() as progress:
         verdicts = continued(shown, replace(options, progress=progress))
-    _print([(name, verdicts)], json_=json_, brief=brief)
+    _print([(name, verdicts)], json_=json_, brief=brief, every=False)
     raise typer.Exit(exit_status(verdicts))
 
 
@@ -306,9 +317,11 @@ def _replayed(path: Path, protocols: list[str], *, shown: bool) -> Counterexampl
         raise UserError(problem, place=place, mend=mend) from error
     if len(data) > SIZE:
         raise UserError(f"more than {SIZE >> 20} MiB", place=place, mend=mend)
-    text = data.decode("utf-8", "replace")
+    schedule = data.decode("utf-8", "replace")
     try:
-        return replay(text, place, lambda name: load(allowed(name, protocols, place)), shown=shown)
+        return replay(
+            schedule, place, lambda name: load(allowed(name, protocols, place)), shown=shown
+        )
     except SystemExit as error:
         raise UserError("its protocol exits the program (SystemExit)", place=place) from error
 
@@ -319,11 +332,12 @@ def _witnesses(names: list[str], asked: Asked) -> None:
         found = asked.few(name)
         with blamed(_file(name)):
             steps = witness(found)
-            text = f"{name}: no interleaving found in which nothing goes wrong\n"
+            shown = f"{name}: no interleaving found in which nothing goes wrong\n"
             if steps is not None:
-                text = drawn(Counterexample(found, WITNESS, steps), name)
-                text += "Every call returns when its ranges are zapped.\n"
-        show("\n" + text)
+                width = min(WIDTH, text.console().width)
+                shown = drawn(Counterexample(found, WITNESS, steps), name, width)
+                shown += "Every call returns when its ranges are zapped.\n"
+        say("\n" + shown)
 
 
 def _strategy(name: str, seed: int) -> Strategy | None:
@@ -345,25 +359,39 @@ def _ranges(texts: list[str] | None) -> tuple[Request, ...]:
         raise UserError(f"--range {error} is no START-END", mend="for example 0x0-0x100") from error
 
 
-def _print(results: Results, *, json_: bool, brief: bool) -> None:
+def _print(results: Results, *, json_: bool, brief: bool, every: bool) -> None:
+    """Print the table, and the counterexamples; where there are several, say how to see them."""
     if json_:
         sys.stdout.write(json.dumps(as_json(results), indent=1) + "\n")
         return
-    show(table(results))
-    for name, verdicts in results:
-        for verdict in verdicts:
-            if verdict.counterexample and not brief:
-                with blamed(_file(name)):
-                    text = drawn(verdict.counterexample, name)
-                show("\n" + text)
+    width = min(WIDTH, text.console().width)
+    say(table(results, width))
+    found = [
+        (name, verdict.prop, verdict.counterexample)
+        for name, verdicts in results
+        for verdict in verdicts
+        if verdict.counterexample
+    ]
+    if brief or not found:
+        return
+    if len(found) > 1 and not every:
+        name, prop, _ = found[0]
+        one = shlex.join((name, "-p", prop))
+        said = f"{len(found)} counterexamples: --show draws all; name one to see it: {one}"
+        say("\n")
+        text.say(text.console(), said)
+        return
+    for name, _, counterexample in found:
+        with blamed(_file(name)):
+            say("\n" + drawn(counterexample, name, width))
 
 
 def _write(results: Results, into: Path) -> None:
     for name, verdicts in results:
         for verdict in verdicts:
             if verdict.counterexample:
-                text = written(verdict.counterexample, name)
-                write(_schedule(into, name, verdict.prop), [text])
+                steps = written(verdict.counterexample, name)
+                write(_schedule(into, name, verdict.prop), [steps])
 
 
 def _schedule(into: Path, name: str, prop: str) -> Path:

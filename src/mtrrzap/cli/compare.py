@@ -16,6 +16,8 @@ from mtrrzap.cli.options import (
     policies,
     with_options,
 )
+from mtrrzap.cli.progress import working
+from mtrrzap.errors import docs_page
 from mtrrzap.guest import open as traces
 from mtrrzap.report import text
 from mtrrzap.simulator import cost_model
@@ -39,9 +41,14 @@ def compare(
 ) -> None:
     """Count what every policy zaps for every guest, and say whether a stale type may survive."""
     chosen = policies(policy)
-    named = [(name, guest.rescaled(each)) for name, each in traces.load_all(files or [])]
     wanted = modelled or form.json or form.csv
-    found = list(rows(named, chosen, host.host(), page_size.level, modelled=wanted))
+    found: list[CompareRow] = []
+    with working("reading traces") as now:
+        named = [(name, guest.rescaled(each)) for name, each in traces.load_all(files or [])]
+        now("replaying the first policy")
+        for row in rows(named, chosen, host.host(), page_size.level, modelled=wanted):
+            found.append(row)
+            now(f"{len(found)} of {len(named) * len(chosen)} rows")
     if form.json:
         sys.stdout.write(text.as_json([row.data() for row in found]))
     elif form.csv:
@@ -76,7 +83,10 @@ MODELLED: dict[str, Callable[[CompareRow], object]] = {
 }
 """A table of its own: modelled figures do not stand beside counted ones."""
 WORDS = frozenset(("guest", "trace", "policy", "stale types", KERNEL))
-DROPPABLE = ("visits", "entries zapped", "frames asked for", "ranges")
+DROPPABLE = (
+    *("visits", "entries zapped", "frames asked for", "ranges", "published"),
+    *("needed entries", "modelled later", "modelled longest wait"),
+)
 """Columns left out, in this order, where the terminal is too narrow for all."""
 
 
@@ -91,11 +101,10 @@ def _print(found: list[CompareRow], page_size: PageSize, *, modelled: bool) -> N
     cells = [tuple(cell(row) for cell in columns.values()) for row in found]
     console = text.console()
     numbers = frozenset(columns) - WORDS
-    made, left_out = text.fitting(
-        console, list(columns), cells, DROPPABLE, numbers=numbers, group_by=2
+    text.print_table(
+        console, list(columns), cells, numbers=numbers, droppable=DROPPABLE, group_by=2
     )
-    console.print(made)
-    for line in _remarks(found, page_size, left_out, modelled=modelled):
+    for line in _remarks(found, page_size, modelled=modelled):
         text.say(console, line)
 
 
@@ -113,9 +122,7 @@ def differences(found: list[CompareRow]) -> Iterator[str]:
             yield f"{row.trace}, {row.policy}, first difference: {row.kernel_difference}."
 
 
-def _remarks(
-    found: list[CompareRow], page_size: PageSize, left_out: list[str], *, modelled: bool
-) -> Iterator[str]:
+def _remarks(found: list[CompareRow], page_size: PageSize, *, modelled: bool) -> Iterator[str]:
     for name, why in {row.trace: row.incomplete for row in found}.items():
         if why is not None:
             yield f"{name}: INCOMPLETE ({why}): figures are of what was recorded."
@@ -123,13 +130,12 @@ def _remarks(
         yield f"{name}: {text.MEMORY_UNKNOWN}"
     if not modelled:
         yield from differences(found)
-    if left_out:
-        yield f"Left out; a wider terminal or a pipe shows them: {', '.join(left_out)}."
     if modelled:
         yield (
             "Modelled figures are millions of cycles, wrong by a factor of "
             f"{cost_model.error_factor():.2f} (geometric error on cells that no fit has seen: "
-            "docs/validation.md). Needed entries are counted: those whose type changed, each once."
+            f"{docs_page('validation')}). Needed entries are counted: "
+            "those whose type changed, each once."
         )
         return
     compared = [row for row in found if row.published is not None]

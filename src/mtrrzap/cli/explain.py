@@ -9,15 +9,17 @@ from mtrrzap.cli.options import (
     GuestOptions,
     IntelHostOptions,
     JsonOption,
+    OnePolicyOption,
     PageSize,
     TraceArgument,
     with_options,
 )
+from mtrrzap.cli.progress import working
 from mtrrzap.guest import open as traces
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import replay
 from mtrrzap.report import text
-from mtrrzap.report.explain import COLUMNS, PHASES, as_data, lines, phases
+from mtrrzap.report.explain import COLUMNS, DROPPABLE, PHASES, as_data, lines, phases
 from mtrrzap.simulator import Guest, cost_model, simulate
 from mtrrzap.simulator.arrivals import PATTERNS
 
@@ -25,7 +27,7 @@ from mtrrzap.simulator.arrivals import PATTERNS
 @with_options
 def explain(
     file: TraceArgument,
-    policy: Annotated[str, typer.Option("--policy", "-p", help="A policy's name.")],
+    policy: OnePolicyOption,
     *,
     host: IntelHostOptions,
     page_size: Annotated[
@@ -36,22 +38,27 @@ def explain(
 ) -> None:
     """Say who asked, who zapped and who waited for whom under one policy. All of it is modelled."""
     chosen = by_name(policy)
-    trace = size.rescaled(traces.load(file))
     where = host.host()
-    guest = Guest.of(trace, where, page_size.level, cost_model.costs())
+    with working(f"reading {file}") as now:
+        trace = size.rescaled(traces.load(file))
+        now(f"simulating {chosen.name}")
+        guest = Guest.of(trace, where, page_size.level, cost_model.costs())
+        result = simulate(guest, chosen, replay(trace, chosen, where))
     timed = trace.header.memory_known
-    result = simulate(guest, chosen, replay(trace, chosen, where))
     if json:
         sys.stdout.write(text.as_json(as_data(result, trace.incomplete, timed=timed)))
         return
     console = text.console()
     numbers = frozenset(COLUMNS) - {"why", "waited for"}
-    console.print(text.table(COLUMNS, lines(result, timed=timed), numbers=numbers))
+    text.print_table(
+        console, COLUMNS, lines(result, timed=timed), numbers=numbers, droppable=DROPPABLE
+    )
     if not timed:
         text.say(console, f"{file}: {text.MEMORY_UNKNOWN}")
         return
     numbers = frozenset(PHASES) - {"stage"}
-    console.print(text.table(PHASES, phases(result), title="Phases", numbers=numbers))
+    found = phases(result)
+    text.print_table(console, PHASES, found, title="Phases", numbers=numbers, droppable=DROPPABLE)
     if trace.incomplete is not None:
         text.say(console, f"INCOMPLETE ({trace.incomplete}): this is of what was recorded.")
     console.print(

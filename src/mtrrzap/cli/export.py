@@ -1,7 +1,7 @@
 """``mtrrzap export``: a trace in other tools' formats."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mtrrzap.cli.options import (
+    STDOUT,
     ForceOption,
     HostOptions,
     PageSize,
@@ -18,6 +19,7 @@ from mtrrzap.cli.options import (
     with_options,
 )
 from mtrrzap.cli.output import put, write
+from mtrrzap.cli.progress import working
 from mtrrzap.guest import open as traces
 from mtrrzap.guest import tabular
 from mtrrzap.guest.files import distinct, kept
@@ -49,7 +51,9 @@ def export(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The file to write. Default: standard output."),
+        typer.Option(
+            "--output", "-o", help="The file to write; - is standard output, the default."
+        ),
     ] = None,
     policy: PolicyOption = None,
     *,
@@ -64,26 +68,40 @@ def export(
 
     Policies and host options apply to perfetto's JSON only: to its requests and modelled zaps.
     """
+    if output == STDOUT:
+        output = None
     if output is not None:
         distinct({"--output": output}, {"FILE": file})
         kept(output, "--output", force=force)
     chosen = policies(policy)
     where = host.host()
-    trace = traces.load(file)
-    pieces: Iterable[str] | bytes
-    match form:
-        case Format.CSV:
-            pieces = tabular.csv_lines(trace)
-        case Format.PARQUET:
-            pieces = tabular.parquet_bytes(trace)
-        case Format.PERFETTO:
-            pieces = _perfetto(trace, chosen, where, page_size.level)
-    if output is not None:
-        write(output, pieces)
-    elif isinstance(pieces, bytes):
-        sys.stdout.buffer.write(pieces)
-    else:
-        put(pieces)
+    with working(f"reading {file}") as now:
+        trace = traces.load(file)
+        pieces: Iterable[str] | bytes
+        match form:
+            case Format.CSV:
+                pieces = tabular.csv_lines(trace)
+            case Format.PARQUET:
+                pieces = tabular.parquet_bytes(trace)
+            case Format.PERFETTO:
+                pieces = _perfetto(trace, chosen, where, page_size.level)
+        if not isinstance(pieces, bytes):
+            pieces = _told(pieces, now)
+        if output is not None:
+            write(output, pieces)
+        elif isinstance(pieces, bytes):
+            sys.stdout.buffer.write(pieces)
+        else:
+            put(pieces)
+
+
+def _told(pieces: Iterable[str], now: Callable[[str], None]) -> Iterator[str]:
+    """Yield the pieces, and say how much has been written."""
+    written = 0
+    for piece in pieces:
+        written += len(piece)
+        now(f"{written >> 20:,} MiB written")
+        yield piece
 
 
 def _perfetto(

@@ -1,8 +1,9 @@
 """``mtrrzap import``: captures of a real KVM as traces."""
 
+import sys
 import time
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -10,13 +11,15 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.options import CaptureArgument, ForceOption, memory_size, with_options
+from mtrrzap.cli.options import STDOUT, CaptureArgument, ForceOption, memory_size, with_options
 from mtrrzap.cli.output import write
-from mtrrzap.errors import UserError
+from mtrrzap.cli.progress import working
+from mtrrzap.errors import UserError, counted
 from mtrrzap.guest import tabular
 from mtrrzap.guest.event import Kind
 from mtrrzap.guest.files import distinct, kept
 from mtrrzap.guest.importer import Capture, Imported, Known, Start, read_capture
+from mtrrzap.guest.importer.scan import Source
 from mtrrzap.guest.importer.source import Opened, opened
 from mtrrzap.guest.measured_costs import Cost, cost_path
 from mtrrzap.guest.trace import MAGIC, MAX_LINE, Trace, trace_lines
@@ -34,9 +37,7 @@ class CapturedGuestOptions:
         "unknown"
     )
     guest_kernel: Annotated[str, typer.Option(help="The guest's kernel.")] = "unknown"
-    memory: Annotated[
-        str, typer.Option(help="Guest RAM, for example 16G, or in bytes; 0: unknown.")
-    ] = "0"
+    memory: Annotated[str, typer.Option(help="Guest RAM, for example 16G; 0: unknown.")] = "0"
     maxphyaddr: Annotated[
         int | None, typer.Option(help="The guest's MAXPHYADDR in bits.", min=32, max=52)
     ] = None
@@ -55,7 +56,11 @@ def import_(
     file: CaptureArgument,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where to; FILE's name with .trace if not given."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to, - is standard output; FILE's name with .trace if not given.",
+        ),
     ] = None,
     *,
     only_list: Annotated[bool, typer.Option("--list", help="List the VMs, write nothing.")] = False,
@@ -65,8 +70,11 @@ def import_(
     ] = Start.AUTO,
     guest: CapturedGuestOptions,
     force: ForceOption = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, with --list.")] = False,
 ) -> None:
-    """Turn a capture of a real KVM (trace-cmd, ftrace, perf; docs/capture.md) into traces."""
+    """Turn a capture of a real KVM (by trace-cmd, ftrace or perf) into traces."""
+    if json and not only_list:
+        raise UserError("--json is for --list", mend="add --list")
     known = Known(
         firmware=guest.firmware,
         guest_kernel=guest.guest_kernel,
@@ -76,16 +84,31 @@ def import_(
         command=f"mtrrzap import {file.name}",
         start=start,
     )
-    capture = _read(file, output, force=force)
-    if capture is None:
+    with working(f"reading {file}") as now:
+        capture = _read(file, output, now, force=force)
+        if capture is None:
+            return
+        chosen = _chosen(capture, vm)
+        known = replace(known, date=_date(file))
+        imported = []
+        for number in chosen:
+            now(f"VM {number}: making a trace")
+            imported.append(capture.trace(capture.vms[number], known))
+    if json:
+        rows = [_as_dict(capture, *pair) for pair in zip(chosen, imported, strict=True)]
+        sys.stdout.write(text.as_json(rows))
         return
-    chosen = _chosen(capture, vm)
-    known = replace(known, date=_date(file))
-    imported = [capture.trace(capture.vms[number], known) for number in chosen]
     if only_list:
         _print_list(capture, chosen, imported, None)
         if (why := imported[0].trace.incomplete) is not None:
             text.say(text.console(), f"INCOMPLETE: {why}")
+        return
+    if output == STDOUT:
+        if len(imported) > 1:
+            raise UserError(
+                f"the capture has {len(imported)} VMs", place="--output", mend="choose one by --vm"
+            )
+        sys.stdout.writelines(trace_lines(imported[0].trace))
         return
     paths = _paths(output or _default(file), chosen)
     _write(paths, imported, file, force=force)
@@ -94,7 +117,9 @@ def import_(
         _print_one(path, one)
 
 
-def _read(file: Path, output: Path | None, *, force: bool) -> Capture | None:
+def _read(
+    file: Path, output: Path | None, now: Callable[[str], None], *, force: bool
+) -> Capture | None:
     """Return what a capture holds. A CSV is imported at once: None."""
     with opened(file) as capture_file:
         if capture_file.head.startswith(MAGIC.encode()):
@@ -102,7 +127,20 @@ def _read(file: Path, output: Path | None, *, force: bool) -> Capture | None:
         if capture_file.head.startswith(tabular.CSV_FIRST.encode()):
             _import_csv(capture_file, output or _default(file), file, force=force)
             return None
-        return read_capture(capture_file.source, capture_file.name)
+        return read_capture(_told(capture_file, now), capture_file.name)
+
+
+def _told(capture_file: Opened, now: Callable[[str], None]) -> Source:
+    """Return the capture's source, which says how much of it has been read."""
+
+    def chunks() -> Iterator[bytes]:
+        read = 0
+        for chunk in capture_file.source():
+            read += len(chunk)
+            now(f"{capture_file.name}: {read >> 20:,} MiB read")
+            yield chunk
+
+    return chunks
 
 
 def _write(paths: Sequence[Path], imported: Sequence[Imported], file: Path, *, force: bool) -> None:
@@ -154,12 +192,16 @@ def _paths(output: Path, chosen: Sequence[int]) -> list[Path]:
 
 
 def _import_csv(capture_file: Opened, output: Path, file: Path, *, force: bool) -> None:
+    if output == STDOUT:
+        csv = _lines(capture_file.source())
+        sys.stdout.writelines(trace_lines(tabular.read_csv(csv, capture_file.name)))
+        return
     distinct({"--output": output}, {"FILE": file})
     kept(output, "--output", force=force)
     trace = tabular.read_csv(_lines(capture_file.source()), capture_file.name)
     write(output, trace_lines(trace))
     console = text.console()
-    text.say(console, f"{output}: {len(trace.events):,} events from CSV.")
+    text.say(console, f"{output}: {counted(len(trace.events), 'event')} from CSV.")
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
@@ -173,6 +215,19 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
             break
     if rest:
         yield rest
+
+
+def _as_dict(capture: Capture, number: int, one: Imported) -> dict[str, object]:
+    names = ("mtrr_writes", "refused", "cr0_writes", "inits")
+    return {
+        "vm": number,
+        "vcpus": one.trace.header.vcpus,
+        "events": len(one.trace.events),
+        **dict(zip(names, _counts(one.trace), strict=True)),
+        "threads": {str(tid): vcpu for tid, vcpu in capture.vms[number].vcpus.items()},
+        "process": capture.vms[number].process,
+        "incomplete": one.trace.incomplete,
+    }
 
 
 def _print_list(
@@ -193,10 +248,14 @@ def _print_list(
         threads = f"{threads} (process {process})" if process is not None else threads
         rows.append((number, trace.header.vcpus, len(trace.events), *_counts(trace), threads))
         rows[-1] += (str(paths[position]),) if paths else ()
-    made = text.table(
-        columns, rows, title=f"VMs in {capture.name} (threads as tid:vCPU)", numbers=_NUMBERS
+    text.print_table(
+        text.console(),
+        columns,
+        rows,
+        title=f"VMs in {capture.name} (threads as tid:vCPU)",
+        numbers=_NUMBERS,
+        droppable=("threads", "INITs", "CR0 writes", "#GP", "MTRR writes"),
     )
-    text.console().print(made)
 
 
 def _counts(trace: Trace) -> tuple[int, int, int, int]:
@@ -216,13 +275,12 @@ def _print_one(path: Path, one: Imported) -> None:
         text.say(console, f"{path}: INCOMPLETE: {one.trace.incomplete}")
     if one.costs:
         columns = ("MTRR", "writes", "total us", "median us", "worst us")
-        console.print(
-            text.table(
-                columns,
-                cost_rows(one.costs),
-                title=f"Measured cost of MTRR writes, exit to entry; each one: {cost_path(path)}",
-                numbers=frozenset(columns[1:]),
-            )
+        text.print_table(
+            console,
+            columns,
+            cost_rows(one.costs),
+            title=f"Measured cost of MTRR writes, exit to entry; each one: {cost_path(path)}",
+            numbers=columns[1:],
         )
 
 

@@ -1,12 +1,13 @@
 """``mtrrzap initrd``: make the initrd that recordings use."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mtrrzap.cli import output as say
-from mtrrzap.cli.options import with_options
+from mtrrzap.cli.options import STDOUT, with_options
 from mtrrzap.errors import UserError
 from mtrrzap.guest.busybox import build, is_static_elf
 from mtrrzap.guest.files import distinct, readable, writable
@@ -16,7 +17,9 @@ _MEND = "install a static one (Debian: apt install busybox-static) or name it wi
 
 @with_options
 def initrd(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The initrd to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The initrd to write; - is standard output.")
+    ],
     busybox: Annotated[Path, typer.Option(help="A static busybox.")] = Path("/bin/busybox"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
@@ -25,8 +28,11 @@ def initrd(
     program = busybox.read_bytes()
     if not is_static_elf(program):
         raise UserError(f"{busybox} is no static program for x86-64", place="--busybox", mend=_MEND)
+    if output == STDOUT:
+        sys.stdout.buffer.write(build(program))
+        return
     distinct({"--output": output}, {"--busybox": busybox})
     writable(output, "--output", force=force)
     data = build(program)
     say.write(output, data)
-    say.result(f"{output}: {len(data)} bytes")
+    say.result(f"{output}: {len(data):,} bytes")

@@ -13,7 +13,7 @@ from mtrrzap.cli.options import ForceOption, JsonOption, TracesArgument, with_op
 from mtrrzap.cli.output import result
 from mtrrzap.cli.progress import comparing
 from mtrrzap.emit.translate import translate
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, docs_page
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.files import kept
 from mtrrzap.guest.trace import Trace
@@ -37,6 +37,7 @@ app = typer.Typer(
     help="Let a real kernel make the zaps, and compare them with a policy's.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -118,7 +119,7 @@ class EventOptions:
         for name in self.guest or ():
             if name == "ovmf":
                 raise UserError(
-                    "OVMF ends QEMU's TCG in most boots (docs/kernel.md)",
+                    f"OVMF ends QEMU's TCG in most boots ({docs_page('kernel')})",
                     place="guest",
                     mend="let its recording be performed: ovmf-8",
                 )

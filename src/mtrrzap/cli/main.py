@@ -1,4 +1,7 @@
-"""The console script: registers the sub-commands and turns errors into one line and a status."""
+"""The console script: runs the command line and turns errors into one line and a status.
+
+It loads nothing but a little of the standard library before it can deal with Ctrl-C.
+"""
 
 import contextlib
 import errno
@@ -6,63 +9,15 @@ import io
 import os
 import signal
 import sys
-from typing import NoReturn
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
-
-from mtrrzap import __version__
 from mtrrzap.cli import apart
-from mtrrzap.cli.audit import audit
-from mtrrzap.cli.check import check
-from mtrrzap.cli.compare import compare
-from mtrrzap.cli.emit import emit
-from mtrrzap.cli.explain import explain
-from mtrrzap.cli.export import export
-from mtrrzap.cli.import_ import import_
-from mtrrzap.cli.initrd import initrd
-from mtrrzap.cli.kernel import app as kernel_app
-from mtrrzap.cli.memtype import memtype
-from mtrrzap.cli.policies import policies
-from mtrrzap.cli.record import record
-from mtrrzap.cli.report import report
-from mtrrzap.cli.requests import requests
-from mtrrzap.cli.run import run
-from mtrrzap.cli.show import show
-from mtrrzap.cli.sweep import app as sweep_app
-from mtrrzap.errors import UserError, printable
+from mtrrzap.errors import printable
 
-app = typer.Typer(
-    name="mtrrzap",
-    help="A workbench for the zaps that KVM makes when a guest changes its MTRRs or CR0.CD.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_FIRST = (compare, explain, audit, check, show, requests, policies, memtype)
-for _command in (*_FIRST, emit, import_, report, export, initrd):  # the order of the help
-    app.command(_command.__name__.rstrip("_"))(_command)
-# Whatever follows -- is for QEMU.
-app.command("record", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
-    record
-)
-app.command("run")(run)
-app.add_typer(sweep_app, name="sweep")
-app.add_typer(kernel_app, name="kernel")
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        sys.stdout.write(f"mtrrzap {__version__}\n")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True),
-) -> None:
-    """Take the options that come before a sub-command."""
+if TYPE_CHECKING:
+    import typer
 
 
 class _Closed(io.TextIOBase):
@@ -76,6 +31,32 @@ class _Closed(io.TextIOBase):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Let Ctrl-C end the process at once while modules load, which might take it for an error.
+
+    That ends when the command begins (``begin``): before, there is nothing to lose.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+    try:
+        yield
+    finally:
+        begin()
+
+
+def begin() -> None:
+    """Make Ctrl-C a ``KeyboardInterrupt`` again: a command may have something to finish."""
+    if signal.getsignal(signal.SIGINT) is _stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, b"mtrrzap: interrupted\n")
+    os._exit(130)
+
+
 def main() -> None:
     """Run the command line. Exit status: 0 done, 1 a finding, 2 bad input or usage, 130 Ctrl-C."""
     if apart.is_needed(sys.argv[1:]):
@@ -84,31 +65,45 @@ def main() -> None:
 
 
 def _main() -> NoReturn:
+    try:
+        status = _run()
+    except KeyboardInterrupt:
+        _fail("interrupted", status=130)
+    raise SystemExit(status)
+
+
+def _run() -> int:
     if sys.stdout is None:
         sys.stdout = _Closed()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _terminated)
-    try:
-        status = app(standalone_mode=False)
-        sys.stdout.flush()
-    except UserError as error:
-        _fail(str(error))
-    except typer.TyperException as error:
-        _usage(error)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", status=130)
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough.
-        _leave(0)
-    except OSError as error:
-        # Commands turn errors of the files that they open into UserError: what is left is output.
-        _fail(f"standard output: {error.strerror}; what was printed is not whole")
-    except (ValueError, AttributeError):
-        if not any(each is None or each.closed for each in (sys.stdout, sys.stderr)):
-            raise
-        _fail("a protocol's file closes standard output; what was printed is not whole")
-    raise SystemExit(status if isinstance(status, int) else 0)
+    with _loading():
+        import typer
+
+        from mtrrzap.cli.app import app
+        from mtrrzap.errors import UserError
+
+        try:
+            status = app(standalone_mode=False, prog_name="mtrrzap")
+            sys.stdout.flush()
+        except UserError as error:
+            _fail(str(error))
+        except typer.TyperException as error:
+            _usage(error)
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+        except BrokenPipeError:
+            # The reader (head, less) has seen enough.
+            _leave(0)
+        except OSError as error:
+            # Commands turn errors of files that they open into UserError: what is left is output.
+            _fail(f"standard output: {error.strerror}; what was printed is not whole")
+        except (ValueError, AttributeError):
+            if not any(each is None or each.closed for each in (sys.stdout, sys.stderr)):
+                raise
+            _fail("a protocol's file closes standard output; what was printed is not whole")
+    return status if isinstance(status, int) else 0
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
@@ -116,7 +111,7 @@ def _terminated(number: int, _frame: object) -> NoReturn:
     _leave(128 + number)
 
 
-def _usage(error: typer.TyperException) -> NoReturn:
+def _usage(error: "typer.TyperException") -> NoReturn:
     """Say on one line what is wrong with the arguments; the help asked for by none is not wrong."""
     command = getattr(getattr(error, "ctx", None), "command_path", "mtrrzap")
     message = error.format_message().rstrip(".")

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mtrrzap.cli.options import JsonOption, with_options
+from mtrrzap.cli.options import JsonOption, read_from, with_options
+from mtrrzap.cli.progress import working
 from mtrrzap.errors import UserError
 from mtrrzap.guest.listing import FORMATS, KernelMap, regions
 from mtrrzap.report import map_views as report
@@ -96,7 +97,9 @@ def memtype(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A trace, an MSR dump (text, JSON), /proc/mtrr, a kernel's or firmware's log."
+            help="A trace, an MSR dump (text, JSON), /proc/mtrr, a kernel's or firmware's log; "
+            "- is standard input.",
+            callback=read_from,
         ),
     ],
     *,
@@ -127,7 +130,8 @@ def memtype(
     json: JsonOption = False,
 ) -> None:
     """Show memory types by address: who decided, what overlaps mean, which rules are broken."""
-    states = load(source, at, maxphyaddr, form)
+    with working(f"reading {source}"):
+        states = load(source, at, maxphyaddr, form)
     if states.kernel_map is not None and not states.cpus:
         if vcpu is not None or view.registers_needed:
             states.one(None, "--vcpu, --diff, --against, --pat, --ept")
@@ -160,7 +164,13 @@ def _print(states: States, cpu: int, mtrrs: Mtrrs, view: ViewOptions) -> None:
     wanted = {Rules.SDM: [0, 1, 2, 4], Rules.KVM: [0, 1, 3, 4], Rules.BOTH: range(6)}[lookup]
     cells = [[_cells(row, lookup)[index] for index in wanted] for row in found]
     title = f"vCPU {cpu}, {states.what}: memory types (bytes, end exclusive)"
-    console.print(text.table([columns[index] for index in wanted], cells, title=title))
+    text.print_table(
+        console,
+        [columns[index] for index in wanted],
+        cells,
+        title=title,
+        droppable=("meaning", "decided by"),
+    )
     if not whole:
         console.print(f"... and more: only the first {both_maps.MAX_ROWS} rows are shown.")
     if lookup is not Rules.KVM:
@@ -230,7 +240,7 @@ def _print_pat(console: Console, mtrrs: Mtrrs, row: MapRow | None) -> None:
         for index, kind, found in both_maps.pat_rows(mtrrs)
     ]
     title = f"Effective types by IA32_PAT = {mtrrs.pat:#x}, without EPT and with CR0.CD = 0"
-    console.print(text.table(columns, cells, title=title))
+    text.print_table(console, columns, cells, title=title)
 
 
 def _show_ept(states: States, cpu: int, view: ViewOptions, *, json: bool) -> None:
@@ -251,7 +261,7 @@ def _show_ept(states: States, cpu: int, view: ViewOptions, *, json: bool) -> Non
         for row in found
     ]
     title = f"vCPU {cpu}, {states.what}: effective types under EPT, by the guest's PAT type"
-    console.print(text.table(columns, cells, title=title))
+    text.print_table(console, columns, cells, title=title)
     text.say(console, ept_types.NPT)
 
 
@@ -290,7 +300,7 @@ def _against_regions(mtrrs: Mtrrs, listed: str, source: Path, *, json: bool) -> 
             (*_range(f.start, f.end), f.what, f.name, named(f.sdm), named(f.kvm)) for f in found
         ]
         columns = ("start", "end", "finding", f"in {what}", "manual", "KVM")
-        text.console().print(text.table(columns, cells, title=f"What does not fit {what}"))
+        text.print_table(text.console(), columns, cells, title=f"What does not fit {what}")
     else:
         text.say(text.console(), f"By {what} all RAM is WB, and no MMIO is.")
     if found:
@@ -304,7 +314,7 @@ def _against_kernel(mtrrs: Mtrrs, kernel: KernelMap, *, json: bool) -> None:
     elif found:
         cells = [(*_range(d.start, d.end), named(d.registers), named(d.kernel)) for d in found]
         columns = ("start", "end", "registers (manual)", "kernel's map")
-        text.console().print(text.table(columns, cells, title="Memory types that differ"))
+        text.print_table(text.console(), columns, cells, title="Memory types that differ")
     else:
         text.say(text.console(), "The kernel's map agrees with the manual's lookup.")
     if found:
@@ -341,13 +351,14 @@ def _print_diff(
         (d.register, *("never written" if v is None else f"{v:#x}" for v in d[1:]))
         for d in registers
     ]
-    console.print(text.table(("register", left, right), cells, title="Registers that differ"))
+    title = "Registers that differ"
+    text.print_table(console, ("register", left, right), cells, title=title)
     if not places:
         console.print("Every address still has the same type.")
         return
     columns = ("start", "end", f"{left}: manual", "KVM", f"{right}: manual", "KVM")
     rows = [(*_range(d.start, d.end), *map(named, (*d.left, *d.right))) for d in places]
-    console.print(text.table(columns, rows, title="Memory types that differ"))
+    text.print_table(console, columns, rows, title="Memory types that differ")
 
 
 # ---- a boot log that has Linux's map and no register -------------------------------------------
@@ -369,7 +380,7 @@ def _show_kernel_map(states: States, found: KernelMap, view: ViewOptions, *, jso
     columns = ("start", "end", "type", "decided by")
     cells = [(*_range(r.start, r.end), named_by_kernel(r), r.decider) for r in every]
     title = f"{states.what}: memory types (bytes, end exclusive)"
-    console.print(text.table(columns, cells, title=title))
+    text.print_table(console, columns, cells, title=title)
     console.print(strip([row[:3] for row in every], "kernel"))
     console.print(f"{LEGEND.replace('?: undefined', '?: the default type')}; {_SCALE}")
     for note in states.notes:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 from typer.models import ArgumentInfo
 
+from mtrrzap.cli.main import begin
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import MAX_VCPUS, Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
@@ -60,8 +61,11 @@ def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
         taken = values.arguments
         for name, group in groups.items():
             taken[name] = group(**{field.name: taken.pop(field.name) for field in fields(group)})
+        begin()
         try:
             return command(**taken)
+        except KeyboardInterrupt:
+            raise typer.Abort from None  # typer makes a status of the other, without a word
         except UserError as error:
             if parameter := flat.parameters.get(error.place or ""):
                 error.place = _spelled(parameter)
@@ -95,17 +99,41 @@ def _options_of(group: Any) -> Iterator[inspect.Parameter]:
         yield inspect.Parameter(field.name, kind, default=default, annotation=types[field.name])
 
 
+STDIN, STDOUT = Path("/dev/stdin"), Path("-")
+
+
+def read_from(file: Path) -> Path:
+    """Return where to read a file that the command line names; - is standard input."""
+    return STDIN if str(file) == "-" else file
+
+
+def _all_read_from(files: list[Path] | None) -> list[Path] | None:
+    return files and [read_from(file) for file in files]
+
+
 TracesArgument = Annotated[
     list[Path] | None,
-    typer.Argument(help="Traces, or names of shipped recordings. Default: all that are shipped."),
+    typer.Argument(
+        help="Traces, or names of shipped recordings; - is standard input. Default: all shipped.",
+        callback=_all_read_from,
+    ),
 ]
-TraceArgument = Annotated[Path, typer.Argument(help="A trace, or a shipped recording's name.")]
+TraceArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="A trace, or a shipped recording's name; - is standard input.", callback=read_from
+    ),
+]
 CaptureArgument = Annotated[
     Path, typer.Argument(help="A capture: text (plain or compressed), trace.dat, CSV; - is stdin.")
 ]
+_POLICY = "see 'mtrrzap policies'; +9 is short for Base2+9."
 PolicyOption = Annotated[
     list[str] | None,
-    typer.Option("--policy", "-p", help="A policy's name (see 'mtrrzap policies'); repeatable."),
+    typer.Option("--policy", "-p", help=f"A policy's name, {_POLICY} Repeatable."),
+]
+OnePolicyOption = Annotated[
+    str, typer.Option("--policy", "-p", help=f"The policy's name, {_POLICY}")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -209,19 +237,13 @@ def rescaled(trace: Trace, vcpus: int | None, memory: str | None) -> Trace:
 
 
 def memory_size(text: str) -> int:
-    """Return a guest's memory in bytes: ``16G``, ``512M``, plain bytes, or 0 if it is unknown.
+    """Return a guest's memory in bytes: ``16G``, ``512M``, or 0 if it is unknown.
 
-    Raises ``UserError`` unless it is whole pages that 52 bits can address.
+    Raises ``UserError`` unless 52 bits can address it.
     """
-    count = (
-        int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else parse_size(text)
-    )
-    if count % 4096 or count > 1 << 52:
-        raise UserError(
-            f"invalid size {text!r}",
-            place="memory",
-            mend="use for example 512M or 64G, or bytes that are whole pages",
-        )
+    count = 0 if text == "0" else parse_size(text)
+    if count > 1 << 52:
+        raise UserError(f"invalid size {text!r}", place="memory", mend="give at most 4096T")
     return count
 
 

@@ -33,6 +33,4 @@ def policies(
         ]
         sys.stdout.write(text.as_json(found))
     else:
-        made = text.table(COLUMNS, map(cells, every))
-        made.show_lines = True
-        text.console().print(made)
+        text.print_table(text.console(), COLUMNS, map(cells, every), ruled=True)

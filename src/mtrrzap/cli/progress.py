@@ -1,31 +1,38 @@
-"""How far a command is: one line on standard error, if that is a terminal.
+"""How far a command is: a line on standard error that a terminal replaces and a file collects.
 
 The library reports progress through plain callbacks; only this module knows the terminal.
 """
 
+from __future__ import annotations
+
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
+from threading import Event, Thread
 from time import monotonic
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-
-from mtrrzap.checker.explore import Progress as SearchProgress
 from mtrrzap.cli.output import note
 from mtrrzap.errors import printable
-from mtrrzap.guest.record import Progress as Recorded
-from mtrrzap.live.measure import Progress as RunProgress
-from mtrrzap.live.running import Case
-from mtrrzap.sweep.driver import SweepState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mtrrzap.checker.explore import Progress as SearchProgress
+    from mtrrzap.guest.record import Progress as Recorded
+    from mtrrzap.live.measure import Progress as RunProgress
+    from mtrrzap.live.running import Case
+    from mtrrzap.sweep.driver import SweepState
 
 _BARS = "▁▂▃▄▅▆▇█"
 _REFRESH = 8
 """Times a second that the line is drawn."""
+SOON = 2.0
+"""Seconds after which a command says what it is about on a terminal; most are done before."""
+LATER = 10.0
+"""The same where standard error is a file, ..."""
 SELDOM = 30.0
-"""Seconds between two lines of a sweep where standard error is a file."""
+"""... and the seconds between two lines in it."""
 WINDOW = 30.0
 """Seconds over which a sweep's rate is taken: cells of one grid differ in size."""
 
@@ -35,16 +42,40 @@ def on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def status_line(render: Callable[[], str]) -> AbstractContextManager[object]:
-    """Show a line while the block runs, then wipe it; another thread calls ``render``."""
-    if not on_terminal():
-        return nullcontext()
-    return Live(
+@contextmanager
+def status_line(render: Callable[[], str]) -> Iterator[None]:
+    """Show a line while the block runs, from ``SOON`` on; another thread calls ``render``."""
+    done = Event()
+    shown = Thread(target=_show, args=(render, done), daemon=True)
+    shown.start()
+    try:
+        yield
+    finally:
+        done.set()
+        shown.join()
+
+
+def _show(render: Callable[[], str], done: Event) -> None:
+    """Draw the line again and again on a terminal, then wipe it; elsewhere print it seldom."""
+    terminal = on_terminal()
+    if done.wait(SOON if terminal else LATER):
+        return
+    if not terminal:
+        note(render())
+        while not done.wait(SELDOM):
+            note(render())
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(
         console=Console(stderr=True),
         refresh_per_second=_REFRESH,
         get_renderable=lambda: Text(printable(render()), overflow="ellipsis", no_wrap=True),
         transient=True,
-    )
+    ):
+        done.wait()
 
 
 class _Line:
@@ -52,6 +83,18 @@ class _Line:
 
     def __call__(self) -> str:
         return self.text
+
+    def set(self, text: str) -> None:
+        self.text = text
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Show what a command is about and for how long; give the function that takes what is next."""
+    line, start = _Line(), monotonic()
+    line.set(what)
+    with status_line(lambda: f"{monotonic() - start:.0f} s  {line.text}"):
+        yield line.set
 
 
 @contextmanager
@@ -109,6 +152,8 @@ def run_line(
 @contextmanager
 def recording(vcpus: int) -> Iterator[Recorded]:
     """Show the counters of ``record``; give them to the recorder, which sets them."""
+    from mtrrzap.guest.record import Progress as Recorded
+
     counters, start = Recorded(), monotonic()
 
     def line() -> str:
@@ -126,18 +171,16 @@ def recording(vcpus: int) -> Iterator[Recorded]:
 def sweeping(workers: Callable[[], str], *, quiet: bool) -> Iterator[Callable[[SweepState], None]]:
     """Show how many cells of a sweep are done; give the callback that the sweep calls.
 
-    Where standard error is not a terminal, a line is printed every ``SELDOM`` seconds.
     ``workers`` says who works.
     """
     line = _Line()
-    every = 1 / _REFRESH if on_terminal() else SELDOM
     seen = deque([(monotonic(), 0)])
     last = seen[0][0]
 
     def show(state: SweepState) -> None:
         nonlocal last
         now = monotonic()
-        if quiet or now - last < every:
+        if quiet or now - last < 1 / _REFRESH:
             return
         last = now
         seen.append((now, state.new))
@@ -145,8 +188,6 @@ def sweeping(workers: Callable[[], str], *, quiet: bool) -> Iterator[Callable[[S
             seen.popleft()
         then, before = seen[0]
         line.text = sweep_line(state, (state.new - before) / max(now - then, 1e-9), workers())
-        if not on_terminal():
-            note(line.text)
 
     with nullcontext() if quiet else status_line(line):
         yield show

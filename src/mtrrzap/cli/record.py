@@ -11,10 +11,11 @@ import typer
 from mtrrzap.cli import output as say
 from mtrrzap.cli.options import with_options
 from mtrrzap.cli.progress import recording
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, counted
 from mtrrzap.guest.record import Options, Recorded
 from mtrrzap.guest.record import record as record_guest
 from mtrrzap.guest.record.session import INIT_NOTE
+from mtrrzap.guest.record.settings import check
 
 _INTERRUPTED = "interrupted by SIGINT"
 
@@ -27,7 +28,7 @@ class BootOptions:
         "seabios"
     )
     vcpus: Annotated[int, typer.Option(help="Number of vCPUs.")] = 1
-    memory: Annotated[str, typer.Option(help="Guest memory, as 512M or 16G.")] = "1G"
+    memory: Annotated[str, typer.Option(help="Guest memory, for example 512M or 16G.")] = "1G"
     kernel: Annotated[
         Path | None, typer.Option(help="Linux image to boot; without one, only firmware runs.")
     ] = None
@@ -85,6 +86,12 @@ def record(
         force=force,
         extra=tuple(extra or ()),
     )
+    check(options)
+    if options.kernel is None:
+        say.note(
+            "note: without --kernel only the firmware runs, and does not end by itself: each of "
+            f"at least two passes ends after {options.timeout:g} s (--timeout)"
+        )
     with recording(options.vcpus) as progress:
         outcome = record_guest(with_command(options), progress)
     for note in outcome.header.notes:
@@ -92,7 +99,7 @@ def record(
             say.note(f"note: {note}")
     if outcome.incomplete is not None:
         kept = "" if outcome.output == output else f"; {output} is kept as it was"
-        events = f"incomplete after {outcome.events} events"
+        events = f"incomplete after {counted(outcome.events, 'event')}"
         say.note(f"{outcome.output}: {events}: {outcome.incomplete}{kept}")
         raise typer.Exit(130 if outcome.incomplete.endswith(_INTERRUPTED) else 1)
     say.result(summary(output, outcome))
@@ -101,9 +108,11 @@ def record(
 def summary(output: Path, outcome: Recorded) -> str:
     """Return the line that ends a successful recording."""
     header = outcome.header
+    events, vcpus = counted(outcome.events, "event"), counted(header.vcpus, "vCPU")
+    stops = counted(outcome.stops, "stop")
     return (
-        f"{output}: {outcome.events} events of {header.vcpus} vCPUs, {header.firmware}, "
-        f"{header.guest_kernel} ({outcome.passes + 1} passes, {outcome.stops} stops)"
+        f"{output}: {events} of {vcpus}, {header.firmware}, "
+        f"{header.guest_kernel} ({outcome.passes + 1} passes, {stops})"
     )
 
 

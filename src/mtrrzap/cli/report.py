@@ -5,26 +5,33 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.options import HostOptions, PageSize, TracesArgument, with_options
-from mtrrzap.cli.output import result, write
+from mtrrzap.cli.options import (
+    STDOUT,
+    HostOptions,
+    OnePolicyOption,
+    PageSize,
+    TracesArgument,
+    with_options,
+)
+from mtrrzap.cli.output import put, result, write
+from mtrrzap.cli.progress import working
+from mtrrzap.errors import counted
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.files import kept
 from mtrrzap.guest.measured_costs import beside
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host
-from mtrrzap.report.page import document, section
+from mtrrzap.report.page import Section, document, section
 from mtrrzap.study.checked import checked
 
 
 @with_options
 def report(
     files: TracesArgument = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path(
-        "report.html"
-    ),
-    policy: Annotated[
-        str, typer.Option("--policy", "-p", help="Whose requests and protocol to show.")
-    ] = "Base2",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The page to write; - is standard output.")
+    ] = Path("report.html"),
+    policy: OnePolicyOption = "Base2",
     *,
     host: HostOptions,
     page_size: Annotated[
@@ -38,23 +45,30 @@ def report(
 
     Costs that 'import' has measured and left beside a trace are shown, too.
     """
-    kept(output, "--output", force=force)
+    if output != STDOUT:
+        kept(output, "--output", force=force)
     shown = by_name(policy)
     where = host.host()
-    sections = []
-    named = traces.load_all(files or [])
-    # Only a file that was named can have costs beside it.
-    paths: list[Path | None] = [*files] if files else [None] * len(named)
-    for path, (name, trace) in zip(paths, named, strict=True):
-        title = name if path is None else path.name.removesuffix(".trace")
-        costs = beside(path, trace) if path else ()
-        sections.append(section(title, trace, POLICIES, shown, where, page_size.level, costs))
-    found = checked(shown, (trace for _, trace in named), where)
-    page = document(sections, found, assumptions(where, page_size))
+    sections: list[Section] = []
+    with working("reading traces") as now:
+        named = traces.load_all(files or [])
+        # Only a file that was named can have costs beside it.
+        paths: list[Path | None] = [*files] if files else [None] * len(named)
+        for path, (name, trace) in zip(paths, named, strict=True):
+            title = name if path is None else path.name.removesuffix(".trace")
+            now(f"{title}: trace {len(sections) + 1} of {len(named)}")
+            costs = beside(path, trace) if path else ()
+            sections.append(section(title, trace, POLICIES, shown, where, page_size.level, costs))
+        now("writing the page")
+        found = checked(shown, (trace for _, trace in named), where)
+        page = document(sections, found, assumptions(where, page_size))
+    if output == STDOUT:
+        put([page])
+        return
     write(output, [page])
     count = sum(len(each.trace.events) for each in sections)
-    plural = "s"[: len(sections) != 1]
-    result(f"{output}: {len(sections)} trace{plural}, {count:,} events, {len(page):,} characters")
+    held = f"{counted(len(sections), 'trace')}, {counted(count, 'event')}"
+    result(f"{output}: {held}, {len(page):,} characters")
 
 
 def assumptions(where: Host, page_size: PageSize) -> str:

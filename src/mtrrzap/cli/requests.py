@@ -1,12 +1,18 @@
 """``mtrrzap requests``: every zap request of one trace under one policy."""
 
 import sys
-from typing import Annotated
 
-import typer
 from rich.console import Console
 
-from mtrrzap.cli.options import FormatOptions, HostOptions, TraceArgument, with_options
+from mtrrzap.cli.options import (
+    FormatOptions,
+    HostOptions,
+    OnePolicyOption,
+    TraceArgument,
+    with_options,
+)
+from mtrrzap.cli.progress import working
+from mtrrzap.errors import counted
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import by_name
@@ -17,15 +23,17 @@ from mtrrzap.report import text
 @with_options
 def requests(
     file: TraceArgument,
-    policy: Annotated[str, typer.Option("--policy", "-p", help="The policy's name.")],
+    policy: OnePolicyOption,
     *,
     host: HostOptions,
     form: FormatOptions,
 ) -> None:
     """List every zap request of one trace under one policy: event, vCPU, cause and frames."""
     chosen = by_name(policy)
-    trace = traces.load(file)
-    found = list(replay(trace, chosen, host.host()))
+    with working(f"reading {file}") as now:
+        trace = traces.load(file)
+        now(f"replaying {chosen.name}")
+        found = list(replay(trace, chosen, host.host()))
     if form.json:
         listed = [_as_dict(request) for request in found]
         whole = {"policy": chosen.name, "incomplete": trace.incomplete, "requests": listed}
@@ -48,8 +56,11 @@ def requests(
         _warn(text.console(stderr=True), trace)
         return
     console = text.console()
-    console.print(text.table(columns, rows, numbers=frozenset(("event", "vcpu", "frames"))))
-    console.print(f"{len(found)} requests under {chosen.name}; ranges are gfns, half-open.")
+    numbers = ("event", "vcpu", "frames")
+    text.print_table(console, columns, rows, numbers=numbers, droppable=("line", "ranges"))
+    console.print(
+        f"{counted(len(found), 'request')} under {chosen.name}; ranges are gfns, half-open."
+    )
     _warn(console, trace)
 
 

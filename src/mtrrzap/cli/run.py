@@ -15,13 +15,14 @@ from mtrrzap.cli.options import (
     JsonOption,
     PageSize,
     VcpusOption,
+    read_from,
     rescaled,
     with_options,
 )
 from mtrrzap.cli.progress import running
 from mtrrzap.cli.run_vfio import Chosen, run_vfio
 from mtrrzap.emit.native import storm
-from mtrrzap.errors import UserError, printable
+from mtrrzap.errors import UserError, counted
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, by_name
@@ -41,7 +42,10 @@ from mtrrzap.study.units import parse_size
 USUAL = ("direct", "v4", "review", "ticket")
 _LONGEST = 86_400.0
 """Seconds, a day."""
-DROPPABLE = ("ranges", "frames zapped")
+DROPPABLE = (
+    *("modelled longest wait", "modelled Mcycles", "modelled zaps"),
+    *("ranges", "frames zapped", "longest wait", "requests"),
+)
 """Columns left out, in this order, where the terminal is too narrow for all."""
 _REQUESTS_OF = "review"
 """Whose requests a protocol is given that is named without a policy: patches 6-8 and 10."""
@@ -120,7 +124,12 @@ class RunOptions:
 @with_options
 def run(
     file: Annotated[
-        Path, typer.Argument(metavar="[TRACE]", help="A trace, or a shipped recording's name.")
+        Path,
+        typer.Argument(
+            metavar="[TRACE]",
+            help="A trace, or a shipped recording's name; - is standard input.",
+            callback=read_from,
+        ),
     ] = Path("ovmf-8"),
     policy: Annotated[
         list[str] | None,
@@ -163,7 +172,7 @@ def run(
     rows = measured(trace, where, test.page_size.level, made)
     why = early if isinstance(early, UserError) else "interrupted"
     wanted = test.repeat * len(cases)
-    ended = f"{why} after {sum(map(len, runs))} of {wanted} runs" if early else None
+    ended = f"{why} after {sum(map(len, runs))} of {counted(wanted, 'run')}" if early else None
     if json and (rows or ended is None):
         data = _data(str(file), trace, settings, around, rows)
         sys.stdout.write(text.as_json(data | {"ended": ended}))
@@ -216,7 +225,10 @@ def _native(cases: list[Case], test: RunOptions, *, json: bool) -> int:
         ]
         console = text.console()
         title = f"C on {threads} threads, {test.requests:,} requests each, random ranges"
-        console.print(text.table(columns, cells, title=title, numbers=frozenset(columns[1:])))
+        dropped = ("waited", "shared", "seconds")
+        text.print_table(
+            console, columns, cells, title=title, numbers=columns[1:], droppable=dropped
+        )
         text.say(console, _NATIVE)
     return int(any(counts.lost for _, counts in rows))
 
@@ -268,19 +280,9 @@ def _print(
 ) -> None:
     console = text.console()
     columns, cells = (*COUNTED, *TIMED, *MODELLED), [line(row) for row in rows]
-    vcpus, mib = trace.header.vcpus, settings.memory >> 20
-    title = f"{printable(name)}, {vcpus} vCPUs, {mib} MiB; medians, times in ms"
+    vcpus, mib = counted(trace.header.vcpus, "vCPU"), settings.memory >> 20
+    title = f"{name}, {vcpus}, {mib} MiB; medians, times in ms"
     numbers = frozenset(columns) - {"policy"}
-    made = text.table(columns, cells, title=title, numbers=numbers)
-    if text.width(console, made) <= console.width:
-        console.print(made)
-    else:
-        split = len(COUNTED) + len(TIMED)
-        left = [each[:split] for each in cells]
-        console.print(
-            text.fitting(console, columns[:split], left, DROPPABLE, title=title, numbers=numbers)[0]
-        )
-        right = [(each[0], *each[split:]) for each in cells]
-        console.print(text.table(("policy", *MODELLED), right, numbers=numbers))
+    text.print_table(console, columns, cells, title=title, numbers=numbers, droppable=DROPPABLE)
     for remark in remarks(name, trace, settings, around, rows):
         text.say(console, remark)

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from rich.console import Console
 
 from mtrrzap.cli.options import JsonOption, TraceArgument, with_options
+from mtrrzap.cli.progress import working
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Header, Trace, format_event
 from mtrrzap.kvm.policy import POLICIES
@@ -20,7 +21,8 @@ from mtrrzap.study.kernel_zaps import agreement, zap_rows
 @with_options
 def show(file: TraceArgument, *, json: JsonOption = False) -> None:
     """Show a trace: its header, events per vCPU, update windows, final memory types."""
-    trace = traces.load(file)
+    with working(f"reading {file}"):
+        trace = traces.load(file)
     if json:
         sys.stdout.write(text.as_json(_as_dict(trace)))
         return
@@ -91,18 +93,18 @@ def _print_header(console: Console, trace: Trace) -> None:
         rows.append((field.name.replace("_", " "), value))
     rows.append(("events", f"{len(trace.events):,}"))
     rows.append(("complete", "yes" if trace.incomplete is None else f"NO: {trace.incomplete}"))
-    console.print(text.table(("header", ""), [row for row in rows if row[1] != ""]))
+    text.print_table(console, ("header", "value"), [row for row in rows if row[1] != ""])
 
 
 def _print_summaries(console: Console, trace: Trace) -> None:
     columns = [name.replace("_", " ") for name in report.VcpuCounts._fields]
-    console.print(
-        text.table(
-            columns,
-            report.summaries(trace),
-            title="Events per vCPU (writes are to MTRRs; CD toggles are changes by a CR0 write)",
-            numbers=frozenset(columns),
-        )
+    text.print_table(
+        console,
+        columns,
+        report.summaries(trace),
+        title="Events per vCPU (writes are to MTRRs; CD toggles are changes by a CR0 write)",
+        numbers=columns,
+        droppable=columns[:1:-1],
     )
     for position, event, rule in report.unmarked_refusals(trace):
         line = f"event {position}: {format_event(event)}: KVM refuses it ({rule}); it has no effect"
@@ -111,13 +113,13 @@ def _print_summaries(console: Console, trace: Trace) -> None:
 
 def _print_windows(console: Console, trace: Trace) -> None:
     columns = ("events", "vCPU", "CD", "DEF_TYPE writes", "other MTRR writes", "overlaps vCPUs")
-    console.print(
-        text.table(
-            columns,
-            map(_window_cells, windows(trace)),
-            title="Update windows: while CD = 1 or the MTRRs are disabled",
-            numbers=frozenset(columns[3:5]),
-        )
+    text.print_table(
+        console,
+        columns,
+        map(_window_cells, windows(trace)),
+        title="Update windows: while CD = 1 or the MTRRs are disabled",
+        numbers=columns[3:5],
+        droppable=columns[5:2:-1],
     )
 
 
@@ -135,13 +137,13 @@ def _window_cells(window: Window) -> tuple[object, ...]:
 
 def _print_zaps(console: Console, trace: Trace) -> None:
     columns = ("event", "vCPU", "line", "gfns", "us", "leaves", "caller")
-    console.print(
-        text.table(
-            columns,
-            zap_rows(trace),
-            title="The kernel's own zaps, measured: calls of kvm_zap_gfn_range",
-            numbers=frozenset(("event", "us", "leaves")),
-        )
+    text.print_table(
+        console,
+        columns,
+        zap_rows(trace),
+        title="The kernel's own zaps, measured: calls of kvm_zap_gfn_range",
+        numbers=("event", "us", "leaves"),
+        droppable=("caller", "line", "gfns"),
     )
     for name, found in _agreements(trace):
         difference = found["difference"]
@@ -165,8 +167,7 @@ def _print_maps(console: Console, trace: Trace) -> None:
             for row in group.map
         ]
         title = f"Final map of vCPU {text.numbers(group.vcpus)} (bytes, end exclusive)"
-        console.print(
-            text.table(("start", "end", "manual", "KVM", "decided by"), rows, title=title)
-        )
+        columns = ("start", "end", "manual", "KVM", "decided by")
+        text.print_table(console, columns, rows, title=title, droppable=columns[4:])
         if not group.whole:
             console.print(f"... and more: only the first {report.MAP_ROWS} rows are shown.")

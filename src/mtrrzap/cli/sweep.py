@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mtrrzap.cli.options import with_options
+from mtrrzap.cli.options import read_from, with_options
 from mtrrzap.cli.output import note, result
 from mtrrzap.cli.progress import sweeping
 from mtrrzap.cli.sweep_show import sweep_show
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, counted, docs_page
 from mtrrzap.sweep import inputs as sweep_inputs
 from mtrrzap.sweep.driver import Driver, Executor, SweepState
 from mtrrzap.sweep.grid import CHECK
@@ -23,7 +23,11 @@ from mtrrzap.sweep.store import Store
 from mtrrzap.sweep.worker import Job
 
 SpecArgument = Annotated[
-    Path, typer.Argument(help="The sweep's specification, in TOML (docs/sweep.md).")
+    Path,
+    typer.Argument(
+        help=f"The sweep's specification, in TOML ({docs_page('sweep')}); - is standard input.",
+        callback=read_from,
+    ),
 ]
 Output = Annotated[
     Path,
@@ -135,11 +139,10 @@ def _schedules(driver: Driver, store: Store) -> None:
         stem = str(row["protocol"]).rpartition(":")
         name = f"{Path(stem[0]).stem}-{stem[2]}" if stem[0] else stem[2]
         path = store.schedule(f"{name}-{row['vcpus']}x{row['requests']}", str(row["schedule"]))
-        each = "request" if row["requests"] == 1 else "requests"
-        result(
-            f"{row['protocol']}, {row['vcpus']} vCPUs, {row['requests']} {each} each: "
-            f"{row['property']} violated in {row['schedule_steps']} steps: {path}"
-        )
+        vcpus, each = counted(int(row["vcpus"]), "vCPU"), counted(int(row["requests"]), "request")
+        steps = counted(int(row["schedule_steps"]), "step")
+        which = f"{row['protocol']}, {vcpus}, {each} each"
+        result(f"{which}: {row['property']} violated in {steps}: {path}")
 
 
 def _ending(state: SweepState, asked: Spec, output: Path, *, interrupted: bool) -> None:
@@ -175,6 +178,7 @@ app = typer.Typer(
     "'mtrrzap sweep SPEC.toml -o results/' runs the missing cells, as 'sweep run' does.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(sweep)

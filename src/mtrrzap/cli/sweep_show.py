@@ -11,7 +11,7 @@ import typer
 
 from mtrrzap.cli.options import ForceOption, FormatOptions, with_options
 from mtrrzap.cli.output import note, result, write, writing
-from mtrrzap.errors import UserError, printable
+from mtrrzap.errors import UserError, counted, docs_page, printable
 from mtrrzap.guest.files import kept
 from mtrrzap.report import text
 from mtrrzap.simulator import cost_model
@@ -26,7 +26,9 @@ from mtrrzap.sweep.query import QueryAnswer, Results
 ResultsArgument = Annotated[Path, typer.Argument(help="A directory that 'mtrrzap sweep' wrote.")]
 Sql = Annotated[
     str | None,
-    typer.Option(help="Answer one SELECT (DuckDB) on the tables cells and timing (docs/sweep.md)."),
+    typer.Option(
+        help=f"Answer one SELECT (DuckDB) on the tables cells and timing ({docs_page('sweep')})."
+    ),
 ]
 Plots = Annotated[
     Path | None, typer.Option(help="Write a plot (SVG) of each guest into this directory.")
@@ -108,12 +110,12 @@ def _plain(value: object) -> object:
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[object, ...]], group_by: int = 0) -> None:
-    numbers = frozenset(
+    numbers = [
         name
         for at, name in enumerate(columns)
-        if all(isinstance(row[at], int | float | None) for row in rows)
-    )
-    text.console().print(text.table(columns, rows, numbers=numbers, group_by=group_by))
+        if all(isinstance(row[at], int | float | Decimal | None) for row in rows)
+    ]
+    text.print_table(text.console(), columns, rows, numbers=numbers, group_by=group_by)
 
 
 def _tables(found: Results) -> None:
@@ -133,7 +135,7 @@ def _tables(found: Results) -> None:
         ]
         text.say(console, f"{guest.title}: modelled Mcycles by vCPUs")
         columns = ("policy", *(f"{n:,}" for n in at))
-        console.print(text.table(columns, rows, numbers=frozenset(columns[1:])))
+        text.print_table(console, columns, rows, numbers=columns[1:])
     crossings = [row for guest in every for row in _crossings(guest)]
     if crossings:
         _table(("guest", "from vCPUs", "cheaper is", "than"), crossings, group_by=1)
@@ -141,7 +143,7 @@ def _tables(found: Results) -> None:
         console,
         "Modelled figures are wrong by a factor of "
         f"{cost_model.error_factor():.2f} (geometric error on cells that no fit has seen: "
-        "docs/validation.md). Crossings are interpolated.",
+        f"{docs_page('validation')}). Crossings are interpolated.",
     )
 
 
@@ -155,7 +157,7 @@ def _head(found: Results) -> Iterator[str]:
     counts = found.statuses()
     told = ", ".join(f"{count:,} {status}" for status, count in counts.items()) or "none done"
     title = found.manifest["title"]
-    yield f"{title or found.directory}: {found.cells:,} cells, {told}."
+    yield f"{title or found.directory}: {counted(found.cells, 'cell')}, {told}."
     for status in (REFUSED, FAILED):
         for reason, count in found.reasons(status)[:10]:
             yield f"{count:,} {status}: {reason}"

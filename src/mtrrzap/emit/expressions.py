@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from mtrrzap.emit import objects, reading
 from mtrrzap.emit.objects import Type
 from mtrrzap.emit.reading import shown
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, docs_page
 from mtrrzap.protocol import RELAXED, Order, SharedObject
 
 _BINARY: dict[type, str] = {
@@ -102,7 +102,7 @@ class Expressions:
     def refuse(self, node: ast.AST, problem: str) -> NoReturn:
         """Raise an error that names file and line."""
         place = reading.where(self.call, getattr(node, "lineno", 1))
-        raise UserError(problem, place=place, mend="docs/emit.md lists what has C")
+        raise UserError(problem, place=place, mend=f"{docs_page('emit')} lists what has C")
 
     # -- one kind of expression each: None if this one has no C
 

@@ -32,23 +32,23 @@ def load(source: str | os.PathLike[str]) -> Trace:
                 mend=f"shipped are: {', '.join(known)}",
             )
     try:
-        return _load_file(path)
+        with path.open("rb") as stream:
+            return read(stream, str(path))
     except OSError as error:
         raise UserError(
             f"cannot be read: {error.strerror}", place=str(path), mend="name a trace file"
         ) from error
 
 
-def _load_file(path: Path) -> Trace:
-    # One pass over the file, which may be a pipe.
-    with path.open("rb") as stream:
-        first = stream.peek(len(CSV_FIRST))
-        if first.startswith(PARQUET_FIRST):
-            return read_parquet(stream.read(), str(path))
-        read = read_csv if first.startswith(CSV_FIRST.encode()) else parse
-        # The reader itself refuses bytes that are not UTF-8, and carriage returns.
-        text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="\n")
-        return read(lines_of(text), str(path))
+def read(stream: io.BufferedReader, name: str) -> Trace:
+    """Return the trace in a stream, which may be a pipe: it is read once."""
+    first = stream.peek(len(CSV_FIRST))
+    if first.startswith(PARQUET_FIRST):
+        return read_parquet(stream.read(), name)
+    reader = read_csv if first.startswith(CSV_FIRST.encode()) else parse
+    # The reader itself refuses bytes that are not UTF-8, and carriage returns.
+    text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="\n")
+    return reader(lines_of(text), name)
 
 
 def is_trace(first: bytes) -> bool:

@@ -14,7 +14,7 @@ from datetime import date
 from itertools import pairwise
 from typing import IO, Any, NamedTuple, TextIO
 
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, counted, docs_page
 from mtrrzap.gfn import PAGE_SHIFT
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.measured_zaps import ZAPS, KernelZaps, format_zaps, parse_zaps
@@ -86,7 +86,8 @@ class Trace:
 
     def __repr__(self) -> str:
         name = f" {self.name}" if self.name else ""
-        size = f"{self.header.vcpus} vCPUs, {len(self.events)} events"
+        vcpus = counted(self.header.vcpus, "vCPU")
+        size = f"{vcpus}, {counted(len(self.events), 'event')}"
         state = "" if self.incomplete is None else ", incomplete"
         return f"<Trace{name}: {self.header.family}, {size}{state}>"
 
@@ -253,7 +254,7 @@ class Reader:
                 notes.append(value)
             elif key in values or key not in _HEADER_KEYS:
                 what = "a second" if key in values else "an unknown"
-                raise self._error(f"{what} header key {key!r}", "see docs/trace-format.md")
+                raise self._error(f"{what} header key {key!r}", f"see {docs_page('trace-format')}")
             else:
                 values[key] = self._header_value(key, value)
         if line is None:
@@ -280,7 +281,7 @@ class Reader:
     ) -> Header:
         for key in _HEADER_KEYS:
             if key not in values:
-                raise self._error(f"the header lacks {key!r}", "see docs/trace-format.md")
+                raise self._error(f"the header lacks {key!r}", f"see {docs_page('trace-format')}")
         if any(a.end > b.start for a, b in pairwise(sorted(slots))):
             raise self._error("two memslots overlap", "fix their lines (gfns, half-open)")
         known: dict[str, Any] = {
@@ -350,7 +351,7 @@ class Reader:
             yield event
             count += 1
         raise self._error(
-            f"the trace stops after {count} events without an 'end' line",
+            f"the trace stops after {counted(count, 'event')} without an 'end' line",
             f"its recorder was killed: to use what is there, append 'end {count} incomplete: why'",
         )
 

@@ -1,8 +1,8 @@
 """A counterexample as the kernel list draws it: one column a vCPU, time downwards.
 
-The shared state stands at the right margin, and only what a step changed. At most 100 columns:
-where they would leave a vCPU less than 14, all share one, and every line begins with its vCPU's
-number.
+The shared state stands at the right margin, and only what a step changed. At most 100 columns, or
+what the terminal has: where they would leave a vCPU less than 14, all share one, and every line
+begins with its vCPU's number.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from mtrrzap.checker.check import Counterexample
 from mtrrzap.checker.properties import lost_zap, ordering, safety
 from mtrrzap.checker.schedule import model_for
 from mtrrzap.checker.trace import ScheduleRun, StepLine, trace
+from mtrrzap.errors import counted
 
 WIDTH = 100
 _MARGIN = 24
@@ -20,15 +21,16 @@ _NARROW = 14
 _NUMBER = "vCPU "
 
 
-def drawn(shown: Counterexample, protocol: str) -> str:
+def drawn(shown: Counterexample, protocol: str, width: int = WIDTH) -> str:
     """Render a counterexample; ``protocol`` is the name it goes by."""
     model, stepper = model_for(shown.scenario, shown.prop)
     run = trace(model, shown.schedule + shown.loop, stepper=stepper)
-    table = _Table(run)
-    head = f"{protocol}: {shown.prop}, {shown.scenario.title()}, {len(shown.schedule)} steps"
+    table = _Table(run, width)
+    steps = counted(len(shown.schedule), "step")
+    head = f"{protocol}: {shown.prop}, {shown.scenario.title()}, {steps}"
     if shown.loop:
         head += f" and a loop of {len(shown.loop)}"
-    out = [*textwrap.wrap(head, WIDTH), "", *table.head()]
+    out = [*textwrap.wrap(head, width), "", *table.head()]
     for number, line in enumerate(run.lines):
         if shown.loop and number == len(shown.schedule):
             out.append(" from here on for ever ".center(table.width, "-"))
@@ -37,26 +39,26 @@ def drawn(shown: Counterexample, protocol: str) -> str:
         out.append(" and again ".center(table.width, "-"))
     out.append("")
     for sentence in _ending(shown, run):
-        out += textwrap.wrap(sentence, WIDTH)
+        out += textwrap.wrap(sentence, width)
     return "\n".join(line.rstrip() for line in out) + "\n"
 
 
 class _Table:
-    def __init__(self, run: ScheduleRun) -> None:
+    def __init__(self, run: ScheduleRun, width: int) -> None:
         self._run = run
         self._vcpus = sorted({line.vcpu for line in run.lines} | {vcpu for vcpu, _ in run.stuck})
         longest = max((len(text) for line in run.lines for text in line.changed), default=0)
         self._margin = min(_MARGIN, max(longest, 12))
         widest = max((len(text) for line in run.lines for text in _texts(line)), default=8)
         columns = max(1, len(self._vcpus))
-        room = (WIDTH - self._margin - 2) // columns - 1
+        room = (width - self._margin - 2) // columns - 1
         self._one = room < _NARROW
         """Whether the vCPUs share one column, with their numbers before it."""
         if self._one:
-            columns, room = 1, WIDTH - self._margin - 2 - len(_NUMBER) - 1
+            columns, room = 1, width - self._margin - 2 - len(_NUMBER) - 1
         self._column = max(_NARROW, min(room, widest))
         before = len(_NUMBER) if self._one else 0
-        self.width = min(WIDTH, before + columns * (self._column + 1) + 2 + self._margin)
+        self.width = min(width, before + columns * (self._column + 1) + 2 + self._margin)
 
     def head(self) -> list[str]:
         """Return the names of the columns, and the shared state at the start."""

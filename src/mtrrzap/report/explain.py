@@ -10,6 +10,8 @@ COLUMNS = (
     *("waiting", "walking", "yielding", "flushing", "operating"),
 )
 """Times and cycles are modelled, in millions."""
+DROPPABLE = ("operating", "flushing", "yielding", "walking", "later", "walks", "waiting")
+"""Columns of both tables left out, in this order, where the terminal is too narrow for all."""
 
 
 def lines(result: Result, *, timed: bool = True) -> Iterator[tuple[object, ...]]:

@@ -42,12 +42,12 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     title = f"Linux {outcome.kernel}, {outcome.second_stage}, beside {outcome.policy.name}"
     cells = [line(row) for row in outcome.rows]
     numbers = _NUMBERS | {columns[6]}
-    console.print(text.table(columns, cells, title=title, numbers=numbers))
+    text.print_table(console, columns, cells, title=title, numbers=numbers)
     rows = [
         (control.name, "as it must" if control.passed else "FAILED", control.what)
         for control in outcome.controls
     ]
-    console.print(text.table(("control", "came out", "what it showed"), rows))
+    text.print_table(console, ("control", "came out", "what it showed"), rows)
     differ = sum(len(row.verdict.differences) for row in outcome.rows)
     failed = sum(not control.passed for control in outcome.controls)
     text.say(console, f"{differ:,} differences, {failed} failed controls.")
@@ -103,7 +103,7 @@ def print_run(
         columns += ["leaves", "visits"]
         numbers |= {"leaves", "visits"}
     cells = [_event(row)[: len(columns)] for row in rows]
-    console.print(text.table(columns, cells, title=name, numbers=frozenset(numbers)))
+    text.print_table(console, columns, cells, title=name, numbers=frozenset(numbers))
     for each in verdict.differences:
         text.say(console, f"DIFFERENT: {each}")
     text.say(console, said(record, policy, verdict, rows))
@@ -179,7 +179,7 @@ def print_storm(console: Console, protocol: str, found: Storm) -> None:
     """Print what a storm showed."""
     columns = ("protocol", "vCPUs", "requests", "zaps", "shared", "lost")
     row = (protocol, found.vcpus, found.requests, found.zaps, found.shared, found.lost)
-    console.print(text.table(columns, [row], numbers=frozenset(columns[1:])))
+    text.print_table(console, columns, [row], numbers=frozenset(columns[1:]))
     text.say(
         console,
         f"Counted from the trace of Linux {found.kernel}. shared: requests without a zap of their "

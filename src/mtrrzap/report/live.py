@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
+from mtrrzap.errors import counted, docs_page
 from mtrrzap.guest.trace import Trace
 from mtrrzap.live.host import Environment
 from mtrrzap.live.measure import Engine, Settings
@@ -55,7 +56,11 @@ def remarks(
     yield from findings
     runs = [run for row in rows for run in row.runs]
     if not findings:
-        yield f"All {len(runs)} runs have the requests and ranges that compare counts."
+        yield (
+            "The run has the requests and ranges that compare counts."
+            if len(runs) == 1
+            else f"All {len(runs)} runs have the requests and ranges that compare counts."
+        )
     if settings.engine is Engine.LIVE:
         yield from _of_kvm(settings, around, runs)
     else:
@@ -72,7 +77,7 @@ def remarks(
     yield _of_cores(trace.header.vcpus, around.cores, meet=settings.meet)
     yield (
         "Modelled: the recorded guest on the published host, in millions of cycles, accurate to "
-        f"within a factor of {cost_model.error_factor():.2f} (docs/validation.md)."
+        f"within a factor of {cost_model.error_factor():.2f} ({docs_page('validation')})."
     )
 
 
@@ -94,17 +99,17 @@ def _of_kvm(settings: Settings, around: Environment, runs: Sequence[Run]) -> Ite
         return
     yield (
         f"{on}: NO REFAULTS SEEN after a zap of all memory in {len(probes) - worked} of "
-        f"{len(probes)} runs. KVM's counters show no entry dropped and made again, so "
+        f"{counted(len(probes), 'run')}. KVM's counters show no entry dropped and made again, so "
         "'refaults' means nothing here, and times contain no faults."
     )
 
 
 def _of_cores(vcpus: int, cores: int, *, meet: bool) -> str:
     if vcpus <= cores:
-        return f"{vcpus} vCPUs on {cores} cores."
+        return f"{counted(vcpus, 'vCPU')} on {counted(cores, 'core')}."
     how = (
         "those that act at once waited for each other before each request"
         if meet
         else "they took turns as the scheduler decided"
     )
-    return f"{vcpus} vCPUs on {cores} cores: {how}."
+    return f"{counted(vcpus, 'vCPU')} on {counted(cores, 'core')}: {how}."

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from mtrrzap.errors import counted
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import Policy
@@ -50,7 +51,7 @@ def chunks(trace: Trace, more: Callable[[Stamps], Iterable[Item]] | None = None)
 def trace_events(trace: Trace) -> Iterator[Item]:
     """Yield metadata, slices and instants as dicts; ``ts`` and ``dur`` are microseconds."""
     stamps = stamps_of(trace)
-    name = f"{trace.header.firmware}, {trace.header.vcpus} vCPUs"
+    name = f"{trace.header.firmware}, {counted(trace.header.vcpus, 'vCPU')}"
     if trace.incomplete is not None:
         name += f" (INCOMPLETE: {trace.incomplete})"
     yield meta("process_name", 0, {"name": name})

@@ -33,17 +33,22 @@ def modelled_events(
     if not trace.header.memory_known:
         yield meta("process_name", 0, {"name": f"MODELLED: {MEMORY_UNKNOWN}"}, PROCESS)
         return
-    costs = cost_model.costs()
-    guest = Guest.of(trace, host, page_level, costs)
+    guest = Guest.of(trace, host, page_level, cost_model.costs())
     table = FullTable(trace.header, host, page_level)
-    for number, policy in enumerate(policies):
-        result = simulate(guest, policy, replay(trace, policy, host))
-        if result.served:
-            process = PROCESS + number
-            yield from _names(trace, policy, result, process)
-            for served in result.served:
-                yield from _request(served, trace, process)
-            yield from _present(result, policy, table, costs, process)
+    for process, policy in enumerate(policies, PROCESS):
+        # One result in memory at a time: that of a long trace takes hundreds of megabytes.
+        yield from _of_policy(trace, policy, host, guest, table, process)
+
+
+def _of_policy(
+    trace: Trace, policy: Policy, host: Host, guest: Guest, table: FullTable, process: int
+) -> Iterator[Item]:
+    result = simulate(guest, policy, replay(trace, policy, host))
+    if result.served:
+        yield from _names(trace, policy, result, process)
+        for served in result.served:
+            yield from _request(served, trace, process)
+        yield from _present(result, policy, table, guest.costs, process)
 
 
 def _names(trace: Trace, policy: Policy, result: Result, process: int) -> Iterator[Item]:

@@ -12,14 +12,16 @@ WIDTH = 100
 _NAME = 24
 _BELOW = " " * 4
 _NARROW = 24
+_WORDS = 3
+"""Columns of words, which come first; those of numbers are left out from the right."""
 _HEADS = ("protocol", "property", "verdict", "states", "transitions", "time", "")
 
 
-def table(results: list[tuple[str, list[Verdict]]]) -> str:
-    """Render one row for each protocol and property, in at most 100 columns.
+def table(results: list[tuple[str, list[Verdict]]], width: int = WIDTH) -> str:
+    """Render one row for each protocol and property, in at most ``width`` columns.
 
     A name too long for its column has a line of its own. A row without a configuration uses the
-    one above.
+    one above. Where the numbers do not fit, their columns are left out, and named in the last line.
     """
     rows: list[tuple[str, ...]] = [_HEADS]
     for name, verdicts in results:
@@ -30,27 +32,32 @@ def table(results: list[tuple[str, list[Verdict]]]) -> str:
     short = [each if len(each) <= _NAME else "" for each, *_ in rows]
     widths = [max(map(len, short))]
     widths += [max(len(row[i]) for row in rows) for i in range(1, len(_HEADS) - 1)]
+    kept = list(range(len(widths)))
+    while len(kept) > _WORDS and sum(widths[i] + 2 for i in kept) - 2 > width:
+        kept.pop()
     lines = []
     for number, (name, row) in enumerate(zip(short, rows, strict=True)):
         if row[0] != name:
-            lines += textwrap.wrap(row[0], WIDTH)
-        cells = [
-            cell.rjust(width) if 3 <= i <= 5 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip((name, *row[1:-1]), widths, strict=True))
-        ]
-        lines += _with_detail("  ".join(cells), row[-1])
+            lines += textwrap.wrap(row[0], width)
+        cells = (name, *row[1:])
+        shown = (
+            cells[i].rjust(widths[i]) if i >= _WORDS else cells[i].ljust(widths[i]) for i in kept
+        )
+        lines += _with_detail("  ".join(shown), row[-1], width)
         if number == 0:
-            lines.append("  ".join("-" * width for width in widths))
+            lines.append("  ".join("-" * widths[i] for i in kept))
+    if left_out := ", ".join(_HEADS[len(kept) : -1]):
+        lines += textwrap.wrap(f"Left out; a wider terminal or a pipe shows: {left_out}.", width)
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _with_detail(row: str, detail: str) -> list[str]:
+def _with_detail(row: str, detail: str, width: int) -> list[str]:
     """Put the detail into the last column; below the row, if that column is too narrow."""
     if not detail:
         return [row]
-    if WIDTH - len(row) - 2 < _NARROW:
-        return [row, *textwrap.wrap(detail, WIDTH, initial_indent=_BELOW, subsequent_indent=_BELOW)]
-    first, *more = textwrap.wrap(detail, WIDTH - len(row) - 2)
+    if width - len(row) - 2 < _NARROW:
+        return [row, *textwrap.wrap(detail, width, initial_indent=_BELOW, subsequent_indent=_BELOW)]
+    first, *more = textwrap.wrap(detail, width - len(row) - 2)
     return [f"{row}  {first}", *(" " * (len(row) + 2) + line for line in more)]
 
 

@@ -1,5 +1,8 @@
 """MTRRs by processor, from a trace at one of its events or from a listing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,19 +57,25 @@ def load(
     Raises:
         UserError: if the source is neither, cannot be read, or has no such event.
     """
-    recording = not source.exists() and source.name == str(source)
-    head = b"" if recording else _read(source, 16)
-    if recording or traces.is_trace(head):
+    if not source.exists() and source.name == str(source):
         return of_trace(traces.load(source), at)
-    if at is not None:
-        raise UserError("only a trace has events", place="at", mend="leave it out")
-    found = listing.read(text_of(source), str(source), maxphyaddr, form)
+    with _opened(source) as stream:
+        if traces.is_trace(stream.peek(16)[:16]):
+            return of_trace(traces.read(stream, str(source)), at)
+        if at is not None:
+            raise UserError("only a trace has events", place="at", mend="leave it out")
+        found = listing.read(_text(stream, source), str(source), maxphyaddr, form)
     return of_listing(found, str(source), maxphyaddr)
 
 
 def text_of(source: Path) -> str:
     """Return a listing's text. Raises ``UserError`` if it cannot be read or is too long."""
-    data = _read(source, LIMIT + 1)
+    with _opened(source) as stream:
+        return _text(stream, source)
+
+
+def _text(stream: BufferedReader, source: Path) -> str:
+    data = stream.read(LIMIT + 1)
     if len(data) > LIMIT:
         raise UserError(
             f"more than {LIMIT >> 20} MiB", place=str(source), mend="cut out the lines about MTRRs"
@@ -74,10 +83,11 @@ def text_of(source: Path) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _read(source: Path, size: int) -> bytes:
+@contextmanager
+def _opened(source: Path) -> Iterator[BufferedReader]:
     try:
         with source.open("rb") as stream:
-            return stream.read(size)
+            yield stream
     except OSError as error:
         raise UserError(
             f"cannot be read: {error.strerror}", place=str(source), mend="name a trace or a listing"

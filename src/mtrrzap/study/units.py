@@ -10,7 +10,9 @@ def parse_size(text: str) -> int:
     number, unit = text[:-1], text[-1:].upper()
     if unit not in _SHIFTS or not (number.isascii() and number.isdecimal() and len(number) < 20):
         raise UserError(
-            f"invalid size {text!r}", place="memory", mend="use for example 512M, 64G or 12T"
+            f"invalid size {text!r}",
+            place="memory",
+            mend="write a number and its unit: for example 512M, 64G or 12T",
         )
     return int(number) << _SHIFTS[unit]
 

@@ -1,6 +1,7 @@
 """Cost against vCPUs as SVG, the crossings numbered and named; matplotlib draws."""
 
 import io
+import logging
 from typing import Any
 
 from mtrrzap.sweep.curves import Crossing, GuestCurves, vcpus
@@ -15,6 +16,8 @@ NAMED = 18
 
 def plot(guest: GuestCurves, crossings: list[Crossing]) -> str:
     """Return one guest's plot as SVG; the same results give the same text."""
+    # It warns where HOME cannot be written to, and works without.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     library("matplotlib")
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any, NamedTuple
 
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, docs_page
 from mtrrzap.sweep.columns import COLUMNS, TIMING
 from mtrrzap.sweep.parquet import library, verify
 from mtrrzap.sweep.store import read_manifest
@@ -123,7 +123,7 @@ class Results:
             problem = f"the query takes more than {MEMORY} of memory"
             raise _refused(problem, "ask for less") from error
         except (duckdb.Error, UnicodeError) as error:
-            mend = "tables are cells and timing; docs/sweep.md lists their columns"
+            mend = f"tables are cells and timing; {docs_page('sweep')} lists their columns"
             raise _refused(str(error).strip().splitlines()[0], mend) from error
 
     @contextmanager

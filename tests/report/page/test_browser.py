@@ -185,6 +185,56 @@ def test_hostile_headers_do_nothing(browser: Browser, tmp_path: Path) -> None:
     assert browser.run("return document.scripts.length") == 2
 
 
+BROKEN = """
+return [...document.querySelectorAll("td, th")].filter((cell) => {
+  const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode;
+    for (const word of text.data.matchAll(/[^\\s]{1,24}/g)) {
+      const range = document.createRange();
+      range.setStart(text, word.index);
+      range.setEnd(text, word.index + word[0].length);
+      const tops = [...range.getClientRects()].map((box) => Math.round(box.top));
+      if (new Set(tops).size > 1) return true;
+    }
+  }
+  return false;
+}).map((cell) => cell.textContent)
+"""
+"""Cells in which a word stands on two lines."""
+COVERED = """
+const apart = (a, b) => a.right <= b.left || b.right <= a.left
+  || a.bottom <= b.top || b.bottom <= a.top;
+return [...document.querySelectorAll(".axis")].filter((axis) => {
+  const box = axis.getBoundingClientRect();
+  const boxes = [...axis.children].map((each) => each.getBoundingClientRect());
+  const seen = boxes.filter((each) => each.width);
+  return seen.some((one, n) => one.right > box.right + 1 || one.bottom > box.bottom + 1
+    || seen.slice(n + 1).some((other) => !apart(one, other)));
+}).length
+"""
+"""Axes of which a label is cut off, or covers another."""
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_is_cut(browser: Browser, ovmf: Path, width: int) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.devtools("Emulation.setDeviceMetricsOverride", **size)
+    try:
+        opened(browser, ovmf)
+        assert browser.run("return document.documentElement.scrollWidth") == width
+        assert browser.run(BROKEN) == []
+        assert browser.run(COVERED) == 0
+        wide = "return [...document.querySelectorAll(arguments[0])].filter(arguments[1])"
+        cut = f"{wide.replace('arguments[1]', '(e) => e.scrollHeight > e.clientHeight')}.length"
+        assert browser.run(cut, "nav, .toolbar, .labels") == 0
+        if width >= 1280:
+            cut = cut.replace("Height", "Width")
+            assert browser.run(cut, ".table") == 0
+    finally:
+        browser.devtools("Emulation.clearDeviceMetricsOverride")
+
+
 def test_prints(browser: Browser, ovmf: Path) -> None:
     opened(browser, ovmf)
     browser.devtools("Emulation.setEmulatedMedia", media="print")

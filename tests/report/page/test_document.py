@@ -293,3 +293,19 @@ def test_any_trace_has_a_page(found: list[Event], words: str, timed: bool) -> No
     assert [line.partition(":")[0] for line in data(page)[0]["lines"]] == [  # type: ignore[attr-defined]
         str(n) for n in range(len(found))
     ]
+
+
+def test_many_vcpus_share_lanes() -> None:
+    """Nothing is modelled of them, and the page says so; every event has its mark."""
+    count = 300
+    writes = (Event(vcpu, Kind.CR0, 0, 0x11) for vcpu in range(count))
+    header = replace(shipped("ovmf-8").header, vcpus=count)
+    page = Page(page_of(("many", Trace(header, tuple(writes))), policy="Base2+9"))
+    lanes = page.text("ol", "labels")
+    assert len(lanes) == 2  # events, requests
+    labels = page.text("li")
+    assert labels.count("vCPUs 0-2") == labels.count("vCPUs 297-299") == 2
+    assert len([mark for mark in page.all("path", "m") if "cr0" in str(mark["class"])]) == count
+    said = " ".join(page.text("figcaption") + page.text("p"))
+    assert said.count("each lane has 3 of them") == 2
+    assert said.count("Not modelled: a page models guests of up to 256 vCPUs") == 2

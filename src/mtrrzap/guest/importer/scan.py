@@ -6,7 +6,7 @@ A small model of each thread's registers drops the accesses that change nothing.
 import re
 from collections.abc import Callable, Iterable
 
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, docs_page
 from mtrrzap.guest.importer import event_text
 from mtrrzap.guest.importer.event_text import EventLine, parse, vcpu_of_body, vcpu_of_name
 from mtrrzap.guest.importer.probes import ProbeReader
@@ -350,12 +350,14 @@ def scan(source: Source, name: str) -> Seen:
         raise UserError(
             str(bad),
             place=f"{name}:{number}" if number else f"{name}, byte {bad.offset}",
-            mend="delete the line if it is damaged; docs/capture.md has the forms that are read",
+            mend="delete the line if it is damaged; the forms that are read are in "
+            f"{docs_page('capture')}",
         ) from None
     if not seen.records:
         raise UserError(
             "no guest access to an MTRR or to CR0 found",
             place=f"{name}:1",
-            mend="capture kvm:kvm_msr and kvm:kvm_cr while the guest boots, see docs/capture.md",
+            mend="capture kvm:kvm_msr and kvm:kvm_cr while the guest boots, see "
+            f"{docs_page('capture')}",
         )
     return seen

@@ -16,7 +16,8 @@ OVMF_IMAGES = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share
 DEFAULT_CPU = "qemu64,+fsgsbase"
 """QEMU's own default, plus what saves stops; a -cpu after ``--`` replaces it."""
 
-_UNITS = {"": 20, "K": 10, "M": 20, "G": 30, "T": 40}
+_UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
+_OVMF = "ovmf"
 _CONSOLE = "console=ttyS0"
 _NOKASLR = "nokaslr"
 _MIB = 1 << 20
@@ -31,7 +32,7 @@ class Options:
     """``seabios``, ``ovmf``, or the path of an image."""
     vcpus: int = 1
     memory: str = "1G"
-    """As for QEMU's -m: a number with K, M, G or T; MiB without."""
+    """A number with K, M, G or T, whole MiB."""
     kernel: Path | None = None
     initrd: Path | None = None
     append: str | None = None
@@ -50,13 +51,13 @@ class Options:
 
 def memory_bytes(text: str) -> int:
     """Return a memory size in bytes. Raises ``UserError`` unless it is whole MiB."""
-    match = re.fullmatch(r"([0-9]{1,15})([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"([0-9]{1,15})([KMGT])B?", text.strip(), re.IGNORECASE)
     size = int(match[1]) << _UNITS[match[2].upper()] if match else 0
     if not _MIB <= size < 1 << 52 or size % _MIB:
         raise UserError(
             f"invalid size {text!r}",
             place="memory",
-            mend="write whole MiB, for example 512M or 16G",
+            mend="write whole MiB with a unit: for example 512M or 16G",
         )
     return size
 
@@ -70,12 +71,6 @@ def check(options: Options) -> None:
         )
     if not 0 < options.timeout < float("inf"):
         raise UserError("invalid time limit", place="timeout", mend="give seconds, above 0")
-    if shutil.which(options.qemu) is None:
-        raise UserError(
-            f"no program {options.qemu}",
-            place="qemu",
-            mend="install it (Debian: apt install qemu-system-x86) or name its path",
-        )
     if options.kernel is not None:
         readable(options.kernel, "kernel", "give a bzImage that you may read")
     elif options.initrd is not None or options.append is not None:
@@ -83,9 +78,18 @@ def check(options: Options) -> None:
         raise UserError("needs a kernel", place=what, mend="name a kernel too")
     if options.initrd is not None:
         readable(options.initrd, "initrd", "make one with 'mtrrzap initrd -o initrd.gz'")
-    firmware_image(options.firmware)
+    if options.firmware != _OVMF:
+        firmware_image(options.firmware)
     check_extra(options.extra)
     _check_outputs(options)
+    # What the user typed is judged before what the machine lacks.
+    firmware_image(options.firmware)
+    if shutil.which(options.qemu) is None:
+        raise UserError(
+            f"no program {options.qemu}",
+            place="qemu",
+            mend="install it (Debian: apt install qemu-system-x86) or name its path",
+        )
 
 
 def _check_outputs(options: Options) -> None:
@@ -111,7 +115,9 @@ def _inputs(options: Options) -> dict[str, Path]:
     files = {
         "kernel": options.kernel,
         "initrd": options.initrd,
-        "firmware": firmware_image(options.firmware),
+        "firmware": _installed_ovmf()
+        if options.firmware == _OVMF
+        else firmware_image(options.firmware),
         "qemu": shutil.which(options.qemu),
     }
     return {option: Path(path) for option, path in files.items() if path}
@@ -124,10 +130,9 @@ def firmware_image(firmware: str) -> str | None:
     """
     if firmware == "seabios":
         return None
-    if firmware == "ovmf":
-        for path in OVMF_IMAGES:
-            if os.path.isfile(path):  # noqa: PTH113 - Path's raises in a directory it may not search
-                return path
+    if firmware == _OVMF:
+        if image := _installed_ovmf():
+            return image
         raise UserError(
             f"no OVMF image in {' or '.join(OVMF_IMAGES)}",
             place="firmware",
@@ -136,6 +141,11 @@ def firmware_image(firmware: str) -> str | None:
     mend = "give seabios, ovmf, or the path of a firmware image"
     readable(Path(firmware), "firmware", mend)
     return firmware
+
+
+def _installed_ovmf() -> str | None:
+    # Path.is_file raises in a directory that may not be searched.
+    return next((path for path in OVMF_IMAGES if os.path.isfile(path)), None)  # noqa: PTH113
 
 
 def kernel_command_line(append: str | None) -> tuple[str, str | None]:

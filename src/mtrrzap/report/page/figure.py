@@ -10,6 +10,8 @@ from mtrrzap.report.page.timeline import LOOKS, SPANS, Bar, Basis, Mark, Timelin
 from mtrrzap.study.both_maps import MapRow
 from mtrrzap.x86.memtype import MemType
 
+_LATE = 0.85
+"""From here on along an axis a number stands at the left of its place, where it has room."""
 TICKS = 8
 """At most so many numbers along an axis."""
 LANE = 24
@@ -84,7 +86,15 @@ def _ticks(timeline: Timeline) -> list[Markup]:
     if timeline.unit == 1:
         step = max(1.0, step)
     marks = [n * step for n in range(TICKS + 1) if n * step < top]
-    return [el("span", f"{at:,.10g}", style=f"left:{100 * at / top:.3f}%") for at in marks]
+    return [
+        el(
+            "span",
+            f"{at:,.10g}",
+            style=f"left:{100 * at / top:.3f}%",
+            class_="late" if at > _LATE * top else None,
+        )
+        for at in marks
+    ]
 
 
 def _toolbar(*, timed: bool) -> Markup:

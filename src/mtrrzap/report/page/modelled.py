@@ -4,7 +4,15 @@ from typing import NamedTuple
 
 from mtrrzap.guest.trace import Trace, format_event
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.report.page.timeline import LOOK_OF_REQUEST, Bar, Basis, Mark, Timeline, vcpus
+from mtrrzap.report.page.timeline import (
+    LOOK_OF_REQUEST,
+    Bar,
+    Basis,
+    Mark,
+    Timeline,
+    sharing,
+    tracks,
+)
 from mtrrzap.simulator import Result, Served, Spent, Stretch
 from mtrrzap.study.units import with_unit
 
@@ -30,18 +38,19 @@ def timeline(trace: Trace, policy: Policy, result: Result) -> Timeline:
     """Return a mark where each request begins, and a span for each zap and each wait in it."""
     served = sorted(result.served, key=lambda s: (s.begin, s.vcpu))
     end = max((s.end for s in served), default=0.0)
-    place = max(1, -(-int(end) // STEPS))
+    place, shared = max(1, -(-int(end) // STEPS)), sharing(trace)
     return Timeline(
         name=f"{policy.name}, modelled",
         basis=Basis.MODELLED,
-        tracks=vcpus(trace),
+        tracks=tracks(trace),
         length=int(end) // place + 1,
         marks=tuple(
-            Mark(s.vcpu, int(s.begin) // place, LOOK_OF_REQUEST[s.why], host=False) for s in served
+            Mark(s.vcpu // shared, int(s.begin) // place, LOOK_OF_REQUEST[s.why], host=False)
+            for s in served
         ),
         lines=tuple(_line(s, trace) for s in served),
         spans=tuple(
-            _span(s.vcpu, part, place, index)
+            _span(s.vcpu // shared, part, place, index)
             for index, s in enumerate(served)
             for part in s.stretches
         ),
@@ -50,10 +59,10 @@ def timeline(trace: Trace, policy: Policy, result: Result) -> Timeline:
     )
 
 
-def _span(vcpu: int, part: Stretch, place: int, line: int) -> Bar:
+def _span(track: int, part: Stretch, place: int, line: int) -> Bar:
     first = int(part.begin) // place
     last = max(first, int(part.end) // place - 1)
-    return Bar(vcpu, first, last, "wait" if part.range is None else "zap", line=line)
+    return Bar(track, first, last, "wait" if part.range is None else "zap", line=line)
 
 
 def _line(served: Served, trace: Trace) -> str:

@@ -37,7 +37,7 @@ def parts(section: Section) -> dict[str, str]:
 def timelines(section: Section, index: int) -> dict[str, Timeline]:
     """Return what the script must know of a section's figures, by their keys."""
     every = {"lanes": section.events, "requests": section.requests, "served": section.served}
-    return {f"t{index}-{key}": found for key, found in every.items()}
+    return {f"t{index}-{key}": found for key, found in every.items() if found}
 
 
 def rendered(section: Section, index: int) -> Markup:
@@ -112,7 +112,10 @@ def _origin(section: Section) -> Markup:
 
 
 def _lanes(section: Section, index: int) -> Markup:
-    says = "One mark an event, in the order of the trace (between vCPUs: as the recorder saw it)."
+    says = (
+        "One mark an event, in the order of the trace (between vCPUs: as the recorder saw it)."
+        f"{render_modelled.shared(section)}"
+    )
     return join(figure(section.events, f"t{index}-lanes", says), _host_writes(section))
 
 
@@ -132,6 +135,7 @@ def _requests(section: Section, index: int) -> Markup:
     says = (
         f"One mark a request of {section.policy.name} ({section.policy.says}), at the event that "
         "asks. An event has an order and no duration: who zaps and who waits is modelled below."
+        f"{render_modelled.shared(section)}"
     )
     if not found.marks:
         return el("p", badge(found.basis), f" {section.policy.name} requests nothing here.")
@@ -196,7 +200,7 @@ def _maps(section: Section, index: int) -> Markup:
     if not found.changes:
         return el("p", badge(Basis.COUNTED), " No update window, hence no map that changes.")
     symbols = [symbol(f"t{index}-map{each.number}", each.rows) for each in found.maps]
-    columns = ["window", "vCPU", "first event", "last event", "CD = 1", "DEF_TYPE writes"]
+    columns = ["window", "vCPU", "first event", "last event", "CD\u00a0=\u00a01", "DEF_TYPE writes"]
     columns += ["other MTRR writes", "overlaps vCPUs", "map before", "map after"]
     rows = [_change(n, change, index) for n, change in enumerate(found.changes, start=1)]
     caption = join(

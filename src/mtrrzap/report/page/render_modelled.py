@@ -3,8 +3,8 @@
 from mtrrzap.report.page.figure import badge, figure
 from mtrrzap.report.page.markup import Markup, TableCell, el, join, number, table
 from mtrrzap.report.page.modelled import Share
-from mtrrzap.report.page.section import Section
-from mtrrzap.report.page.timeline import Basis
+from mtrrzap.report.page.section import MAX_MODELLED, Section
+from mtrrzap.report.page.timeline import Basis, sharing
 from mtrrzap.report.text import MEMORY_UNKNOWN
 from mtrrzap.simulator import cost_model, published
 from mtrrzap.simulator.arrivals import PATTERNS
@@ -22,11 +22,27 @@ def error() -> str:
     )
 
 
+def shared(section: Section) -> str:
+    """Say how many vCPUs each lane has, if it is more than one."""
+    count = sharing(section.trace)
+    return f" The guest has many vCPUs: each lane has {count} of them." if count > 1 else ""
+
+
+def _too_many() -> Markup:
+    says = (
+        f" Not modelled: a page models guests of up to {MAX_MODELLED} vCPUs, since more take too "
+        "long."
+    )
+    return el("p", badge(Basis.MODELLED), says)
+
+
 def served(section: Section, index: int) -> Markup:
     """Render one policy's zaps and waits on the model's clock, and what they come to by vCPU."""
     name = section.policy.name
     if not section.trace.header.memory_known:
         return el("p", badge(Basis.MODELLED), f" Unknown: {MEMORY_UNKNOWN}")
+    if section.served is None:
+        return _too_many()
     if not section.served.marks:
         return el("p", badge(Basis.MODELLED), f" {name} requests nothing: no vCPU zaps or waits.")
     says = (
@@ -34,7 +50,7 @@ def served(section: Section, index: int) -> Markup:
         "mmu_lock and the TLB flush add is in it) and each wait. The clock is the model's: it "
         "begins with the first request and leaves out the time between phases; it is not that of "
         f"the lanes above. vCPUs arrive in one of {PATTERNS} patterns, over which the costs of all "
-        f"policies are averaged. {error()} {_beyond(section)}"
+        f"policies are averaged. {error()} {_beyond(section)}{shared(section)}"
     )
     return join(figure(section.served, f"t{index}-served", says), _shares(section))
 
@@ -85,6 +101,8 @@ def _millions(value: float | None, largest: float = 0.0) -> TableCell:
 
 def costs(section: Section, _: int) -> Markup:
     """Render what every policy costs by the model, beside what was published."""
+    if section.served is None:
+        return _too_many()
     known = _published(section)
     columns = ["policy", "modelled Mcycles", *(["published Mcycles"] if known else [])]
     columns += ["modelled longest wait", "modelled later"]

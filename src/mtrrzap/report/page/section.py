@@ -23,6 +23,8 @@ from mtrrzap.x86.mtrr import Mtrrs
 
 MAX_EVENTS = 50_000
 """Of one trace; a browser draws each as an element of its own."""
+MAX_MODELLED = 256
+"""vCPUs of a guest that a page models: for n, it takes time that grows as n squared."""
 MAX_MAPS = 40
 """Distinct maps that a page shows in full; a guest has a handful, a fuzzer any number."""
 
@@ -70,8 +72,8 @@ class Section(NamedTuple):
     """Whose requests are shown one by one."""
     events: Timeline
     requests: Timeline
-    served: Timeline
-    """Modelled: who zaps, who waits."""
+    served: Timeline | None
+    """Modelled: who zaps, who waits; None: too many vCPUs to model any of it."""
     shares: tuple[Share, ...]
     """Modelled, too: what each vCPU's requests come to."""
     maps: Maps
@@ -106,7 +108,8 @@ def section(
         )
     found = windows(trace)
     guest = Guest.of(trace, host, page_level, cost_model.costs())
-    result = simulate(guest, shown, replay(trace, shown, host))
+    modelling = trace.header.vcpus <= MAX_MODELLED
+    result = simulate(guest, shown, replay(trace, shown, host)) if modelling else None
     known = trace.header.memory_known
     audited = [(each, audit(trace, each, host)) for each in policies]
     return Section(
@@ -115,10 +118,12 @@ def section(
         policy=shown,
         events=events(trace, found, costs),
         requests=requests(trace, found, shown, host),
-        served=modelled.timeline(trace, shown, result if known else Result((), ())),
-        shares=tuple(modelled.shares(trace, result)) if known else (),
+        served=result and modelled.timeline(trace, shown, result if known else Result((), ())),
+        shares=tuple(modelled.shares(trace, result)) if result and known else (),
         maps=maps(trace, found),
-        policies=tuple(compare.rows([(name, trace)], policies, host, page_level)),
+        policies=tuple(
+            compare.rows([(name, trace)], policies, host, page_level, modelled=modelling)
+        ),
         verdicts=tuple(audits.summary(*pair, trace.header) for pair in audited),
         stale=tuple(_stale(audited, trace)),
         costs=costs,

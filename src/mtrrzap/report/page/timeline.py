@@ -19,6 +19,8 @@ from mtrrzap.kvm.windows import Window
 from mtrrzap.report.perfetto import title
 from mtrrzap.x86 import msr as m
 
+MAX_LANES = 128
+"""Tracks of one figure; vCPUs of larger guests share them."""
 EVERY_RANGE = 6
 """Ranges of one request that are written out."""
 
@@ -139,17 +141,17 @@ def look(event: Event) -> str:
 
 def events(trace: Trace, found: list[Window], costs: Iterable[Cost] = ()) -> Timeline:
     """Return the vCPUs' lanes: a mark an event, a span an update window."""
-    count = len(trace.events)
+    count, shared = len(trace.events), sharing(trace)
     lines = _lines(trace)
     for cost in costs:
         lines[cost.event] += f" · measured: {cost.cost_ns / 1000:,.1f} µs from exit to entry"
     return Timeline(
         name="events",
         basis=Basis.COUNTED,
-        tracks=vcpus(trace),
+        tracks=tracks(trace),
         length=count,
         marks=tuple(
-            Mark(event.vcpu, position, look(event), event.kind is Kind.HOST_WRMSR)
+            Mark(event.vcpu // shared, position, look(event), event.kind is Kind.HOST_WRMSR)
             for position, event in enumerate(trace.events)
         ),
         lines=tuple(lines),
@@ -161,13 +163,15 @@ def events(trace: Trace, found: list[Window], costs: Iterable[Cost] = ()) -> Tim
 
 def requests(trace: Trace, windows: list[Window], policy: Policy, host: Host) -> Timeline:
     """Return one policy's requests on the events' axis: who asked, in the order of the trace."""
-    found = list(replay(trace, policy, host))
+    found, shared = list(replay(trace, policy, host)), sharing(trace)
     return Timeline(
         name=f"requests of {policy.name}",
         basis=Basis.COUNTED,
-        tracks=vcpus(trace),
+        tracks=tracks(trace),
         length=len(trace.events),
-        marks=tuple(Mark(r.vcpu, r.event, LOOK_OF_REQUEST[r.why], host=False) for r in found),
+        marks=tuple(
+            Mark(r.vcpu // shared, r.event, LOOK_OF_REQUEST[r.why], host=False) for r in found
+        ),
         lines=tuple(_request_line(request, trace) for request in found),
         spans=_spans(trace, windows),
         times=_times(trace, [request.event for request in found]),
@@ -175,9 +179,18 @@ def requests(trace: Trace, windows: list[Window], policy: Policy, host: Host) ->
     )
 
 
-def vcpus(trace: Trace) -> tuple[str, ...]:
-    """Return the names of the vCPUs' tracks."""
-    return tuple(f"vCPU {number}" for number in range(trace.header.vcpus))
+def sharing(trace: Trace) -> int:
+    """Return how many vCPUs share a track."""
+    return -(-trace.header.vcpus // MAX_LANES)
+
+
+def tracks(trace: Trace) -> tuple[str, ...]:
+    """Return the names of the tracks: of a vCPU each, or of several."""
+    count, shared = trace.header.vcpus, sharing(trace)
+    if shared == 1:
+        return tuple(f"vCPU {number}" for number in range(count))
+    firsts = range(0, count, shared)
+    return tuple(f"vCPUs {first}-{min(first + shared, count) - 1}" for first in firsts)
 
 
 def _times(trace: Trace, positions: Iterable[int]) -> tuple[int, ...] | None:
@@ -192,12 +205,13 @@ def _end(trace: Trace) -> int:
 
 
 def _spans(trace: Trace, found: list[Window]) -> tuple[Bar, ...]:
-    timed = _times(trace, range(len(trace.events)))
+    timed, shared = _times(trace, range(len(trace.events))), sharing(trace)
     spans = []
     for window in found:
         last = len(trace.events) - 1 if window.last is None else window.last
         times = (timed[window.first], timed[last]) if timed else None
-        spans.append(Bar(window.vcpu, window.first, last, "cd" if window.cd else "off", times))
+        look_ = "cd" if window.cd else "off"
+        spans.append(Bar(window.vcpu // shared, window.first, last, look_, times))
     return tuple(spans)
 
 

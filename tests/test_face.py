@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import mtrrzap
 from helpers.cli import Run
@@ -90,7 +91,7 @@ def test_the_example_runs() -> None:
     )
     lines = ran.stdout.splitlines()
     assert lines[0] == (
-        "<Trace ovmf-8: OVMF, 8 vCPUs, 1348 events>: "
+        "<Trace ovmf-8: OVMF, 8 vCPUs, 1,348 events>: "
         "74 zap requests under Base2+9, the first for CD 1->0"
     )
     assert lines[-3:] == [
@@ -246,12 +247,12 @@ def test_a_comparison_prints_itself() -> None:
 
 def test_a_narrow_terminal_gets_fewer_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     found = mtrrzap.compare("ovmf-8", "v6.1", modelled=False)
-    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, to rich
-    monkeypatch.setenv("COLUMNS", "90")
+    terminal = Console(width=90, force_terminal=True)
+    monkeypatch.setattr("mtrrzap.report.text.console", lambda **_: terminal)
     printed = str(found)
     assert "\x1b" not in printed
     assert max(map(len, printed.splitlines())) <= 90
-    assert "Left out, for a wider terminal: visits, entries zapped" in printed
+    assert "shows them: visits, entries zapped" in printed
 
 
 def test_a_trace_cannot_inject_html(tmp_path: Path) -> None:

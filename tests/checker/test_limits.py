@@ -129,7 +129,7 @@ def test_schedules_that_cannot_be_written_are_refused_first(
     below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(command, "put", interrupt)
+    monkeypatch.setattr(command, "_results", interrupt)
     done = RUN.invoke(APP, ["v4", "--schedules", str(tmp_path / below)])
     assert isinstance(done.exception, UserError)
     assert str(done.exception).startswith(f"{tmp_path / below}: cannot be written: ")

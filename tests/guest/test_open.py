@@ -86,7 +86,7 @@ def test_a_trace_knows_its_name_and_its_size(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("".join(csv_lines(SMALL)))
     assert load(path).name == str(path)
-    assert repr(load("ovmf-8")) == "<Trace ovmf-8: OVMF, 8 vCPUs, 1348 events>"
+    assert repr(load("ovmf-8")) == "<Trace ovmf-8: OVMF, 8 vCPUs, 1,348 events>"
     assert repr(SMALL) == "<Trace: SeaBIOS, 4 vCPUs, 2 events, incomplete>"
 
 

@@ -6,14 +6,13 @@ import io
 import pytest
 from rich.console import Console
 
-from mtrrzap.report.text import as_csv, table
+from mtrrzap.report.text import as_csv, print_table
 
 
 def test_a_table_shows_text_as_it_is() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=200)
-    console.print(
-        table(("[red]column[/]", "\x1b[2J"), [("[/x]", "\x9b1m")], title="[bold]\x1b]0;title\x07")
-    )
+    cells = ("[red]column[/]", "\x1b[2J"), [("[/x]", "\x9b1m")]
+    print_table(console, *cells, title="[bold]\x1b]0;title\x07")
     out = console.file.getvalue()  # type: ignore[attr-defined]
     for text in ("[red]column[/]", r"\x1b[2J", "[/x]", r"\x9b1m", r"[bold]\x1b]0;title\x07"):
         assert text in out

@@ -37,7 +37,7 @@ def load(source: TraceSource) -> Trace:
         >>> import mtrrzap
         >>> trace = mtrrzap.load("ovmf-8")
         >>> trace
-        <Trace ovmf-8: OVMF, 8 vCPUs, 1348 events>
+        <Trace ovmf-8: OVMF, 8 vCPUs, 1,348 events>
         >>> trace.header.vcpus, len(trace.events), trace.events[0].kind
         (8, 1348, <Kind.RESET: 'reset'>)
     """

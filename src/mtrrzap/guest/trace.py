@@ -387,7 +387,7 @@ class Reader:
         try:
             return parse_zaps(line, self._next, events, self.header.vcpus)
         except ValueError as error:
-            raise self._error(str(error), "see docs/trace-format.md") from error
+            raise self._error(str(error), f"see {docs_page('trace-format')}") from error
 
     def _read_end(self, line: str, count: int) -> None:
         words = line.split(" ", 3)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from mtrrzap import __version__
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, docs_page
 from mtrrzap.guest.importer.assemble import Assembled, Start, assemble
 from mtrrzap.guest.importer.event_text import THREADLESS
 from mtrrzap.guest.importer.records import CapturedVm, Seen, What, vms
@@ -143,7 +143,7 @@ class Capture:
             raise UserError(
                 "its lines name no thread and no CPU, so the vCPU of an event is unknown",
                 place=f"{self.name}:1",
-                mend="capture them, see docs/capture.md; or, if the guest has one vCPU, say so",
+                mend=f"capture them, see {docs_page('capture')}; or, if the guest has one vCPU, say so",
             )
         vm_size = max(vm.size, known.vcpus or 1)
         made = assemble(self.seen, vm, known.start)

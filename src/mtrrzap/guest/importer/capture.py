@@ -143,7 +143,7 @@ class Capture:
             raise UserError(
                 "its lines name no thread and no CPU, so the vCPU of an event is unknown",
                 place=f"{self.name}:1",
-                mend=f"capture them, see {docs_page('capture')}; or, if the guest has one vCPU, say so",
+                mend=f"capture them ({docs_page('capture')}), or say that the guest has one vCPU",
             )
         vm_size = max(vm.size, known.vcpus or 1)
         made = assemble(self.seen, vm, known.start)

@@ -30,7 +30,7 @@ def test_a_row(tmp_path: Path) -> None:
         ('like = "v6.1"\nwalks = "leafs"', "no field 'walks'"),
         ('like = "v6.1"\nwalk = "run"', "must be one of leafs, subtrees, mark"),
         ('like = "v6.1"\nby_memslot = "yes"', "must be like False"),
-        ("like", "no TOML"),
+        ("like", "invalid TOML"),
     ],
 )
 def test_what_is_no_row(tmp_path: Path, text: str, says: str) -> None:

@@ -70,6 +70,18 @@ SIMULATE, CHECK = 'kind = "simulate"\n', 'kind = "check"\n'
     [
         ("", 's.toml: the kind is missing; write kind = "simulate" or kind = "check"'),
         ("kind = 'run'", "s.toml: unknown kind 'run'; write"),
+        ("kind = ['check']", r"s.toml: unknown kind \['check'\]; write"),
+        ("kind = {a = 1}", "s.toml: unknown kind {'a': 1}; write"),
+        (
+            "kind = " + "9" * 5000,
+            "s.toml: a key: a number of more than 64 bits",
+        ),
+        ("kind = 0x" + "f" * 5000, "s.toml: kind: a number of more than 64 bits"),
+        (
+            CHECK + "grid.vcpus = [[{to = 9223372036854775808}]]",
+            r"s.toml: grid.vcpus.to: a number of",
+        ),
+        ("title = " + "[" * 5000, "s.toml: invalid TOML: nested too deeply; flatten it"),
         ("kind = check\n", "s.toml: invalid TOML: .*line 1"),
         ("kind = 'check'\nkind = 'check'\n", "s.toml: invalid TOML: .*line 2"),
         (SIMULATE + "grid = 1", r"s.toml: grid: not a table; write \[grid\]"),

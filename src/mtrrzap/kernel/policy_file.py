@@ -1,6 +1,5 @@
 """A policy of the user's own: one row in a TOML file, as changes to one that has a name."""
 
-import tomllib
 from dataclasses import fields, replace
 from enum import Enum
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
+from mtrrzap.toml import read_toml
 
 _VERSIONS = ((6, 11), (6, 7), (6, 1))
 """The first version of each policy that is a kernel's, newest first."""
@@ -40,11 +40,12 @@ def of_version(version: tuple[int, int]) -> Policy:
 def load(path: Path) -> Policy:
     """Read ``like = "v6.1"`` and changed fields. Raises ``UserError``."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", place=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"no TOML: {error}", place=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise UserError("not UTF-8", place=str(path), mend="save it as UTF-8") from error
+    data = read_toml(text, str(path))
     like = data.pop(_LIKE, None)
     if like not in [policy.name for policy in POLICIES]:
         names = ", ".join(policy.name for policy in POLICIES)

@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.protocol import ALL_GFNS, Range
 from mtrrzap.study.units import parse_size
 from mtrrzap.sweep.grid import CHECK, PAGE_SIZES, SIMULATE, Axis, Grid
+from mtrrzap.toml import read_toml
 
 MAX_CELLS = 100_000_000
 STRATEGIES = ("pct", "random")
@@ -66,12 +66,9 @@ def read(text: str, place: str, defaults: Defaults) -> Spec:
     Raises:
         UserError: naming the file, the key and the remedy.
     """
-    try:
-        told = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"invalid TOML: {error}", place=place, mend="fix that line") from error
+    told = read_toml(text, place)
     kind = told.get("kind")
-    if kind not in KEYS:
+    if not isinstance(kind, str) or kind not in KEYS:
         problem = "the kind is missing" if kind is None else f"unknown kind {kind!r}"
         raise UserError(problem, place=place, mend='write kind = "simulate" or kind = "check"')
     _known(told, ("kind", "title", "grid", kind), place, "")

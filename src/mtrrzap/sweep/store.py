@@ -336,7 +336,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", place=str(path)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError("is damaged", place=str(path), mend="start in another directory") from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         raise UserError("unknown format", place=str(path), mend="use the mtrrzap that made it")

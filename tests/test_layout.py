@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "report": "checker guest kernel kvm live protocol simulator study x86",
     "sweep": "checker guest kvm protocol report simulator study",
     "api": "checker guest kvm protocol report simulator study x86",
-    "cli": "checker emit guest kernel kvm live protocol report simulator study sweep x86",
+    "cli": "api checker emit guest kernel kvm live protocol report simulator study sweep x86",
 }
 """Which rooms each room may import from, beside itself and what belongs to no room."""
 NO_ROOM = {"__init__", "__main__", "errors", "gfn", "toml"}

@@ -3,7 +3,6 @@
 from html.parser import HTMLParser
 from itertools import cycle, islice
 
-from mtrrzap.cli.options import PageSize
 from mtrrzap.cli.report import assumptions
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.event import Event, Kind
@@ -52,7 +51,7 @@ def page_of(*named: tuple[str, Trace], policy: str = "Base2") -> str:
     shown = by_name(policy)
     sections = [section(name, trace, POLICIES, shown, Host()) for name, trace in named]
     found = checked(shown, (trace for _, trace in named))
-    return document(sections, found, assumptions(Host(), PageSize.SMALL))
+    return document(sections, found, assumptions(Host(), "4K"))
 
 
 class Page(HTMLParser):

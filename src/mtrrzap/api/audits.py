@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mtrrzap.api.printed import Printed, Sheet
 from mtrrzap.api.traces import TraceSource, load, policy_of
+from mtrrzap.errors import docs_page
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm import audit as core
 from mtrrzap.kvm.policy import Policy
@@ -72,19 +73,57 @@ class AuditResult(Printed):
 
         return report.as_dict(self.policy, self.found, self.trace)
 
-    def _sheets(self) -> Iterable[Sheet]:
-        from mtrrzap.report import audit_rows as report
-
-        columns = tuple(name.replace("_", " ") for name in report.AuditRow._fields)
-        row = report.summary(self.policy, self.found, self.trace.header)
-        yield Sheet(columns, [row], numbers=frozenset(columns[2:]))
-        if self.defects:
-            columns = ("gfns", "stale type", "right is", "times")
-            columns += ("first since event", "first outside all windows", "last until event")
-            found = report.stale(self.defects, self.trace)
-            rows = [row._replace(gfns=row.gfns.replace("\n", " ")) for row in found]
-            yield Sheet(columns, rows, "Stale outside of all windows", frozenset(("times",)))
+    def _sheets(self) -> Iterator[Sheet]:
+        return AuditResults([self])._sheets()
 
     def _remarks(self) -> Iterator[str]:
-        if self.trace.incomplete is not None:
-            yield f"The trace is INCOMPLETE: {self.trace.incomplete}"
+        return AuditResults([self])._remarks()
+
+
+SHOWN = 40
+"""Rows printed for one group of policies; JSON has all."""
+DROPPABLE = ("needless", "disagreements", "window only", "needed", "asked", "requests")
+_STALE = (
+    *("gfns", "stale type", "right is", "times", "first since event"),
+    *("first outside all windows", "last until event"),
+)
+
+
+class AuditResults(Printed):
+    """Several policies on one trace; ``windows``: also what is stale in update windows only."""
+
+    def __init__(self, found: Sequence[AuditResult], *, windows: bool = False) -> None:
+        self._found, self._windows = found, windows
+
+    def _sheets(self) -> Iterator[Sheet]:
+        from mtrrzap.report import audit_rows as report
+
+        trace = self._found[0].trace
+        columns = tuple(name.replace("_", " ") for name in report.AuditRow._fields)
+        yield Sheet(
+            columns,
+            [report.summary(each.policy, each.found, trace.header) for each in self._found],
+            f"Verdicts ({docs_page('audit')}); asked and needed are frames inside memslots",
+            numbers=frozenset(columns[2:]),
+            droppable=DROPPABLE,
+        )
+        for names, findings in report.alike((each.policy, each.found) for each in self._found):
+            rows = report.stale((f for f in findings if f.defect or self._windows), trace)
+            of = f": the first {SHOWN} of {len(rows):,} rows" if len(rows) > SHOWN else ""
+            if rows:
+                yield Sheet(
+                    _STALE,
+                    rows[:SHOWN],
+                    f"Stale under {', '.join(names)}{of}",
+                    numbers=frozenset(("times",)),
+                    droppable=("right is", "times", "first outside all windows"),
+                )
+
+    def _remarks(self) -> Iterator[str]:
+        trace = self._found[0].trace
+        if not trace.header.memory_known:
+            from mtrrzap.report import text
+
+            yield f"{trace.name}: {text.MEMORY_UNKNOWN}"
+        if trace.incomplete is not None:
+            yield f"The trace is INCOMPLETE: {trace.incomplete}"

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, overload
+from typing import Any, overload
 
-from mtrrzap.api.printed import Printed, Sheet, as_text
+from mtrrzap.api.printed import Printed, Sheet
 from mtrrzap.api.traces import TraceSource, named, policies_of
-from mtrrzap.errors import UserError
+from mtrrzap.errors import docs_page
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host
+from mtrrzap.kvm.tdp.levels import PageSize, level_of
+from mtrrzap.simulator import cost_model
 from mtrrzap.study.compare import CompareRow, rows
-
-PageSize = Literal["4K", "2M", "1G"]
-_LEVELS = {"4K": 1, "2M": 2, "1G": 3}
-
-
-def level_of(page_size: PageSize) -> int:
-    """Return the level of a leaf of this size in the page table, from 1."""
-    if page_size not in _LEVELS:
-        raise UserError(f"invalid page size {page_size!r}", mend=f"use {', '.join(_LEVELS)}")
-    return _LEVELS[page_size]
 
 
 def compare(
@@ -56,11 +48,13 @@ def compare(
     """
     chosen = policies_of(policies)
     level = level_of(page_size)
-    return Comparison(rows(named(traces), chosen, host or Host(), level, modelled=modelled))
+    found = rows(named(traces), chosen, host or Host(), level, modelled=modelled)
+    return Comparison(found, page_size)
 
 
-COUNTED: dict[str, Callable[[CompareRow], object]] = {
-    "trace": lambda row: row.trace,
+Columns = dict[str, Callable[[CompareRow], object]]
+COUNTED: Columns = {
+    "guest": lambda row: row.guest,
     "vCPUs": lambda row: row.vcpus,
     "policy": lambda row: row.policy,
     "requests": lambda row: row.requests,
@@ -71,8 +65,9 @@ COUNTED: dict[str, Callable[[CompareRow], object]] = {
     "visits": lambda row: row.visits,
     "stale types": lambda row: row.verdict,
 }
-MODELLED: dict[str, Callable[[CompareRow], object]] = {
-    "trace": lambda row: row.trace,
+KERNEL = "the kernel's zaps"
+MODELLED: Columns = {
+    "guest": lambda row: row.guest,
     "vCPUs": lambda row: row.vcpus,
     "policy": lambda row: row.policy,
     "needed entries": lambda row: row.needed,
@@ -80,7 +75,12 @@ MODELLED: dict[str, Callable[[CompareRow], object]] = {
     "modelled longest wait": lambda row: row.modelled_longest_mcycles,
     "modelled later": lambda row: row.modelled_later_mcycles,
 }
-WORDS = frozenset(("trace", "policy", "stale types"))
+"""A table of its own: modelled figures do not stand beside counted ones."""
+WORDS = frozenset(("guest", "trace", "policy", "stale types", KERNEL))
+DROPPABLE = (
+    *("visits", "entries zapped", "frames asked for", "ranges", "published"),
+    *("needed entries", "modelled later", "modelled longest wait"),
+)
 
 
 class Comparison(Printed, Sequence[CompareRow]):
@@ -95,8 +95,11 @@ class Comparison(Printed, Sequence[CompareRow]):
     whole, or None).
     """
 
-    def __init__(self, found: Iterable[CompareRow]) -> None:
+    def __init__(
+        self, found: Iterable[CompareRow], page_size: PageSize = "4K", *, modelled: bool = False
+    ) -> None:
         self._rows = tuple(found)
+        self._page_size, self._modelled = page_size, modelled
 
     @overload
     def __getitem__(self, index: int) -> CompareRow: ...
@@ -104,7 +107,7 @@ class Comparison(Printed, Sequence[CompareRow]):
     def __getitem__(self, index: slice) -> Comparison: ...
     def __getitem__(self, index: int | slice) -> CompareRow | Comparison:
         if isinstance(index, slice):
-            return Comparison(self._rows[index])
+            return Comparison(self._rows[index], self._page_size, modelled=self._modelled)
         return self._rows[index]
 
     def __len__(self) -> int:
@@ -117,31 +120,69 @@ class Comparison(Printed, Sequence[CompareRow]):
         """Return one dict a row: what ``mtrrzap compare --json`` prints."""
         return [row.data() for row in self]
 
-    def modelled(self) -> str:
-        """Return the table of modelled cycles as text."""
-        return as_text([self._sheet(MODELLED)], self._incomplete())
+    def modelled(self) -> Comparison:
+        """Return the same rows as a comparison that prints the modelled cycles."""
+        return Comparison(self._rows, self._page_size, modelled=True)
 
-    def _sheet(self, columns: dict[str, Callable[[CompareRow], object]]) -> Sheet:
-        return Sheet(
+    def _sheets(self) -> Iterator[Sheet]:
+        columns = MODELLED if self._modelled else COUNTED
+        if len({(row.guest, row.vcpus) for row in self}) < len({row.trace for row in self}):
+            # The guests are not enough to tell the traces apart.
+            told: Columns = {"trace": lambda row: row.trace}
+            columns = told | {name: columns[name] for name in columns if name != "guest"}
+        if not self._modelled and any(row.kernel_zaps is not None for row in self):
+            columns = columns | {KERNEL: kernel_cell}
+        yield Sheet(
             columns=tuple(columns),
             rows=[[cell(row) for cell in columns.values()] for row in self],
             numbers=frozenset(columns) - WORDS,
-            droppable=("visits", "entries zapped", "frames asked for", "ranges"),
+            droppable=DROPPABLE,
             group_by=2,
         )
 
-    def _sheets(self) -> Iterable[Sheet]:
-        return [self._sheet(COUNTED)]
-
-    def _incomplete(self) -> Iterator[str]:
+    def _remarks(self) -> Iterator[str]:
         for name, why in {row.trace: row.incomplete for row in self}.items():
             if why is not None:
-                yield f"{name} is INCOMPLETE ({why}): the figures are of what was recorded."
+                yield f"{name}: INCOMPLETE ({why}): figures are of what was recorded."
         from mtrrzap.report import text
 
         for name in dict.fromkeys(row.trace for row in self if row.entries is None):
             yield f"{name}: {text.MEMORY_UNKNOWN}"
+        if self._modelled:
+            yield (
+                "Modelled figures are millions of cycles, wrong by a factor of "
+                f"{cost_model.error_factor():.2f} (geometric error on cells that no fit has seen: "
+                f"{docs_page('validation')}). Needed entries are counted: "
+                "those whose type changed, each once."
+            )
+        else:
+            yield from self._remarks_on_counts()
 
-    def _remarks(self) -> Iterator[str]:
-        yield from self._incomplete()
-        yield "Entries zapped and visits assume that all memory is mapped before every walk."
+    def _remarks_on_counts(self) -> Iterator[str]:
+        for row in self:
+            if row.kernel_difference is not None:
+                yield f"{row.trace}, {row.policy}, first difference: {row.kernel_difference}."
+        compared = [row for row in self if row.published is not None]
+        if compared:
+            equal = sum(row.requests == row.published for row in compared)
+            yield (
+                f"{equal} of {len(compared)} published request counts come out equal. "
+                "Requests, ranges and frames are counted from the trace."
+            )
+        if any(row.host_writes.startswith("modelled") for row in self):
+            yield (
+                "A recording cannot see what QEMU writes to MTRRs at power-on: the recorder adds "
+                "these writes, modelled (see 'mtrrzap show')."
+            )
+        yield (
+            f"Entries and visits assume that all memory is mapped with {self._page_size} pages "
+            "before every walk, where memslots allow it, on one root, uncontended. "
+            "Stale types: see 'mtrrzap audit'."
+        )
+
+
+def kernel_cell(row: CompareRow) -> str | None:
+    """Return what the kernel zapped, beside the policy's requests."""
+    if row.kernel_zaps is None:
+        return None
+    return f"{row.kernel_zaps}, {'equal' if row.kernel_difference is None else 'different'}"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Sheet(NamedTuple):
@@ -31,39 +34,37 @@ class Printed:
     def _remarks(self) -> Iterable[str]:
         return ()
 
+    def print_to(self, console: Console) -> None:
+        """Print the tables, then the remarks."""
+        from mtrrzap.report import text
+
+        for sheet in self._sheets():
+            text.print_table(console, **sheet._asdict())
+        for remark in self._remarks():
+            text.say(console, remark)
+
     def __str__(self) -> str:
-        return as_text(self._sheets(), self._remarks())
+        """Render for the terminal, or 240 columns wide where there is none."""
+        from rich.console import Console
+
+        from mtrrzap.report import text
+
+        out = io.StringIO()
+        shown = text.console()
+        console = Console(
+            file=out,
+            width=shown.width,
+            force_terminal=shown.is_terminal,
+            color_system=None,
+            highlight=False,
+        )
+        self.print_to(console)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
     def _repr_html_(self) -> str:
-        return as_html(self._sheets(), self._remarks())
-
-
-def as_text(sheets: Iterable[Sheet], remarks: Iterable[str]) -> str:
-    """Render for the terminal, or 240 columns wide where there is none."""
-    from rich.console import Console
-
-    from mtrrzap.report import text
-
-    out = io.StringIO()
-    shown = text.console()
-    console = Console(
-        file=out,
-        width=shown.width,
-        force_terminal=shown.is_terminal,
-        color_system=None,
-        highlight=False,
-    )
-    for sheet in sheets:
-        text.print_table(console, **sheet._asdict())
-    for remark in remarks:
-        text.say(console, remark)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
-
-
-def as_html(sheets: Iterable[Sheet], remarks: Iterable[str]) -> str:
-    """Render as HTML tables without a style of their own; every text is escaped."""
-    tables = "".join(map(_table, sheets))
-    return tables + "".join(f"<p>{html.escape(remark)}</p>" for remark in remarks)
+        """Render as HTML tables without a style of their own; every text is escaped."""
+        tables = "".join(map(_table, self._sheets()))
+        return tables + "".join(f"<p>{html.escape(remark)}</p>" for remark in self._remarks())
 
 
 def _table(sheet: Sheet) -> str:

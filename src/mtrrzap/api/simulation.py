@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mtrrzap.api.comparison import PageSize, level_of
 from mtrrzap.api.printed import Printed, Sheet
 from mtrrzap.api.traces import TraceSource, load, policy_of
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, replay
+from mtrrzap.kvm.tdp.levels import PageSize, level_of
 from mtrrzap.simulator import Guest, Result, Served, cost_model
 from mtrrzap.simulator import simulate as run
+from mtrrzap.simulator.arrivals import PATTERNS
 
 
 def simulate(
@@ -95,29 +96,31 @@ class Simulation(Printed):
         timed = self.trace.header.memory_known
         return explain.as_data(self.result, self.trace.incomplete, timed=timed)
 
-    def _sheets(self) -> Iterable[Sheet]:
+    def _sheets(self) -> Iterator[Sheet]:
         from mtrrzap.report import explain
 
-        columns, phases = explain.COLUMNS, explain.PHASES
-        words = {"why", "waited for", "stage"}
         timed = self.trace.header.memory_known
-        lines = [*explain.lines(self.result, timed=timed)]
-        yield Sheet(columns, lines, numbers=frozenset(columns) - words)
-        if not timed:
-            return
-        found = [*explain.phases(self.result)]
-        yield Sheet(phases, found, "Phases", numbers=frozenset(phases) - words)
+
+        def sheet(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Sheet:
+            numbers = frozenset(columns) - {"why", "waited for", "stage"}
+            return Sheet(columns, [*rows], title, numbers, explain.DROPPABLE)
+
+        yield sheet("", explain.COLUMNS, explain.lines(self.result, timed=timed))
+        if timed:
+            yield sheet("Phases", explain.PHASES, explain.phases(self.result))
 
     def _remarks(self) -> Iterator[str]:
-        if self.trace.incomplete is not None:
-            yield f"The trace is INCOMPLETE: {self.trace.incomplete}"
         if not self.trace.header.memory_known:
             from mtrrzap.report import text
 
             yield f"{self.trace.name}: {text.MEMORY_UNKNOWN}"
             return
+        if self.trace.incomplete is not None:
+            yield f"INCOMPLETE ({self.trace.incomplete}): this is of what was recorded."
         yield (
-            f"{self.policy.name}: {self.cycles / 1e6:.3g} million cycles in {len(self.served)} "
-            f"requests, and {self.later / 1e6:.3g} million later, outside of requests. Every time "
-            f"is modelled, in millions of cycles, accurate to a factor of {self.error_factor:.2f}."
+            f"{self.policy.name}: modelled {self.cycles / 1e6:.3g} Mcycles in {len(self.served)} "
+            f"requests, accurate to within a factor of {self.error_factor:.2f}; "
+            f"{self.later / 1e6:.3g} Mcycles later, outside of requests. Times are millions of "
+            f"modelled cycles. vCPUs come in one of {PATTERNS} patterns; "
+            "'mtrrzap compare' models the mean over all."
         )

@@ -12,7 +12,6 @@ from mtrrzap.cli.options import (
     STDOUT,
     ForceOption,
     HostOptions,
-    PageSize,
     PolicyOption,
     TraceArgument,
     policies,
@@ -26,6 +25,7 @@ from mtrrzap.guest.files import distinct, kept
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host
+from mtrrzap.kvm.tdp.levels import PageSize, level_of
 from mtrrzap.report import perfetto
 from mtrrzap.report.perfetto_modelled import modelled_events
 
@@ -61,7 +61,7 @@ def export(
     page_size: Annotated[
         PageSize,
         typer.Option(help="Page size of the fully populated table whose leaves are counted."),
-    ] = PageSize.SMALL,
+    ] = "4K",
     force: ForceOption = False,
 ) -> None:
     """Write a trace as CSV ('import' reads it back), as Parquet, or as JSON for the Perfetto UI.
@@ -84,7 +84,7 @@ def export(
             case Format.PARQUET:
                 pieces = tabular.parquet_bytes(trace)
             case Format.PERFETTO:
-                pieces = _perfetto(trace, chosen, where, page_size.level)
+                pieces = _perfetto(trace, chosen, where, level_of(page_size))
         if not isinstance(pieces, bytes):
             pieces = _told(pieces, now)
         if output is not None:

@@ -8,7 +8,6 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
-from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -145,19 +144,6 @@ VcpusOption = Annotated[
         max=MAX_VCPUS,
     ),
 ]
-
-
-class PageSize(StrEnum):
-    """A size of page, as the command line writes it."""
-
-    SMALL = "4K"
-    LARGE = "2M"
-    HUGE = "1G"
-
-    @property
-    def level(self) -> int:
-        """The level of such a leaf in the page table."""
-        return list(PageSize).index(self) + 1
 
 
 @dataclass(frozen=True, kw_only=True)

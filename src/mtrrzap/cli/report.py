@@ -9,7 +9,6 @@ from mtrrzap.cli.options import (
     STDOUT,
     HostOptions,
     OnePolicyOption,
-    PageSize,
     TracesArgument,
     with_options,
 )
@@ -21,6 +20,7 @@ from mtrrzap.guest.files import kept
 from mtrrzap.guest.measured_costs import beside
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host
+from mtrrzap.kvm.tdp.levels import PageSize, level_of
 from mtrrzap.report.page import Section, document, section
 from mtrrzap.study.checked import checked
 
@@ -36,7 +36,7 @@ def report(
     host: HostOptions,
     page_size: Annotated[
         PageSize, typer.Option(help="Page size of the fully populated table that zaps walk.")
-    ] = PageSize.SMALL,
+    ] = "4K",
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the page if it exists.")
     ] = False,
@@ -48,7 +48,7 @@ def report(
     if output != STDOUT:
         kept(output, "--output", force=force)
     shown = by_name(policy)
-    where = host.host()
+    where, level = host.host(), level_of(page_size)
     sections: list[Section] = []
     with working("reading traces") as now:
         named = traces.load_all(files or [])
@@ -58,7 +58,7 @@ def report(
             title = name if path is None else path.name.removesuffix(".trace")
             now(f"{title}: trace {len(sections) + 1} of {len(named)}")
             costs = beside(path, trace) if path else ()
-            sections.append(section(title, trace, POLICIES, shown, where, page_size.level, costs))
+            sections.append(section(title, trace, POLICIES, shown, where, level, costs))
         now("writing the page")
         found = checked(shown, (trace for _, trace in named), where)
         page = document(sections, found, assumptions(where, page_size))
@@ -77,5 +77,5 @@ def assumptions(where: Host, page_size: PageSize) -> str:
         f"Host: {'EPT' if where.ept else 'NPT'}, MAXPHYADDR {where.maxphyaddr} bits, "
         f"{'non-coherent' if where.noncoherent_dma else 'coherent'} DMA, "
         f"KVM_X86_QUIRK_CD_NW_CLEARED {'on' if where.quirk_cd_nw_cleared else 'off'}; "
-        f"entries and visits with {page_size.value} pages."
+        f"entries and visits with {page_size} pages."
     )

@@ -13,7 +13,6 @@ from mtrrzap.cli import output as say
 from mtrrzap.cli.options import (
     IntelHostOptions,
     JsonOption,
-    PageSize,
     VcpusOption,
     read_from,
     rescaled,
@@ -27,6 +26,7 @@ from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host
+from mtrrzap.kvm.tdp.levels import PageSize, level_of
 from mtrrzap.live.host import Environment, environment
 from mtrrzap.live.measure import Engine, Settings, measure
 from mtrrzap.live.plan import Plan, plan
@@ -71,7 +71,7 @@ class RunOptions:
     ] = 256
     page_size: Annotated[
         PageSize, typer.Option(help="Pages that back the test guest: 4K or 2M.")
-    ] = PageSize.SMALL
+    ] = "4K"
     meet: Annotated[
         bool,
         typer.Option(
@@ -103,7 +103,7 @@ class RunOptions:
 
     def settings(self, engine: Engine) -> Settings:
         """Return what the runs are made with. Raises ``UserError``."""
-        if self.page_size is PageSize.HUGE:
+        if self.page_size == "1G":
             raise UserError(
                 "a test guest cannot be backed by 1G pages", place="page_size", mend="use 2M"
             )
@@ -115,7 +115,7 @@ class RunOptions:
             engine=engine,
             memory=parse_size(self.memory),
             touch=self.touch,
-            huge=self.page_size is PageSize.LARGE,
+            huge=self.page_size == "2M",
             meet=self.meet,
             timeout=self.timeout,
         )
@@ -169,7 +169,7 @@ def run(
     around = environment()
     runs, early = _measured(cases, plan(trace), where, settings, test.repeat)
     made = [(case, each) for case, each in zip(cases, runs, strict=True) if each]
-    rows = measured(trace, where, test.page_size.level, made)
+    rows = measured(trace, where, level_of(test.page_size), made)
     why = early if isinstance(early, UserError) else "interrupted"
     wanted = test.repeat * len(cases)
     ended = f"{why} after {sum(map(len, runs))} of {counted(wanted, 'run')}" if early else None

@@ -6,15 +6,14 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from mtrrzap.api.printed import Printed, Sheet, preformatted
 from mtrrzap.checker import check as core
-from mtrrzap.checker.any_number import prove
+from mtrrzap.checker.asked import Asked
 from mtrrzap.checker.result import Limits
-from mtrrzap.checker.scenario import Request, scenario
+from mtrrzap.checker.scenario import Request
 from mtrrzap.checker.schedule import written
 from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
 from mtrrzap.errors import UserError
@@ -65,7 +64,7 @@ def check(
     Args:
         protocol: A shipped protocol's name (``direct``, ``v3``, ``v4``, ``v4_patch10``, ``sketch``,
             ``review``, ``ticket``), ``"path/to/file.py:function"``, or a generator function of
-            ``(vm, ranges)`` that yields operations (see ``mtrrzap.protocol``).
+            ``(vm, ranges)`` of your own (see ``mtrrzap.protocol``).
         vcpus: How many vCPUs, from 1 to 12. None: a proof for every number of vCPUs that ask for
             ever; a property that it cannot prove is looked for with few vCPUs, and is *unknown* if
             no schedule is found. ``work`` is left out.
@@ -96,38 +95,21 @@ def check(
         >>> print(drawn.splitlines()[0])
         v4: lost zap, 2 vCPUs, 1 request each, allocation may fail, 20 steps
 
-        A generator function of your own; its first parameter names the VM's class:
-
-        >>> from mtrrzap.protocol import Range, Spinlock, Steps, Vm
-        >>> class OwnVm(Vm):
-        ...     lock = Spinlock()
-        >>> def own(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
-        ...     yield vm.lock.lock()
-        ...     for start, end in ranges:
-        ...         yield vm.mmu.zap(start, end)
-        ...     yield vm.lock.unlock()
-        >>> mtrrzap.check(own, vcpus=3).holds
-        True
-
-        For every number of vCPUs:
-
-        >>> mtrrzap.check(own, vcpus=None).holds
+        >>> mtrrzap.check("ticket", vcpus=None, properties="lost zap").holds
         True
     """
-    options = _options(properties, search)
+    options = options_of(properties, search)
     name, known, file = _protocol(protocol)
-    if vcpus is None:
-        if memory_model != "sc" or options.strategy is not None:
-            raise UserError("a proof samples nothing and knows sc only", mend="leave both out")
-        kinds = ((ALL_GFNS,),) if ranges is None else _ranges(ranges)
-        decided = prove.PROPERTIES if properties is None else options.properties
-        proof = prove.Proof(known, kinds, alloc_fails=alloc_fails, properties=decided)
-        with blamed(file):
-            return Verdicts(name, prove.check(proof, options))
-    world = partial(scenario, known, vcpus, requests, alloc_fails=alloc_fails, memory=memory_model)
-    asked = world() if ranges is None else world(ranges=_ranges(ranges))
+    asked = Asked(
+        vcpus=vcpus,
+        requests=requests,
+        kinds=((ALL_GFNS,),) if ranges is None else _ranges(ranges),
+        alloc_fails=alloc_fails,
+        memory=memory_model,
+    )
+    task = asked.task(known, options)
     with blamed(file):
-        return Verdicts(name, core.check(asked, options))
+        return Verdicts(name, task.run(task.options))
 
 
 def _protocol(given: str | Protocol | Callable[..., Steps]) -> tuple[str, Protocol, Path]:
@@ -158,47 +140,51 @@ def _ranges(ranges: Sequence[Sequence[tuple[int, int]]]) -> tuple[Request, ...]:
     return found
 
 
-def _options(properties: str | Iterable[str] | None, search: Search) -> core.Options:
-    unknown = search.keys() - Search.__annotations__.keys()
-    if unknown:
+_USUAL: dict[str, Any] = {
+    "strategy": "bfs",
+    "runs": 1000,
+    "seed": 0,
+    "engine": "auto",
+    "max_states": None,
+    "max_seconds": None,
+    "max_gb": 8.0,
+    "first": False,
+    "symmetry": True,
+}
+_WORDS = {"strategy": ("bfs", "random", "pct"), "engine": ("auto", "python", "numba")}
+_LEAST = {"runs": 1, "seed": 0, "max_states": 1, "max_seconds": 0, "max_gb": 0}
+
+
+def options_of(properties: str | Iterable[str] | None, search: Search) -> core.Options:
+    """Return the checker's options; ``properties`` None: all.
+
+    Raises:
+        UserError: if a value is invalid; its place is the keyword.
+        TypeError: if a keyword is unknown.
+    """
+    if unknown := search.keys() - _USUAL.keys():
         raise TypeError(f"check() got an unexpected keyword argument {min(unknown)!r}")
+    given = _USUAL | dict(search)
+    for name, words in _WORDS.items():
+        if given[name] not in words:
+            mend = f"use {', '.join(words)}"
+            raise UserError(f"unknown {name} {given[name]!r}", place=name, mend=mend)
+    for name, least in _LEAST.items():
+        if given[name] is not None and not least <= given[name] < math.inf:
+            mend = f"give a number, {least} or more"
+            raise UserError(f"invalid number {given[name]}", place=name, mend=mend)
+    kinds: dict[str, Callable[[int], Strategy]] = {"random": RandomWalk, "pct": Pct}
+    kind = kinds.get(given["strategy"])
     asked = (properties,) if isinstance(properties, str) else properties
-    engine = search.get("engine", "auto")
-    if engine not in ("auto", "python", "numba"):
-        raise UserError(f"unknown engine {engine!r}", mend="use auto, python or numba")
-    runs = search.get("runs", 1000)
-    if runs < 1:
-        raise UserError(f"invalid runs {runs}", mend="ask for at least one")
     return core.Options(
         properties=core.PROPERTIES if asked is None else tuple(asked),
-        symmetry=search.get("symmetry", True),
-        engine=engine,
-        limits=_limits(search),
-        strategy=_strategy(search.get("strategy", "bfs"), search.get("seed", 0)),
-        runs=runs,
-        first=search.get("first", False),
+        symmetry=given["symmetry"],
+        engine=given["engine"],
+        limits=Limits(given["max_states"], given["max_seconds"], int(given["max_gb"] * 1e9)),
+        strategy=kind and kind(given["seed"]),
+        runs=given["runs"],
+        first=given["first"],
     )
-
-
-def _limits(search: Search) -> Limits:
-    states, seconds = search.get("max_states"), search.get("max_seconds")
-    gigabytes = search.get("max_gb", 8.0)
-    if states is not None and states < 1:
-        raise UserError(f"invalid max_states {states}", mend="ask for at least one, or give None")
-    for name, value in (("max_seconds", seconds), ("max_gb", gigabytes)):
-        if value is not None and not 0 <= value < math.inf:
-            raise UserError(f"invalid {name} {value}", mend="give a number, 0 or more")
-    return Limits(states=states, seconds=seconds, bytes=int(gigabytes * 1e9))
-
-
-def _strategy(name: str, seed: int) -> Strategy | None:
-    if name == "bfs":
-        return None
-    if name == "random":
-        return RandomWalk(seed)
-    if name == "pct":
-        return Pct(seed)
-    raise UserError(f"unknown strategy {name!r}", mend="use bfs, random or pct")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

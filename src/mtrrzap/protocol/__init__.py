@@ -1,7 +1,19 @@
 """Who zaps and who waits: the protocols, each written once, and the vocabulary for them.
 
 A protocol is a generator function ``(vm, ranges)`` that yields operations and is sent their
-results. It does not know the engine: checker, simulator or real threads perform the operations.
+results. It does not know the engine: checker, simulator or real threads perform the operations. Its
+first parameter's annotation names the VM's class, whose attributes are the shared objects::
+
+    >>> import mtrrzap
+    >>> class OwnVm(Vm):
+    ...     lock = Spinlock()
+    >>> def own(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
+    ...     yield vm.lock.lock()
+    ...     for start, end in ranges:
+    ...         yield vm.mmu.zap(start, end)
+    ...     yield vm.lock.unlock()
+    >>> mtrrzap.check(own, vcpus=3).holds
+    True
 """
 
 from mtrrzap.protocol.atomic import Atomic, Number, Sequence, Variable

@@ -1,7 +1,5 @@
 """Traces and what KVM zaps for them: ``load``, ``rescale`` and ``replay``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from os import PathLike
 

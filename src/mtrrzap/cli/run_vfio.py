@@ -1,7 +1,5 @@
 """``mtrrzap run --vfio GROUP``: KVM itself makes the zaps, on this host."""
 
-from __future__ import annotations
-
 import platform
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Find a protocol: one that comes with the package, or a function in a user's file."""
 
-from __future__ import annotations
-
 import importlib.util
 import inspect
 import sys

@@ -1,7 +1,5 @@
 """The table of protocols, and how a function becomes one."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import typing

@@ -6,8 +6,6 @@ turn. This meets what a call does that has to wait, too. Only an operation that 
 an error here: others come up where they happen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from contextlib import closing, suppress
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """The spinlock, and the VM whose class attributes are the shared objects."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from typing import Any
 

@@ -9,8 +9,6 @@ Names are resolved as far as they are plain: the VM and its objects, functions o
 that are set once.
 """
 
-from __future__ import annotations
-
 import ast
 import builtins
 import inspect

@@ -1,7 +1,5 @@
 """What every VM has: an MMU whose ranges can be zapped, and an allocator that may fail."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from typing import Any
 

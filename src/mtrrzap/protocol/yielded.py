@@ -1,7 +1,5 @@
 """For every engine: check what a protocol yields, and find the line where it stands."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from types import GeneratorType
 from typing import Any

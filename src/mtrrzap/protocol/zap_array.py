@@ -16,8 +16,6 @@ is drained, where such a range disappears anyway: dropping it early zaps the sam
 vCPUs that ask for the same from filling the array.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from typing import Any
 

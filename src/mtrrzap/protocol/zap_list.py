@@ -1,7 +1,5 @@
 """The list of ranges of patch 9: ``kvm->arch.mtrr_zap_list``."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A protocol in front of a costly zap of the user's own, called by threads."""
 
-from __future__ import annotations
-
 import _thread
 import inspect
 import sys

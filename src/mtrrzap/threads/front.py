@@ -1,7 +1,5 @@
 """What the two coordinators share: what they accept, and what they refuse."""
 
-from __future__ import annotations
-
 import operator
 import os
 from typing import Any, NoReturn

@@ -1,7 +1,5 @@
 """A protocol on real threads: one call to :meth:`Runtime.call` runs its generator to the end."""
 
-from __future__ import annotations
-
 import inspect
 import time
 from collections.abc import Callable

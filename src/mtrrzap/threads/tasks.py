@@ -1,7 +1,5 @@
 """The coordinator for asyncio: tasks of one event loop perform the protocol's operations."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable

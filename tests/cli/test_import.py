@@ -14,7 +14,8 @@ import pytest
 from helpers.captures import ENABLE, FOLDER, POWER_ON, line, text
 from helpers.cli import Run
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.trace import Trace, dumps, parse
+from mtrrzap.guest.trace import Trace, dumps
+from mtrrzap.guest.trace_reader import parse
 
 BOOT = FOLDER / "all-events-trace.txt.xz"
 needs_trace_cmd = pytest.mark.skipif(

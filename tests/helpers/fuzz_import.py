@@ -39,7 +39,8 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest import listing, tabular
 from mtrrzap.guest.importer import Known
 from mtrrzap.guest.listing import regions
-from mtrrzap.guest.trace import Trace, dumps, parse
+from mtrrzap.guest.trace import Trace, dumps
+from mtrrzap.guest.trace_reader import parse
 from mtrrzap.report import perfetto
 from mtrrzap.study import against, kernel_map
 from mtrrzap.study import both_maps as memtype

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from mtrrzap.guest.event import Kind
-from mtrrzap.guest.trace import dumps, parse
+from mtrrzap.guest.trace import dumps
+from mtrrzap.guest.trace_reader import parse
 from mtrrzap.kernel.random_events import random_trace
 from mtrrzap.kvm.vcpu import power_on, step
 from mtrrzap.x86 import msr as m

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mtrrzap.errors import UserError
 from mtrrzap.guest.tabular import CSV_FIRST, PARQUET_FIRST, read_csv, read_parquet
-from mtrrzap.guest.trace import MAGIC, Trace, lines_of, parse
+from mtrrzap.guest.trace import MAGIC, Trace
+from mtrrzap.guest.trace_reader import lines_of, parse
 
 
 def load(source: str | os.PathLike[str]) -> Trace:

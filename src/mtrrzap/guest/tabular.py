@@ -22,10 +22,10 @@ from mtrrzap.guest.trace import (
     Trace,
     format_end,
     format_header,
-    parse,
     version_of,
     zap_lines,
 )
+from mtrrzap.guest.trace_reader import parse
 
 COLUMNS = ("vcpu", "kind", "msr", "value", "refused", "time_ns")
 CSV_FIRST = f"# {MAGIC} "

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.trace import Trace, parse
+from mtrrzap.guest.trace import Trace
+from mtrrzap.guest.trace_reader import parse
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import Host, replay, total
 from mtrrzap.simulator import Costs, Guest, cost_model, expected

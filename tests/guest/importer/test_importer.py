@@ -24,7 +24,8 @@ from helpers.captures import (
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.importer import Known, Start, read_capture, records, search
-from mtrrzap.guest.trace import dumps, parse
+from mtrrzap.guest.trace import dumps
+from mtrrzap.guest.trace_reader import parse
 from mtrrzap.kvm.vcpu import power_on, step
 from mtrrzap.study.trace_summary import summaries
 

@@ -12,7 +12,8 @@ from mtrrzap.gfn import EVERYTHING, Range
 from mtrrzap.guest import tabular
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.measured_zaps import Dma, KernelZap, KernelZaps
-from mtrrzap.guest.trace import Trace, dumps, parse
+from mtrrzap.guest.trace import Trace, dumps
+from mtrrzap.guest.trace_reader import parse
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import Host
 from mtrrzap.study.kernel_zaps import agreement

@@ -19,7 +19,8 @@ from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.files import partial
 from mtrrzap.guest.record import Options, record, session
 from mtrrzap.guest.record.survey import Survey, run_survey
-from mtrrzap.guest.trace import Trace, parse
+from mtrrzap.guest.trace import Trace
+from mtrrzap.guest.trace_reader import parse
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.replay import replay, total
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from helpers.traces import GOOD, HEADER, events
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.guest.trace import Header, Reader, Trace, Writer, dumps, parse
+from mtrrzap.guest.trace import Header, Trace, Writer, dumps
+from mtrrzap.guest.trace_reader import Reader, parse
 
 text = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=20)
 

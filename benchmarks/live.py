@@ -19,7 +19,7 @@ from mtrrzap.live import guest, host
 from mtrrzap.live import ioctl as k
 from mtrrzap.live.guest import GuestOp, TableEntry
 from mtrrzap.live.host import environment
-from mtrrzap.live.measure import Engine, Settings, measure
+from mtrrzap.live.measure import Engine, RunSettings, measure
 from mtrrzap.live.plan import plan
 from mtrrzap.live.tally import Run
 from mtrrzap.live.vm import LiveVm
@@ -121,7 +121,7 @@ def _columns(cells: Sequence[str]) -> str:
 def rows(name: str, vcpus: int, memory: int, repeat: int) -> Iterator[list[str]]:
     trace = with_vcpus(traces.load(Path(f"{name}-{max(vcpus, 8)}")), vcpus)
     cases = [case_of(policy) for policy in USUAL]
-    settings = Settings(engine=Engine.LIVE, memory=memory << 20)
+    settings = RunSettings(engine=Engine.LIVE, memory=memory << 20)
     runs: list[list[Run]] = [[] for _ in cases]
     for index, made in measure(cases, plan(trace), Host(), settings, repeat=repeat):
         runs[index].append(made)

@@ -10,7 +10,7 @@ from helpers.cli import file as file
 from helpers.cli import run as run
 from helpers.recording import Recording, guest_kernel, missing
 from mtrrzap.guest.busybox import build, is_static_elf
-from mtrrzap.guest.record import Options, record
+from mtrrzap.guest.record import RecordOptions, record
 
 # A test must not fail because the machine is busy.
 settings.register_profile("mtrrzap", deadline=None)
@@ -50,7 +50,7 @@ def seabios_recording(
     """A boot of SeaBIOS and Linux with 2 vCPUs and 512 MiB."""
     directory = tmp_path_factory.mktemp("recording")
     console = directory / "console"
-    options = Options(
+    options = RecordOptions(
         output=directory / "boot.trace",
         vcpus=2,
         memory="512M",

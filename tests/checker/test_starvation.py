@@ -16,7 +16,7 @@ from mtrrzap.checker.properties import starvation
 from mtrrzap.checker.result import Choice
 from mtrrzap.checker.scenario import Scenario, scenario
 from mtrrzap.checker.schedule import replay, written
-from mtrrzap.checker.trace import trace
+from mtrrzap.checker.schedule_run import run_schedule
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import ALL_GFNS, Number, Protocol, Sequence, Steps, Vm
 from mtrrzap.protocol.load import load
@@ -87,7 +87,7 @@ def test_the_loop_is_fair_and_never_returns() -> None:
     starved = starvation.check(model).starved
     assert starved is not None
     stepper = ForeverStepper(model)
-    state = trace(model, starved.stem, stepper=stepper).state
+    state = run_schedule(model, starved.stem, stepper=stepper).state
     start, idle = state, set[int]()
     for step in starved.loop:
         moves = list(stepper.moves(state))
@@ -150,7 +150,9 @@ def test_a_loop_back_to_the_first_step_is_no_new_call() -> None:
     found = answer(protocol(unsound_protocols.retry, "test"), 2)
     assert found.starved is not None
     model = Model(endless(protocol(unsound_protocols.retry, "test"), 2), NoGhost())
-    run = trace(model, found.starved.stem + found.starved.loop, stepper=ForeverStepper(model))
+    run = run_schedule(
+        model, found.starved.stem + found.starved.loop, stepper=ForeverStepper(model)
+    )
     loop = run.lines[len(found.starved.stem) :]
     assert "lock.unlock()" in [line.text for line in loop if line.vcpu == found.starved.vcpu]
     assert found.starved.vcpu not in {line.vcpu for line in loop if line.returns or line.calls}

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from helpers.cli import Run
 from mtrrzap.cli import output as say
 from mtrrzap.cli import record as command
-from mtrrzap.guest.record import Options
+from mtrrzap.guest.record import RecordOptions
 
 
 class TakenError(Exception):
@@ -22,7 +22,7 @@ class TakenError(Exception):
 def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
     """The command, registered without any settings, that ends before it records."""
 
-    def take(options: Options, _progress: object) -> None:
+    def take(options: RecordOptions, _progress: object) -> None:
         raise TakenError(options)
 
     monkeypatch.setattr(command, "check", lambda _: None)  # QEMU need not be there

@@ -15,7 +15,7 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest import open as traces
 from mtrrzap.kvm.replay import Host
 from mtrrzap.live.guest import GuestOp
-from mtrrzap.live.measure import Engine, Settings, once
+from mtrrzap.live.measure import Engine, RunSettings, once
 from mtrrzap.live.on_kvm import OnKvm
 from mtrrzap.live.plan import Plan, plan
 from mtrrzap.live.running import run
@@ -83,7 +83,7 @@ def interrupted() -> None:
 def left_behind(engine: str, runs: int) -> None:
     """Print descriptors, threads and mappings after some runs, and after many more."""
     divided = plan(traces.load(Path("cd-types-outlive-the-window")))
-    settings = Settings(engine=Engine(engine), memory=1 << 20, touch=4, timeout=60)
+    settings = RunSettings(engine=Engine(engine), memory=1 << 20, touch=4, timeout=60)
     for number in range(runs):
         if number in (runs // 10, runs - 1):
             print(*_owned())
@@ -95,7 +95,7 @@ def left_behind(engine: str, runs: int) -> None:
 def starved() -> None:
     """Build machines with one descriptor more each time, until one can be built."""
     divided = plan(traces.load(Path("cd-types-outlive-the-window")))
-    settings = Settings(memory=1 << 20, touch=4)
+    settings = RunSettings(memory=1 << 20, touch=4)
     once(case_of("ticket"), divided, HOST, settings)
     print(*_owned()[:3])
     most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -4,7 +4,7 @@ from mtrrzap.checker.check import Counterexample, Options, check
 from mtrrzap.checker.result import Choice
 from mtrrzap.checker.scenario import scenario
 from mtrrzap.checker.schedule import model_for
-from mtrrzap.checker.trace import StepLine, trace
+from mtrrzap.checker.schedule_run import StepLine, run_schedule
 from mtrrzap.protocol import ALL_GFNS, PROTOCOLS
 from mtrrzap.protocol.load import load
 from mtrrzap.report.counterexample import WIDTH, drawn
@@ -104,4 +104,4 @@ def test_vcpus_are_numbered_as_the_user_gave_their_ranges() -> None:
 
 def _lines(found: Counterexample) -> tuple[StepLine, ...]:
     model, stepper = model_for(found.scenario, found.prop)
-    return trace(model, found.schedule, stepper=stepper).lines
+    return run_schedule(model, found.schedule, stepper=stepper).lines

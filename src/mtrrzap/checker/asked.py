@@ -16,7 +16,7 @@ FEW = 2
 """vCPUs of an interleaving that stands for any number of them."""
 
 
-class Task(NamedTuple):
+class CheckTask(NamedTuple):
     """What decides the properties, with which options, and how its configuration is called."""
 
     run: Callable[[Options], list[Verdict]]
@@ -48,13 +48,13 @@ class Asked:
     alloc_fails: bool = True
     memory: str = "sc"
 
-    def task(self, protocol: Protocol, options: Options) -> Task:
+    def task(self, protocol: Protocol, options: Options) -> CheckTask:
         """Return what there is to do for one protocol. Raises ``UserError``."""
         if self.vcpus is None:
             return self._proof(protocol, options)
         found = self.few(protocol)
         if not self.each:
-            return Task(lambda options: check(found, options), options, found.title())
+            return CheckTask(lambda options: check(found, options), options, found.title())
         every = list(
             ways(
                 *(protocol, self.kinds, self.vcpus, self.requests),
@@ -62,7 +62,7 @@ class Asked:
                 memory=self.memory,
             )
         )
-        return Task(lambda options: check_any_of(every, options), options, found.title())
+        return CheckTask(lambda options: check_any_of(every, options), options, found.title())
 
     def few(self, protocol: Protocol) -> Scenario:
         """Return the scenario in which vCPU *i* asks for the *i*-th request; of 2, if of any."""
@@ -75,7 +75,7 @@ class Asked:
             memory=self.memory,
         )
 
-    def _proof(self, protocol: Protocol, options: Options) -> Task:
+    def _proof(self, protocol: Protocol, options: Options) -> CheckTask:
         if options.strategy is not None:
             raise UserError("a proof does not sample", place="strategy", mend="leave it out")
         if self.memory != "sc":
@@ -85,4 +85,4 @@ class Asked:
         proof = Proof(
             protocol, self.kinds, alloc_fails=self.alloc_fails, properties=options.properties
         )
-        return Task(lambda options: prove.check(proof, options), options, proof.title(), proof)
+        return CheckTask(lambda options: prove.check(proof, options), options, proof.title(), proof)

@@ -11,7 +11,7 @@ from mtrrzap.checker.properties import lost_zap
 from mtrrzap.checker.result import Schedule
 from mtrrzap.checker.scenario import Scenario
 from mtrrzap.checker.schedule import model_for
-from mtrrzap.checker.trace import trace
+from mtrrzap.checker.schedule_run import run_schedule
 from mtrrzap.errors import UserError
 
 
@@ -42,7 +42,7 @@ def continued(shown: Counterexample, options: Options) -> list[Verdict]:
 def after(scenario: Scenario, schedule: Schedule) -> Model:
     """Return a model whose start is the state in which a schedule ends."""
     model, stepper = model_for(scenario, lost_zap.NAME)
-    model.initial = trace(model, schedule, stepper=stepper).state
+    model.initial = run_schedule(model, schedule, stepper=stepper).state
     return model
 
 

@@ -24,8 +24,8 @@ from mtrrzap.checker.scenario import (
     Request,
     Scenario,
 )
+from mtrrzap.checker.schedule_run import line_of, run_schedule
 from mtrrzap.checker.stepper import Stepper
-from mtrrzap.checker.trace import line_of, trace
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import Protocol, Range
 from mtrrzap.protocol.operation import is_range
@@ -52,7 +52,7 @@ def written(shown: Counterexample, protocol: str) -> str:
     """Render a counterexample as a schedule file; ``protocol`` is how the user named it."""
     scenario = shown.scenario
     model, stepper = model_for(scenario, shown.prop)
-    lines = trace(model, shown.schedule + shown.loop, stepper=stepper).lines
+    lines = run_schedule(model, shown.schedule + shown.loop, stepper=stepper).lines
     head = [
         MAGIC,
         f"protocol: {protocol}",
@@ -139,12 +139,12 @@ def replay(text: str, place: str, load: Load, *, shown: bool = True) -> Countere
 def shows(shown: Counterexample) -> bool:
     """Say whether a counterexample, run step by step, ends in what it is said to show."""
     model, stepper = model_for(shown.scenario, shown.prop)
-    run = trace(model, shown.schedule + shown.loop, stepper=stepper)
+    run = run_schedule(model, shown.schedule + shown.loop, stepper=stepper)
     if shown.prop == safety.DEADLOCK or (shown.prop == starvation.NAME and shown.starves is None):
         return bool(run.stuck) and not shown.loop
     if shown.prop != starvation.NAME:
         return bool(run.lines and run.lines[-1].flags & (SAFETY | _ORDERING)[shown.prop])
-    stem = trace(model, shown.schedule, stepper=stepper)
+    stem = run_schedule(model, shown.schedule, stepper=stepper)
     returns = {line.vcpu for line in run.lines[len(shown.schedule) :] if line.returns is not None}
     return (
         bool(shown.loop)

@@ -13,7 +13,7 @@ import typer
 
 from mtrrzap.api.verdicts import Search, options_of
 from mtrrzap.checker.any_number import certificate
-from mtrrzap.checker.asked import Asked, Task
+from mtrrzap.checker.asked import Asked, CheckTask
 from mtrrzap.checker.check import PROPERTIES, Counterexample, Options, Verdict, exit_status
 from mtrrzap.checker.continued import continued
 from mtrrzap.checker.explore import Progress
@@ -276,7 +276,9 @@ def _search(
     return exit_status([each for _, verdicts in results for each in verdicts])
 
 
-def _results(tasks: list[tuple[str, Task]], progress: Progress, certified: Path | None) -> Results:
+def _results(
+    tasks: list[tuple[str, CheckTask]], progress: Progress, certified: Path | None
+) -> Results:
     """Run the tasks; after Ctrl-C, none of the rest."""
     results: Results = []
     stopped = False

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mtrrzap.checker.explore import Progress as SearchProgress
     from mtrrzap.guest.record import Progress as Recorded
     from mtrrzap.live.measure import Progress as RunProgress
-    from mtrrzap.live.running import Case
+    from mtrrzap.live.running import RunCase
     from mtrrzap.sweep.driver import SweepState
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -118,7 +118,7 @@ def running(events: Sequence[int], repeat: int) -> Iterator[RunProgress]:
     """
     line = _Line()
 
-    def show(case: Case, number: int, done: list[int]) -> None:
+    def show(case: RunCase, number: int, done: list[int]) -> None:
         line.text = run_line(case.name, number, repeat, done, events)
 
     with status_line(line):

@@ -12,7 +12,7 @@ from mtrrzap.cli import output as say
 from mtrrzap.cli.options import with_options
 from mtrrzap.cli.progress import recording
 from mtrrzap.errors import UserError, counted
-from mtrrzap.guest.record import Options, Recorded
+from mtrrzap.guest.record import Recorded, RecordOptions
 from mtrrzap.guest.record import record as record_guest
 from mtrrzap.guest.record.session import INIT_NOTE
 from mtrrzap.guest.record.settings import check
@@ -76,7 +76,7 @@ def record(
         raise UserError(
             f"unknown {emulator.host_writes!r}", place="--host-writes", mend="qemu or none"
         )
-    options = Options(
+    options = RecordOptions(
         output=output,
         **vars(guest),
         timeout=emulator.timeout,
@@ -116,14 +116,14 @@ def summary(output: Path, outcome: Recorded) -> str:
     )
 
 
-def with_command(options: Options) -> Options:
+def with_command(options: RecordOptions) -> RecordOptions:
     """Return the options with the command line that says the same, for the trace's header."""
     words = ["mtrrzap", "record", "-o", str(options.output), "--firmware", options.firmware]
     words += ["--vcpus", str(options.vcpus), "--memory", options.memory]
     for name in ("kernel", "initrd", "append", "console"):
         if (value := getattr(options, name)) is not None:
             words += [f"--{name}", str(value)]
-    default = Options(options.output)
+    default = RecordOptions(options.output)
     if options.timeout != default.timeout:
         words += ["--timeout", f"{options.timeout:g}"]
     if options.qemu != default.qemu:

@@ -28,9 +28,9 @@ from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp.levels import PageSize, level_of
 from mtrrzap.live.host import Environment, environment
-from mtrrzap.live.measure import Engine, Settings, measure
+from mtrrzap.live.measure import Engine, RunSettings, measure
 from mtrrzap.live.plan import Plan, plan
-from mtrrzap.live.running import Case
+from mtrrzap.live.running import RunCase
 from mtrrzap.live.tally import Run
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.protocol import load as protocols
@@ -101,7 +101,7 @@ class RunOptions:
         typer.Option("--walks", help="With --vfio: leaves cleared and entries visited; slow."),
     ] = False
 
-    def settings(self, engine: Engine) -> Settings:
+    def settings(self, engine: Engine) -> RunSettings:
         """Return what the runs are made with. Raises ``UserError``."""
         if self.page_size == "1G":
             raise UserError(
@@ -111,7 +111,7 @@ class RunOptions:
             raise UserError(
                 f"invalid timeout of {self.timeout:g} s", place="timeout", mend="give 1 to 86400"
             )
-        return Settings(
+        return RunSettings(
             engine=engine,
             memory=parse_size(self.memory),
             touch=self.touch,
@@ -187,7 +187,7 @@ def run(
 
 
 def _measured(
-    cases: list[Case], divided: Plan, where: Host, settings: Settings, repeat: int
+    cases: list[RunCase], divided: Plan, where: Host, settings: RunSettings, repeat: int
 ) -> tuple[list[list[Run]], KeyboardInterrupt | UserError | None]:
     """Return each case's runs, and what ended the last one early: those before it are kept."""
     runs: list[list[Run]] = [[] for _ in cases]
@@ -206,7 +206,7 @@ def _measured(
     return runs, None
 
 
-def _native(cases: list[Case], test: RunOptions, *, json: bool) -> int:
+def _native(cases: list[RunCase], test: RunOptions, *, json: bool) -> int:
     """Run the C of each case's protocol; a lost zap is a finding."""
     threads = test.vcpus or 8
     protocols_ = {case.protocol.name: case.protocol for case in cases}
@@ -240,7 +240,7 @@ _NATIVE = (
 )
 
 
-def case_of(name: str) -> Case:
+def case_of(name: str) -> RunCase:
     """Return what ``--policy`` names. Raises ``UserError``."""
     first, colon, second = name.partition(":")
     names = {each.name for each in POLICIES}
@@ -258,11 +258,11 @@ def case_of(name: str) -> Case:
             mend=f"policies are {', '.join(each.name for each in POLICIES)}; "
             f"protocols {', '.join(PROTOCOLS)}",
         )
-    return Case(name, replace(chosen, protocol=protocol.name), protocol)
+    return RunCase(name, replace(chosen, protocol=protocol.name), protocol)
 
 
 def _data(
-    name: str, trace: Trace, settings: Settings, around: Environment, rows: list[Measured]
+    name: str, trace: Trace, settings: RunSettings, around: Environment, rows: list[Measured]
 ) -> dict[str, object]:
     return {
         "trace": name,
@@ -276,7 +276,7 @@ def _data(
 
 
 def _print(
-    name: str, trace: Trace, settings: Settings, around: Environment, rows: list[Measured]
+    name: str, trace: Trace, settings: RunSettings, around: Environment, rows: list[Measured]
 ) -> None:
     console = text.console()
     columns, cells = (*COUNTED, *TIMED, *MODELLED), [line(row) for row in rows]

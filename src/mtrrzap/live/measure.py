@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from mtrrzap.kvm.replay import Host
 from mtrrzap.live.expected import Modelled
 from mtrrzap.live.on_kvm import OnKvm
 from mtrrzap.live.plan import Plan
-from mtrrzap.live.running import Case, StuckError, run
+from mtrrzap.live.running import RunCase, StuckError, run
 from mtrrzap.live.tally import Run
 from mtrrzap.live.target import Target
 
@@ -21,7 +22,7 @@ class Engine(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class RunSettings:
     """The machine for a run, and its limits."""
 
     engine: Engine = Engine.LIVE
@@ -37,15 +38,15 @@ class Settings:
     """Seconds for one run."""
 
 
-Progress = Callable[[Case, int, list[int]], None]
+Progress = Callable[[RunCase, int, list[int]], None]
 """Called with the case, the repetition from 0, and how many events each vCPU has done."""
 
 
 def measure(
-    cases: Sequence[Case],
+    cases: Sequence[RunCase],
     plan: Plan,
     host: Host,
-    settings: Settings,
+    settings: RunSettings,
     *,
     repeat: int = 1,
     progress: Progress | None = None,
@@ -56,22 +57,24 @@ def measure(
     """
     for number in range(repeat):
         for index, case in enumerate(cases):
-            yield index, once(case, plan, host, settings, _told(progress, case, number))
-
-
-def _told(progress: Progress | None, case: Case, number: int) -> Callable[[list[int]], None] | None:
-    return None if progress is None else lambda done: progress(case, number, done)
+            told = partial(progress, case, number) if progress else None
+            yield index, once(case, plan, host, settings, told)
 
 
 def once(
-    case: Case,
+    case: RunCase,
     plan: Plan,
     host: Host,
-    settings: Settings,
+    settings: RunSettings,
     progress: Callable[[list[int]], None] | None = None,
 ) -> Run:
     """Build a machine, run a plan on it under one policy, and give the machine back."""
-    target = _target(case, plan, host, settings)
+    size, touch, huge = settings.memory, settings.touch, settings.huge
+    target: Target
+    if settings.engine is Engine.THREADS:
+        target = Modelled(plan, case.policy, host, size, touch, huge=huge)
+    else:
+        target = OnKvm(plan, size, touch, huge=huge)
     try:
         made = run(
             *(case, plan, host, target),
@@ -86,10 +89,3 @@ def once(
         raise
     target.close()
     return made
-
-
-def _target(case: Case, plan: Plan, host: Host, settings: Settings) -> Target:
-    size, touch, huge = settings.memory, settings.touch, settings.huge
-    if settings.engine is Engine.THREADS:
-        return Modelled(plan, case.policy, host, size, touch, huge=huge)
-    return OnKvm(plan, size, touch, huge=huge)

@@ -1,7 +1,7 @@
 """One run: a thread for each vCPU, a protocol between them, and a main thread that ends the run.
 
 Before the first event every vCPU touches its pages, all memory is zapped once, and every vCPU
-touches them again (``Probe``). So entries exist, and the run shows whether zaps work on this host.
+touches them again (``ZapProbe``). So entries exist, and a run shows whether zaps work on this host.
 """
 
 import threading
@@ -16,7 +16,7 @@ from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, Rule, replay
 from mtrrzap.kvm.vcpu import power_on, step
 from mtrrzap.live.plan import Item, Plan
-from mtrrzap.live.tally import Counters, Probe, Run, ZapLog
+from mtrrzap.live.tally import Counters, Run, ZapLog, ZapProbe
 from mtrrzap.live.target import Target
 from mtrrzap.live.turns import Meetings, RunStoppedError, Turns
 from mtrrzap.live.vcpu import BrokenVcpuError
@@ -37,7 +37,7 @@ _FIRST, _PROBE, _SECOND, _SNAPSHOT, _START = range(5)
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class RunCase:
     """The policy that makes the requests, and the protocol by which vCPUs share them."""
 
     name: str
@@ -46,7 +46,7 @@ class Case:
 
 
 def run(
-    case: Case,
+    case: RunCase,
     plan: Plan,
     host: Host,
     target: Target,
@@ -86,7 +86,9 @@ class _Request(NamedTuple):
 
 
 class _Running:
-    def __init__(self, case: Case, plan: Plan, host: Host, target: Target, *, meet: bool) -> None:
+    def __init__(
+        self, case: RunCase, plan: Plan, host: Host, target: Target, *, meet: bool
+    ) -> None:
         self._plan, self._target = plan, target
         self._vcpus = len(plan.items)
         everyone, main = frozenset(range(self._vcpus)), frozenset({self._vcpus})
@@ -130,7 +132,7 @@ class _Running:
             raise StuckError(f"{alive} cannot be stopped; {told}") if alive else told
         return self._result(probe, before, begin)
 
-    def _prepare(self, deadline: float) -> tuple[Probe, Counters, float]:
+    def _prepare(self, deadline: float) -> tuple[ZapProbe, Counters, float]:
         """Zap everything once, between two touches of all pages."""
         main = self._vcpus
         self._turns.wait(_PROBE, deadline - monotonic())
@@ -143,7 +145,7 @@ class _Running:
         begin = perf_counter()
         self._turns.leave(_SNAPSHOT, main)
         again = before.faults - empty.faults
-        return Probe(full.entries, full.large, empty.entries, again), before, begin
+        return ZapProbe(full.entries, full.large, empty.entries, again), before, begin
 
     def _watch(self, deadline: float, progress: Progress | None) -> None:
         """Wait until every vCPU has ended."""
@@ -204,7 +206,7 @@ class _Running:
                 return _some([thread.name for thread in alive])
         return ""
 
-    def _result(self, probe: Probe, before: Counters, begin: float) -> Run:
+    def _result(self, probe: ZapProbe, before: Counters, begin: float) -> Run:
         after = self._target.counters()
         requests = [request for mine in self._requests for request in mine]
         waits = [request.waited for request in requests]
@@ -294,7 +296,7 @@ class _Running:
         self._zaps.ended(began, start, end, max(0, inside - start))
 
 
-def _meetings(case: Case, plan: Plan, host: Host) -> dict[int, tuple[int, int]]:
+def _meetings(case: RunCase, plan: Plan, host: Host) -> dict[int, tuple[int, int]]:
     """Return each request's meeting: its phase, and its number in that phase on its vCPU."""
     phase_of = {item.position: item.phase for mine in plan.items for item in mine}
     passed: Counter[tuple[int, int]] = Counter()

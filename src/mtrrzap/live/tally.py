@@ -71,7 +71,7 @@ class Counters(NamedTuple):
     """Requests for a remote TLB flush."""
 
 
-class Probe(NamedTuple):
+class ZapProbe(NamedTuple):
     """What one zap of all memory did before the first event, while no vCPU ran."""
 
     before: int
@@ -114,7 +114,7 @@ class Run:
     """In requests, all vCPUs together, without the walks of the vCPU's own zaps."""
     longest_wait: float
     """The longest such part of one request."""
-    probe: Probe
+    probe: ZapProbe
     lost: tuple[str, ...] = field(default=())
     """What was wrong with guest memory at the end; the run is worthless if anything was."""
 

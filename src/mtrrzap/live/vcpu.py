@@ -7,6 +7,7 @@ import signal
 import struct
 import threading
 from collections.abc import Iterable
+from contextlib import ExitStack
 from time import sleep
 
 from mtrrzap.live import host
@@ -33,10 +34,11 @@ class Statistics:
 
         Raises ``OSError``, also for a KVM without them (before v5.14).
         """
-        self._fd = host.ioctl(owner, k.GET_STATS_FD)
         wanted = frozenset(names)
         self._offsets: dict[str, int] = {}
-        try:
+        with ExitStack() as owned:
+            self._fd = host.ioctl(owner, k.GET_STATS_FD)
+            owned.callback(os.close, self._fd)
             header = k.StatsHeader.from_buffer_copy(self._read(0, ctypes.sizeof(k.StatsHeader)))
             size = ctypes.sizeof(k.StatsDescriptor) + header.name_size
             block = self._read(header.desc_offset, size * header.num_desc)
@@ -46,9 +48,7 @@ class Statistics:
                 name = raw.split(b"\0", 1)[0].decode("ascii", "replace")
                 if name in wanted:
                     self._offsets[name] = header.data_offset + about.offset
-        except BaseException:
-            self.close()
-            raise
+            self._owned = owned.pop_all()
 
     def _read(self, offset: int, size: int) -> bytes:
         return os.pread(self._fd, size, offset)
@@ -62,9 +62,7 @@ class Statistics:
 
     def close(self) -> None:
         """Close the descriptor."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._owned.close()
 
 
 class LiveVcpu:
@@ -76,16 +74,15 @@ class LiveVcpu:
         self._lock = threading.Lock()
         self._thread: int | None = None
         self._kicked = False
-        self._run: host.Mapping | None = None
-        self._stats: Statistics | None = None
-        self._fd = host.ioctl(vm, k.CREATE_VCPU, number)
-        try:
-            self._run = host.Mapping(run_size, fd=self._fd)
+        with ExitStack() as owned:
+            self._fd = host.ioctl(vm, k.CREATE_VCPU, number)
+            owned.callback(os.close, self._fd)
+            self._run: host.Mapping | None = host.Mapping(run_size, fd=self._fd)
+            owned.callback(self._run.close)
             self.state = k.KvmRun.from_address(self._run.address)
             self._stats = Statistics(self._fd, VCPU_STATISTICS)
-        except BaseException:
-            self.close()
-            raise
+            owned.callback(self._stats.close)
+            self._owned = owned.pop_all()
 
     def fileno(self) -> int:
         """Return its descriptor, for ioctls that are not here."""
@@ -175,18 +172,10 @@ class LiveVcpu:
 
     def statistics(self) -> dict[str, int]:
         """Return KVM's counters of this vCPU."""
-        return {} if self._stats is None else self._stats.read()
+        return self._stats.read()
 
     def close(self) -> None:
         """Close its descriptors and mapping. Its thread must have ended."""
-        with self._lock:
-            if self._run is not None:
-                del self.state
-                self._run.close()
-                self._run = None
-        if self._stats is not None:
-            self._stats.close()
-            self._stats = None
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        with self._lock:  # a kick writes to the mapping
+            self._run = None
+            self._owned.close()

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from mtrrzap.errors import UserError
@@ -44,9 +45,7 @@ class LiveVm(Target):
         self.where = where
         self.frames = where.memory // guest.PAGE
         self.vcpus: list[LiveVcpu] = []
-        self._fds: list[int] = []
-        self._stats: Statistics | None = None
-        self._memory: m.GuestMemory | None = None
+        self._owned = ExitStack()
         self._refuse_more_memory()
         try:
             self._build(tables, cd_nw, huge=huge)
@@ -62,22 +61,25 @@ class LiveVm(Target):
     ) -> None:
         kvm = self._open()
         vm = host.ioctl(kvm, k.CREATE_VM)
-        self._fds.append(vm)
+        self._owned.callback(os.close, vm)
         self._refuse_more_vcpus(vm)
-        self.memory = self._memory = m.GuestMemory(self.where.memory, huge=huge)
+        self.memory = m.GuestMemory(self.where.memory, huge=huge)
+        self._owned.callback(self.memory.close)
         m.fill(self.memory.view, self.where)
         guest.write(self.memory.view, self.where, tables)
         self._connect(vm)
         self._stats = Statistics(vm, _VM_STATISTICS)
+        self._owned.callback(self._stats.close)
         size = host.ioctl(kvm, k.GET_VCPU_MMAP_SIZE)
         for number, bits in enumerate(cd_nw):
             vcpu = LiveVcpu(vm, number, size)
+            self._owned.callback(vcpu.close)
             self.vcpus.append(vcpu)
             vcpu.set_registers(*guest.registers(self.where, number, bits))
 
     def _open(self) -> int:
         kvm = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
-        self._fds.append(kvm)
+        self._owned.callback(os.close, kvm)
         try:
             version = host.ioctl(kvm, k.GET_API_VERSION)
         except OSError as error:
@@ -144,23 +146,14 @@ class LiveVm(Target):
 
     def counters(self) -> Counters:
         """Return KVM's statistics as they are now."""
-        vm = {} if self._stats is None else self._stats.read()
+        vm = self._stats.read()
         faults = sum(vcpu.statistics().get("pf_fixed", 0) for vcpu in self.vcpus)
         small, large = vm.get("pages_4k", 0), vm.get("pages_2m", 0)
         return Counters(faults, small + large, large, vm.get("remote_tlb_flush_requests", 0))
 
     def close(self) -> None:
         """Close every descriptor and free the memory."""
-        while self.vcpus:
-            self.vcpus.pop().close()
-        if self._stats is not None:
-            self._stats.close()
-            self._stats = None
-        while self._fds:
-            os.close(self._fds.pop())
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+        self._owned.close()
 
 
 _INSTEAD = "use the threads engine"

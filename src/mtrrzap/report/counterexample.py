@@ -12,7 +12,7 @@ import textwrap
 from mtrrzap.checker.check import Counterexample
 from mtrrzap.checker.properties import lost_zap, ordering, safety
 from mtrrzap.checker.schedule import model_for
-from mtrrzap.checker.trace import ScheduleRun, StepLine, trace
+from mtrrzap.checker.schedule_run import ScheduleRun, StepLine, run_schedule
 from mtrrzap.errors import counted
 
 WIDTH = 100
@@ -24,7 +24,7 @@ _NUMBER = "vCPU "
 def drawn(shown: Counterexample, protocol: str, width: int = WIDTH) -> str:
     """Render a counterexample; ``protocol`` is the name it goes by."""
     model, stepper = model_for(shown.scenario, shown.prop)
-    run = trace(model, shown.schedule + shown.loop, stepper=stepper)
+    run = run_schedule(model, shown.schedule + shown.loop, stepper=stepper)
     table = _Table(run, width)
     steps = counted(len(shown.schedule), "step")
     head = f"{protocol}: {shown.prop}, {shown.scenario.title()}, {steps}"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from mtrrzap.errors import counted, docs_page
 from mtrrzap.guest.trace import Trace
 from mtrrzap.live.host import Environment
-from mtrrzap.live.measure import Engine, Settings
+from mtrrzap.live.measure import Engine, RunSettings
 from mtrrzap.live.tally import Run, middle
 from mtrrzap.simulator import cost_model
 from mtrrzap.study.live_runs import Measured
@@ -47,7 +47,7 @@ _NUMBERS = (
 
 
 def remarks(
-    name: str, trace: Trace, settings: Settings, around: Environment, rows: Sequence[Measured]
+    name: str, trace: Trace, settings: RunSettings, around: Environment, rows: Sequence[Measured]
 ) -> Iterator[str]:
     """Yield what readers of the table must know."""
     if trace.incomplete is not None:
@@ -81,7 +81,7 @@ def remarks(
     )
 
 
-def _of_kvm(settings: Settings, around: Environment, runs: Sequence[Run]) -> Iterator[str]:
+def _of_kvm(settings: RunSettings, around: Environment, runs: Sequence[Run]) -> Iterator[str]:
     if not any(run.lost for run in runs):
         yield "Guest memory: every data page was intact at the end of each run."
     probes = [run.probe for run in runs]

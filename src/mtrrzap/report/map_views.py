@@ -6,7 +6,7 @@ from rich.text import Text
 
 from mtrrzap.guest.listing import KernelMap
 from mtrrzap.study import both_maps, kernel_map
-from mtrrzap.study.against import Finding
+from mtrrzap.study.against import Misfit
 from mtrrzap.study.both_maps import MapDifference, MapRow, RegisterDifference
 from mtrrzap.study.ept_types import NPT, EptRow
 from mtrrzap.study.kernel_map import Difference, KernelRow
@@ -105,7 +105,7 @@ def differences_as_dict(
     }
 
 
-def findings_as_dict(what: str, found: Sequence[Finding]) -> dict[str, object]:
+def findings_as_dict(what: str, found: Sequence[Misfit]) -> dict[str, object]:
     """Return the RAM that is not WB and the devices' memory that is, by a source of that kind."""
     listed = [each._asdict() | {"sdm": named(each.sdm), "kvm": str(each.kvm)} for each in found]
     return {"against": what, "findings": listed}

@@ -13,7 +13,7 @@ from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
 
 
-class Finding(NamedTuple):
+class Misfit(NamedTuple):
     """A stretch ``[start, end)`` in bytes whose type does not fit what is there."""
 
     start: int
@@ -60,11 +60,11 @@ def _used(active: Sequence[Region], end: int, *, hole: bool) -> Used:
     return Used(end, Use.DEVICE if hole else None, "not in e820" if hole else "")
 
 
-def against_regions(mtrrs: Mtrrs, regions: Sequence[Region], *, holes: bool) -> list[Finding]:
+def against_regions(mtrrs: Mtrrs, regions: Sequence[Region], *, holes: bool) -> list[Misfit]:
     """Return at most ``MAX_ROWS`` stretches where RAM is not WB, or a device's memory is."""
     both = side_by_side(map_rows(mtrrs), uses(regions, holes=holes))
     found = (
-        Finding(start, end, what, used.name, row.sdm, row.kvm)
+        Misfit(start, end, what, used.name, row.sdm, row.kvm)
         for start, end, row, used in both
         if (what := _wrong(used.use, (row.sdm, row.kvm))) and start < end
     )
@@ -78,7 +78,7 @@ def _wrong(use: Use | None, kinds: Iterable[MemType | None]) -> str:
     return "MMIO is WB" if use is Use.DEVICE and any(wb) else ""
 
 
-def _one(first: Finding, second: Finding) -> Finding | None:
+def _one(first: Misfit, second: Misfit) -> Misfit | None:
     if (first.end, *first[2:]) != (second.start, *second[2:]):
         return None
     return first._replace(end=second.end)

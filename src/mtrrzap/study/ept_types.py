@@ -18,7 +18,7 @@ PAT_TYPES = (MemType.WB, MemType.WT, MemType.WP, MemType.WC, MemType.UC_MINUS, M
 NPT = "AMD's NPT: KVM sets no type there; the guest's PAT combines with the host's MTRRs"
 
 
-class Case(NamedTuple):
+class EptCase(NamedTuple):
     """A kernel and a configuration of a VM."""
 
     kernel: str
@@ -47,26 +47,26 @@ _COHERENT = Host(noncoherent_dma=False)
 _CD_QUIRK_OFF = Host(quirk_cd_nw_cleared=False)
 
 
-def _honouring(kernel: str, policy: str) -> Iterator[Case]:
-    yield Case(kernel, policy, "coherent DMA", _COHERENT)
-    yield Case(kernel, policy, "non-coherent DMA", Host())
-    yield Case(kernel, policy, "non-coherent DMA, CR0.CD = 1", Host(), cd=True)
+def _honouring(kernel: str, policy: str) -> Iterator[EptCase]:
+    yield EptCase(kernel, policy, "coherent DMA", _COHERENT)
+    yield EptCase(kernel, policy, "non-coherent DMA", Host())
+    yield EptCase(kernel, policy, "non-coherent DMA, CR0.CD = 1", Host(), cd=True)
     says = "non-coherent DMA, CR0.CD = 1, CD_NW_CLEARED off"
-    yield Case(kernel, policy, says, _CD_QUIRK_OFF, cd=True)
+    yield EptCase(kernel, policy, says, _CD_QUIRK_OFF, cd=True)
 
 
 CASES = (
     *_honouring("v4.2 to v6.6", "v6.1"),
     *_honouring("v6.7 to v6.10", "v6.7"),
-    Case("v6.11 on", "v6.11", "coherent DMA", _COHERENT),
-    Case("v6.11 on", "v6.11", "non-coherent DMA", Host()),
-    Case(
+    EptCase("v6.11 on", "v6.11", "coherent DMA", _COHERENT),
+    EptCase("v6.11 on", "v6.11", "non-coherent DMA", Host()),
+    EptCase(
         "since c9c1e20b4c7d",
         "v6.11",
         "coherent DMA, IGNORE_GUEST_PAT off",
         Host(noncoherent_dma=False, quirk_ignore_guest_pat=False),
     ),
-    Case("all", "v6.11", "a host device's memory", Host(), mmio=True),
+    EptCase("all", "v6.11", "a host device's memory", Host(), mmio=True),
 )
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.replay import Host, replay, total
-from mtrrzap.live.running import Case
+from mtrrzap.live.running import RunCase
 from mtrrzap.live.tally import Run
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.simulator import Guest, cost_model, expected
@@ -28,7 +28,7 @@ class Prediction(NamedTuple):
 class Measured:
     """The runs of one case, beside what the same requests are elsewhere."""
 
-    case: Case
+    case: RunCase
     runs: Sequence[Run]
     requests: int
     """As ``compare`` counts them; each run must have as many."""
@@ -56,7 +56,7 @@ class Measured:
 
 
 def measured(
-    trace: Trace, host: Host, page_level: int, made: Sequence[tuple[Case, Sequence[Run]]]
+    trace: Trace, host: Host, page_level: int, made: Sequence[tuple[RunCase, Sequence[Run]]]
 ) -> list[Measured]:
     """Put each case's runs, one or more, beside the counts and the model of the same requests."""
     guest = Guest.of(trace, host, page_level, cost_model.costs())

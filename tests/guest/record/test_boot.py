@@ -17,7 +17,7 @@ from helpers.recording import Recording, running
 from mtrrzap.errors import UserError
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.files import partial
-from mtrrzap.guest.record import Options, record, session
+from mtrrzap.guest.record import RecordOptions, record, session
 from mtrrzap.guest.record.survey import Survey, run_survey
 from mtrrzap.guest.trace import Trace
 from mtrrzap.guest.trace_reader import parse
@@ -135,7 +135,7 @@ def test_the_guests_own_view(seabios_recording: Recording) -> None:
 def test_a_guest_that_never_powers_off(qemu: str, tmp_path: Path) -> None:
     """Firmware alone, with a time limit: both passes run to it, the trace says so."""
     output = tmp_path / "t.trace"
-    outcome = record(Options(output=output, memory="64M", timeout=2, qemu=qemu))
+    outcome = record(RecordOptions(output=output, memory="64M", timeout=2, qemu=qemu))
     assert outcome.incomplete == "the time limit of 2 s was reached"
     trace = read(output)
     assert trace.incomplete == outcome.incomplete
@@ -157,7 +157,7 @@ def test_firmware_alone_that_powers_off(
     qemu: str, tmp_path: Path, power_off: tuple[str, ...]
 ) -> None:
     output = tmp_path / "t.trace"
-    outcome = record(Options(output=output, memory="64M", qemu=qemu, extra=power_off))
+    outcome = record(RecordOptions(output=output, memory="64M", qemu=qemu, extra=power_off))
     assert outcome.incomplete is None
     assert len(of(read(output), 0, Kind.WRMSR)) == 31
 
@@ -176,7 +176,7 @@ def test_an_instruction_that_pass_1_did_not_see(
 
     monkeypatch.setattr(session, "run_survey", forgetful)
     output = tmp_path / "t.trace"
-    outcome = record(Options(output=output, memory="64M", qemu=qemu, extra=power_off))
+    outcome = record(RecordOptions(output=output, memory="64M", qemu=qemu, extra=power_off))
     assert outcome.passes == 2
     assert outcome.incomplete is None
     assert len(of(read(output), 0, Kind.WRMSR)) == 31
@@ -193,7 +193,7 @@ def test_a_missed_cr0_write_marks_the_trace(
 
     monkeypatch.setattr(session, "run_survey", blind)
     output = tmp_path / "t.trace"
-    outcome = record(Options(output=output, memory="64M", qemu=qemu, extra=power_off))
+    outcome = record(RecordOptions(output=output, memory="64M", qemu=qemu, extra=power_off))
     assert outcome.incomplete is not None
     assert "a write was missed" in outcome.incomplete
     assert read(output).incomplete == outcome.incomplete
@@ -284,7 +284,7 @@ def test_an_existing_trace_is_replaced_only_by_a_whole_one(
     assert output.read_text() == "before"
     assert read(partial(output)).incomplete == "pass 1: interrupted by SIGINT"
 
-    options = Options(output=output, memory="64M", qemu=qemu, extra=power_off)
+    options = RecordOptions(output=output, memory="64M", qemu=qemu, extra=power_off)
     partial(tmp_path / "u.trace").write_text("of a recorder that was killed")
     with pytest.raises(UserError, match=r"output: .*u\.trace\.part exists already"):
         record(replace(options, output=tmp_path / "u.trace"))
@@ -320,7 +320,9 @@ def test_a_console_that_cannot_be_written(
         run_survey(*arguments)
 
     monkeypatch.setattr(session, "run_survey", rename)
-    options = Options(output=output, memory="64M", qemu=qemu, console=console, extra=power_off)
+    options = RecordOptions(
+        output=output, memory="64M", qemu=qemu, console=console, extra=power_off
+    )
     with pytest.raises(UserError) as caught:
         record(options)
     trace = read(output)
@@ -373,6 +375,6 @@ def test_arguments_that_qemu_refuses(
 ) -> None:
     output = tmp_path / "t.trace"
     with pytest.raises(UserError, match="QEMU did not start") as caught:
-        record(Options(output=output, qemu=qemu, extra=extra))
+        record(RecordOptions(output=output, qemu=qemu, extra=extra))
     assert problem in str(caught.value)
     assert not output.exists()

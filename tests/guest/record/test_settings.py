@@ -11,7 +11,7 @@ from mtrrzap.cli.record import quoted, with_command
 from mtrrzap.errors import UserError
 from mtrrzap.guest.record.settings import (
     DEFAULT_CPU,
-    Options,
+    RecordOptions,
     check,
     kernel_command_line,
     memory_bytes,
@@ -50,12 +50,12 @@ def test_nokaslr_is_added_and_said() -> None:
 
 
 @pytest.fixture
-def good(tmp_path: Path) -> Options:
+def good(tmp_path: Path) -> RecordOptions:
     (tmp_path / "kernel").write_bytes(b"x")
-    return Options(output=tmp_path / "t.trace", kernel=tmp_path / "kernel", qemu="true")
+    return RecordOptions(output=tmp_path / "t.trace", kernel=tmp_path / "kernel", qemu="true")
 
 
-def test_a_check_leaves_nothing(good: Options) -> None:
+def test_a_check_leaves_nothing(good: RecordOptions) -> None:
     check(good)
     assert [path.name for path in good.output.parent.iterdir()] == ["kernel"]
 
@@ -104,7 +104,7 @@ def test_a_check_leaves_nothing(good: Options) -> None:
         ({"extra": ("disk.img",)}, "record"),
     ],
 )
-def test_what_is_refused(good: Options, change: dict[str, object], place: str) -> None:
+def test_what_is_refused(good: RecordOptions, change: dict[str, object], place: str) -> None:
     with pytest.raises(UserError) as caught:
         check(replace(good, **change))  # type: ignore[arg-type]
     message = str(caught.value)
@@ -113,7 +113,7 @@ def test_what_is_refused(good: Options, change: dict[str, object], place: str) -
     assert not good.output.exists()
 
 
-def test_no_overwriting(good: Options) -> None:
+def test_no_overwriting(good: RecordOptions) -> None:
     good.output.write_text("precious", encoding="utf-8")
     with pytest.raises(UserError, match="exists already"):
         check(good)
@@ -133,12 +133,12 @@ def test_no_overwriting(good: Options) -> None:
         ("-drive", "file=disk.img,format=raw"),
     ],
 )
-def test_arguments_that_do_no_harm(good: Options, extra: tuple[str, ...]) -> None:
+def test_arguments_that_do_no_harm(good: RecordOptions, extra: tuple[str, ...]) -> None:
     check(replace(good, extra=extra))
 
 
 @pytest.mark.parametrize("option", ["output", "console"])
-def test_no_input_is_overwritten(good: Options, tmp_path: Path, option: str) -> None:
+def test_no_input_is_overwritten(good: RecordOptions, tmp_path: Path, option: str) -> None:
     """Nor QEMU itself, whatever the name: through a symbolic or hard link, or around a corner."""
     qemu, disk = tmp_path / "qemu", tmp_path / "disk"
     qemu.write_bytes(b"")
@@ -166,14 +166,14 @@ def test_no_input_is_overwritten(good: Options, tmp_path: Path, option: str) -> 
 
 
 @pytest.mark.parametrize("name", ["d/../t.trace", "soft"])
-def test_trace_and_console_are_two_files(good: Options, tmp_path: Path, name: str) -> None:
+def test_trace_and_console_are_two_files(good: RecordOptions, tmp_path: Path, name: str) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "soft").symlink_to("t.trace")
     with pytest.raises(UserError, match=r"^console: .* output"):
         check(replace(good, console=tmp_path / name))
 
 
-def test_further_arguments_come_last(good: Options) -> None:
+def test_further_arguments_come_last(good: RecordOptions) -> None:
     """So that they override: QEMU takes the last -cpu."""
     command = qemu_command(replace(good, extra=("-cpu", "max")))
     assert command[-2:] == ["-cpu", "max"]
@@ -181,7 +181,7 @@ def test_further_arguments_come_last(good: Options) -> None:
 
 
 def test_the_command_in_the_header() -> None:
-    options = Options(
+    options = RecordOptions(
         output=Path("a b.trace"), firmware="ovmf", vcpus=16, memory="16G", extra=("-machine", "q35")
     )
     assert with_command(options).command == (

@@ -66,7 +66,7 @@ class Local(NamedTuple):
     key: Any
 
 
-class Vcpu:
+class CertifiedVcpu:
     """One of the vCPUs that a certificate is about."""
 
     def __init__(self, certificate: dict[str, Any], protocol: Protocol) -> None:

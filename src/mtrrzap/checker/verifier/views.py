@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mtrrzap.checker.verifier.vcpu import IDLE, RejectedError, Step, Vcpu, expect
+from mtrrzap.checker.verifier.vcpu import IDLE, CertifiedVcpu, RejectedError, Step, expect
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import (
     ACQUIRE,
@@ -74,7 +74,7 @@ def verify(certificate: dict[str, Any], protocol: Protocol) -> tuple[str, ...]:
         raise RejectedError(f"malformed: {error!r}") from error
 
 
-class Verifier(Vcpu):
+class Verifier(CertifiedVcpu):
     """One certificate, while it is verified."""
 
     def __init__(self, certificate: dict[str, Any], protocol: Protocol) -> None:

@@ -6,6 +6,6 @@ stop at each of them. ``session`` runs the passes and writes the trace.
 
 from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.session import Recorded, record
-from mtrrzap.guest.record.settings import Options
+from mtrrzap.guest.record.settings import RecordOptions
 
-__all__ = ["Options", "Progress", "Recorded", "record"]
+__all__ = ["Progress", "RecordOptions", "Recorded", "record"]

@@ -18,7 +18,7 @@ from mtrrzap.guest.record.gdb import ProtocolError
 from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.qemu import GoneError, Qemu, StoppedError, StopRequest
 from mtrrzap.guest.record.qmp import Qmp, QmpError
-from mtrrzap.guest.record.settings import Options, check, kernel_command_line, qemu_command
+from mtrrzap.guest.record.settings import RecordOptions, check, kernel_command_line, qemu_command
 from mtrrzap.guest.record.survey import (
     Survey,
     hardware,
@@ -65,7 +65,7 @@ class Recorded:
 
 
 class _Session:
-    def __init__(self, options: Options, stop: StopRequest, progress: Progress) -> None:
+    def __init__(self, options: RecordOptions, stop: StopRequest, progress: Progress) -> None:
         self.options = options
         self.stop = stop
         self.progress = progress
@@ -272,7 +272,7 @@ def _open_standard_files() -> None:
     os.close(fd)
 
 
-def record(options: Options, progress: Progress | None = None) -> Recorded:
+def record(options: RecordOptions, progress: Progress | None = None) -> Recorded:
     """Record a guest as ``options`` say. The trace is valid however the recording ends.
 
     It is written to ``OUTPUT.part``, which becomes the output at the end. A file that is there

@@ -24,7 +24,7 @@ _MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class RecordOptions:
     """A recording's settings, as the user gave them."""
 
     output: Path
@@ -62,7 +62,7 @@ def memory_bytes(text: str) -> int:
     return size
 
 
-def check(options: Options) -> None:
+def check(options: RecordOptions) -> None:
     """Raise ``UserError`` for the first setting that cannot work. Leaves no file behind."""
     memory_bytes(options.memory)
     if not 1 <= options.vcpus <= 255:
@@ -92,7 +92,7 @@ def check(options: Options) -> None:
         )
 
 
-def _check_outputs(options: Options) -> None:
+def _check_outputs(options: RecordOptions) -> None:
     outputs = {"output": options.output}
     if options.console is not None:
         outputs["console"] = options.console
@@ -110,7 +110,7 @@ def _check_outputs(options: Options) -> None:
     writable(partial(options.output), "output", force=options.force)
 
 
-def _inputs(options: Options) -> dict[str, Path]:
+def _inputs(options: RecordOptions) -> dict[str, Path]:
     """Return the files that QEMU gets, by their options, and QEMU itself."""
     files = {
         "kernel": options.kernel,
@@ -163,7 +163,7 @@ def kernel_command_line(append: str | None) -> tuple[str, str | None]:
     )
 
 
-def qemu_command(options: Options) -> list[str]:
+def qemu_command(options: RecordOptions) -> list[str]:
     """Return the QEMU command without the recorder's channels; the guest starts stopped."""
     command = [options.qemu, "-S", "-no-user-config", "-nodefaults", "-display", "none"]
     # With -no-shutdown QEMU stays after a power-off, so that its state can be read.

@@ -13,7 +13,7 @@ from mtrrzap.guest.record.facts import (
 from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.qemu import Qemu
 from mtrrzap.guest.record.qmp import Qmp
-from mtrrzap.guest.record.settings import Options, firmware_image, memory_bytes
+from mtrrzap.guest.record.settings import RecordOptions, firmware_image, memory_bytes
 from mtrrzap.guest.trace import Slot
 
 _TCG_MAXPHYADDR = 40
@@ -37,7 +37,7 @@ class Survey:
     """Why the guest did not come to its own end, or None."""
 
 
-def unknown_hardware(options: Options) -> Survey:
+def unknown_hardware(options: RecordOptions) -> Survey:
     """Return what the options say, for a recording that ends before QEMU has answered."""
     return Survey(
         vcpus=options.vcpus,

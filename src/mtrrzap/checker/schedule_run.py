@@ -52,7 +52,9 @@ class ScheduleRun:
     flags: int
 
 
-def trace(model: Model, schedule: Schedule, *, stepper: Stepper | None = None) -> ScheduleRun:
+def run_schedule(
+    model: Model, schedule: Schedule, *, stepper: Stepper | None = None
+) -> ScheduleRun:
     """Run a schedule from the start. Steps are of actual vCPUs: there is no symmetry here."""
     stepper = stepper or Stepper(model, symmetry=False)
     state = stepper.canonical(model.initial)

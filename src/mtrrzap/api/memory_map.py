@@ -136,6 +136,7 @@ class MemoryMap(Printed):
     """The source's vCPUs, grouped by equal MTRRs; more than one group breaks a rule."""
 
     def __init__(self, states: States) -> None:
+        self._states = states
         self.source = states.what
         self.notes = tuple(states.notes)
 
@@ -174,6 +175,7 @@ class RegisterMap(MemoryMap):
 
     def __init__(self, states: States, vcpu: int, mtrrs: Mtrrs) -> None:
         super().__init__(states)
+        self._vcpu = vcpu
         self.processor = states.processor
         """For which kind of processor the map is, in words."""
         self.vcpu = vcpu
@@ -209,22 +211,9 @@ class RegisterMap(MemoryMap):
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``mtrrzap memtype --json`` prints."""
-        found, whole = judge.table(self.mtrrs)
-        return {
-            "source": self.source,
-            "vcpu": self.vcpu,
-            "processor": self.processor,
-            "maxphyaddr": self.mtrrs.maxphyaddr,
-            "map": [_place(row).to_dict() for row in found],
-            "whole": whole,
-            "pat": [
-                {"entry": n, "type": str(kind), "effective": {str(k): str(e[k]) for k in e}}
-                for n, kind, e in judge.pat_rows(self.mtrrs)
-            ],
-            "broken_rules": list(self.broken_rules),
-            "vcpus_alike": [list(group) for group in self.vcpus_alike],
-            "notes": list(self.notes),
-        }
+        from mtrrzap.report import map_views
+
+        return map_views.as_dict(self._states, self._vcpu)
 
     def _sheets(self) -> Iterable[Sheet]:
         found, _ = judge.table(self.mtrrs)
@@ -260,8 +249,9 @@ class KernelMemoryMap(MemoryMap):
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``mtrrzap memtype --json`` prints."""
-        listed = [place.to_dict() for place in self]
-        return {"source": self.source, "map": listed, "notes": list(self.notes)}
+        from mtrrzap.report import map_views
+
+        return map_views.kernel_map_as_dict(self._states, self._map)
 
     def _sheets(self) -> Iterable[Sheet]:
         rows = [

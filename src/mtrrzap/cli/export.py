@@ -2,9 +2,8 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,19 +29,11 @@ from mtrrzap.report import perfetto
 from mtrrzap.report.perfetto_modelled import modelled_events
 
 
-class Format(StrEnum):
-    """What ``--format`` takes."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-    PERFETTO = "perfetto"
-
-
 @with_options
 def export(
     file: TraceArgument,
     form: Annotated[
-        Format,
+        Literal["csv", "parquet", "perfetto"],
         typer.Option(
             "--format",
             "-f",
@@ -74,19 +65,15 @@ def export(
         distinct({"--output": output}, {"FILE": file})
         kept(output, "--output", force=force)
     chosen = policies(policy)
-    where = host.host()
     with working(f"reading {file}") as now:
         trace = traces.load(file)
         pieces: Iterable[str] | bytes
-        match form:
-            case Format.CSV:
-                pieces = tabular.csv_lines(trace)
-            case Format.PARQUET:
-                pieces = tabular.parquet_bytes(trace)
-            case Format.PERFETTO:
-                pieces = _perfetto(trace, chosen, where, level_of(page_size))
-        if not isinstance(pieces, bytes):
-            pieces = _told(pieces, now)
+        if form == "parquet":
+            pieces = tabular.parquet_bytes(trace)
+        elif form == "csv":
+            pieces = _told(tabular.csv_lines(trace), now)
+        else:
+            pieces = _told(_perfetto(trace, chosen, host.host(), level_of(page_size)), now)
         if output is not None:
             write(output, pieces)
         elif isinstance(pieces, bytes):

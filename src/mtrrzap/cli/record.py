@@ -4,14 +4,14 @@ import os
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from mtrrzap.cli import output as say
 from mtrrzap.cli.options import with_options
 from mtrrzap.cli.progress import recording
-from mtrrzap.errors import UserError, counted
+from mtrrzap.errors import counted
 from mtrrzap.guest.record import Recorded, RecordOptions
 from mtrrzap.guest.record import record as record_guest
 from mtrrzap.guest.record.session import INIT_NOTE
@@ -51,7 +51,7 @@ class QemuOptions:
         Path | None, typer.Option(help="Save what the guest prints on its serial port.")
     ] = None
     host_writes: Annotated[
-        str, typer.Option(help="Model the MTRR writes of this user space: qemu or none.")
+        Literal["qemu", "none"], typer.Option(help="Model the MTRR writes of this user space.")
     ] = "qemu"
 
 
@@ -72,20 +72,9 @@ def record(
     means that it is marked incomplete. It grows in OUTPUT.part, which gets the name OUTPUT at the
     end; an existing OUTPUT is replaced only by a complete trace.
     """
-    if emulator.host_writes not in ("qemu", "none"):
-        raise UserError(
-            f"unknown {emulator.host_writes!r}", place="--host-writes", mend="qemu or none"
-        )
-    options = RecordOptions(
-        output=output,
-        **vars(guest),
-        timeout=emulator.timeout,
-        qemu=emulator.qemu,
-        console=emulator.console,
-        host_writes=emulator.host_writes == "qemu",
-        force=force,
-        extra=tuple(extra or ()),
-    )
+    more = {"host_writes": emulator.host_writes == "qemu", "extra": tuple(extra or ())}
+    given = vars(guest) | vars(emulator) | more
+    options = RecordOptions(output=output, force=force, **given)
     check(options)
     if options.kernel is None:
         say.note(

@@ -40,17 +40,7 @@ def requests(
         sys.stdout.write(text.as_json(whole))
         return
     columns = ("event", "vcpu", "why", "line", "ranges", "frames")
-    rows = [
-        (
-            request.event,
-            request.vcpu,
-            request.why.value,
-            format_event(trace.events[request.event]),
-            " ".join(map(str, request.ranges)) or "none",
-            request.frames,
-        )
-        for request in found
-    ]
+    rows = [_row(request, trace) for request in found]
     if form.csv:
         sys.stdout.write(text.as_csv(rows, columns))
         _warn(text.console(stderr=True), trace)
@@ -62,6 +52,12 @@ def requests(
         f"{counted(len(found), 'request')} under {chosen.name}; ranges are gfns, half-open."
     )
     _warn(console, trace)
+
+
+def _row(request: Request, trace: Trace) -> tuple[object, ...]:
+    event, vcpu, why, ranges = request
+    line = format_event(trace.events[event])
+    return event, vcpu, why.value, line, " ".join(map(str, ranges)) or "none", request.frames
 
 
 def _warn(console: Console, trace: Trace) -> None:

@@ -3,9 +3,8 @@
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
@@ -51,18 +50,26 @@ _REQUESTS_OF = "review"
 """Whose requests a protocol is given that is named without a policy: patches 6-8 and 10."""
 
 
-class RunEngine(StrEnum):
-    """What makes the requests."""
-
-    LIVE = "live"
-    THREADS = "threads"
-    NATIVE = "native"
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """The test guest, and what its vCPUs do."""
+    """The policies, the test guest, and what its vCPUs do."""
 
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            "-p",
+            help="A policy; a protocol, for the requests of 'review'; or POLICY:PROTOCOL; "
+            f"repeatable. Without: {', '.join(USUAL)}.",
+        ),
+    ] = None
+    engine: Annotated[
+        Literal["live", "threads", "native"],
+        typer.Option(
+            help="live: a real VM. threads: Python's threads with a modelled page table. native: "
+            "the protocol's C on threads that ask for random ranges (needs gcc; takes no trace)."
+        ),
+    ] = "live"
     vcpus: VcpusOption = None
     memory: Annotated[str, typer.Option(help="Memory of the test guest.")] = "64M"
     repeat: Annotated[int, typer.Option("--repeat", "-r", help="Runs of each policy.", min=1)] = 3
@@ -101,7 +108,11 @@ class RunOptions:
         typer.Option("--walks", help="With --vfio: leaves cleared and entries visited; slow."),
     ] = False
 
-    def settings(self, engine: Engine) -> RunSettings:
+    def cases(self) -> list[RunCase]:
+        """Return what the policies name. Raises ``UserError``."""
+        return [case_of(name) for name in self.policy or USUAL]
+
+    def settings(self) -> RunSettings:
         """Return what the runs are made with. Raises ``UserError``."""
         if self.page_size == "1G":
             raise UserError(
@@ -112,7 +123,7 @@ class RunOptions:
                 f"invalid timeout of {self.timeout:g} s", place="timeout", mend="give 1 to 86400"
             )
         return RunSettings(
-            engine=engine,
+            engine=Engine(self.engine),
             memory=parse_size(self.memory),
             touch=self.touch,
             huge=self.page_size == "2M",
@@ -131,23 +142,7 @@ def run(
             callback=read_from,
         ),
     ] = Path("ovmf-8"),
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--policy",
-            "-p",
-            help="A policy; a protocol, for the requests of 'review'; or POLICY:PROTOCOL; "
-            f"repeatable. Without: {', '.join(USUAL)}.",
-        ),
-    ] = None,
     *,
-    engine: Annotated[
-        RunEngine,
-        typer.Option(
-            help="live: a real VM. threads: Python's threads with a modelled page table. native: "
-            "the protocol's C on threads that ask for random ranges (needs gcc; takes no trace)."
-        ),
-    ] = RunEngine.LIVE,
     test: RunOptions,
     host: IntelHostOptions,
     json: JsonOption = False,
@@ -155,35 +150,62 @@ def run(
     """Run a trace's requests for real: vCPUs exit, zaps drop entries, accesses fault."""
     if test.walks and test.vfio is None:
         raise UserError("needs --vfio", place="walks", mend="name the VFIO group")
-    if test.vfio is not None and engine is not RunEngine.LIVE:
+    if test.vfio is not None and test.engine != "live":
         raise UserError("cannot be combined with --vfio", place="engine", mend="choose one")
-    if engine is RunEngine.NATIVE:
-        return _native([case_of(name) for name in policy or USUAL], test, json=json)
-    settings = test.settings(Engine(engine))
+    if test.engine == "native":
+        return _native(test, json=json)
+    settings = test.settings()
     trace = rescaled(traces.load(file), test.vcpus, None)
     if test.vfio is not None:
         chosen = Chosen(test.vfio, settings.memory, settings.huge, host.quirk, test.walks)
-        return run_vfio(str(file), trace, chosen, policy, json=json)
-    cases = [case_of(name) for name in policy or USUAL]
-    where = host.host()
-    around = environment()
-    runs, early = _measured(cases, plan(trace), where, settings, test.repeat)
+        return run_vfio(str(file), trace, chosen, test.policy, json=json)
+    cases, around = test.cases(), environment()
+    runs, early = _measured(cases, plan(trace), host.host(), settings, test.repeat)
     made = [(case, each) for case, each in zip(cases, runs, strict=True) if each]
-    rows = measured(trace, where, level_of(test.page_size), made)
+    rows = measured(trace, host.host(), level_of(test.page_size), made)
     why = early if isinstance(early, UserError) else "interrupted"
-    wanted = test.repeat * len(cases)
-    ended = f"{why} after {sum(map(len, runs))} of {counted(wanted, 'run')}" if early else None
-    if json and (rows or ended is None):
-        data = _data(str(file), trace, settings, around, rows)
-        sys.stdout.write(text.as_json(data | {"ended": ended}))
-    elif rows:
-        _print(str(file), trace, settings, around, rows)
+    wanted = counted(test.repeat * len(cases), "run")
+    ended = f"{why} after {sum(map(len, runs))} of {wanted}" if early else None
+    if rows or ended is None:
+        _Runs(str(file), trace, settings, around, rows).show(ended, json=json)
     if isinstance(early, UserError):
         raise early
     if ended is not None:
         say.note(f"mtrrzap: {ended}")
         return 130
     return int(any(True for row in rows for _ in row.findings))
+
+
+class _Runs(NamedTuple):
+    name: str
+    trace: Trace
+    settings: RunSettings
+    around: Environment
+    rows: list[Measured]
+
+    def show(self, ended: str | None, *, json: bool) -> None:
+        if json:
+            sys.stdout.write(text.as_json(self._data() | {"ended": ended}))
+            return
+        console = text.console()
+        columns, cells = (*COUNTED, *TIMED, *MODELLED), [line(row) for row in self.rows]
+        vcpus, mib = counted(self.trace.header.vcpus, "vCPU"), self.settings.memory >> 20
+        title = f"{self.name}, {vcpus}, {mib} MiB; medians, times in ms"
+        numbers = frozenset(columns) - {"policy"}
+        text.print_table(console, columns, cells, title=title, numbers=numbers, droppable=DROPPABLE)
+        for remark in remarks(*self):
+            text.say(console, remark)
+
+    def _data(self) -> dict[str, object]:
+        return {
+            "trace": self.name,
+            "vcpus": self.trace.header.vcpus,
+            "incomplete": self.trace.incomplete,
+            "settings": asdict(self.settings),
+            "host": self.around._asdict(),
+            "units": {"times": "seconds", "memory": "bytes", "frames": "4 KiB"},
+            "rows": [as_data(row) for row in self.rows],
+        }
 
 
 def _measured(
@@ -206,10 +228,10 @@ def _measured(
     return runs, None
 
 
-def _native(cases: list[RunCase], test: RunOptions, *, json: bool) -> int:
+def _native(test: RunOptions, *, json: bool) -> int:
     """Run the C of each case's protocol; a lost zap is a finding."""
     threads = test.vcpus or 8
-    protocols_ = {case.protocol.name: case.protocol for case in cases}
+    protocols_ = {case.protocol.name: case.protocol for case in test.cases()}
     rows = [
         (name, storm(each, threads, test.requests, zap_ns=test.zap_ns))
         for name, each in protocols_.items()
@@ -259,30 +281,3 @@ def case_of(name: str) -> RunCase:
             f"protocols {', '.join(PROTOCOLS)}",
         )
     return RunCase(name, replace(chosen, protocol=protocol.name), protocol)
-
-
-def _data(
-    name: str, trace: Trace, settings: RunSettings, around: Environment, rows: list[Measured]
-) -> dict[str, object]:
-    return {
-        "trace": name,
-        "vcpus": trace.header.vcpus,
-        "incomplete": trace.incomplete,
-        "settings": asdict(settings),
-        "host": around._asdict(),
-        "units": {"times": "seconds", "memory": "bytes", "frames": "4 KiB"},
-        "rows": [as_data(row) for row in rows],
-    }
-
-
-def _print(
-    name: str, trace: Trace, settings: RunSettings, around: Environment, rows: list[Measured]
-) -> None:
-    console = text.console()
-    columns, cells = (*COUNTED, *TIMED, *MODELLED), [line(row) for row in rows]
-    vcpus, mib = counted(trace.header.vcpus, "vCPU"), settings.memory >> 20
-    title = f"{name}, {vcpus}, {mib} MiB; medians, times in ms"
-    numbers = frozenset(columns) - {"policy"}
-    text.print_table(console, columns, cells, title=title, numbers=numbers, droppable=DROPPABLE)
-    for remark in remarks(name, trace, settings, around, rows):
-        text.say(console, remark)

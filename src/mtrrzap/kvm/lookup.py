@@ -14,7 +14,7 @@ The consistency check has two oddities. Both are safe: they make a page smaller 
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from mtrrzap.x86 import msr as m
@@ -67,20 +67,14 @@ def disabled_type(*, guest_has_mtrr: bool) -> MemType:
 
 def lookup(mtrrs: Mtrrs, address: int, *, guest_has_mtrr: bool = True) -> MemType:
     """Return the type that KVM gives the 4-KiB page at ``address``. CR0.CD is not looked at."""
-    ranges = variable_ranges(mtrrs)
-    return type_in(mtrrs, ranges, address & ~_PAGE, guest_has_mtrr=guest_has_mtrr)
+    page, ranges = address & ~_PAGE, variable_ranges(mtrrs)
+    return decided(mtrrs, ranges, page, guest_has_mtrr=guest_has_mtrr)[0]
 
 
-def type_in(
-    mtrrs: Mtrrs, ranges: Sequence[VariableRange], page: int, *, guest_has_mtrr: bool
-) -> MemType:
-    """Do ``lookup`` for callers that ask often: ``ranges`` is ``variable_ranges(mtrrs)``."""
-    return _lookup(mtrrs, ranges, page, guest_has_mtrr)[0]
-
-
-def _lookup(
-    mtrrs: Mtrrs, ranges: Sequence[VariableRange], page: int, guest_has_mtrr: bool
+def decided(
+    mtrrs: Mtrrs, ranges: Sequence[VariableRange], page: int, *, guest_has_mtrr: bool = True
 ) -> tuple[MemType, tuple[str, ...]]:
+    """Return a page's type and the registers that decide it; ``ranges``: ``variable_ranges``."""
     if not mtrrs.enabled:
         return disabled_type(guest_has_mtrr=guest_has_mtrr), ("E=0",)
     if page < m.FIXED_END and mtrrs.fixed_enabled:
@@ -118,9 +112,7 @@ def physical_map(mtrrs: Mtrrs, *, guest_has_mtrr: bool = True) -> Iterator[MapSe
             edges.update(f.start + i * f.step for f in m.FIXED for i in range(8))
             edges.add(m.FIXED_END)
 
-    def at(page: int) -> tuple[MemType, tuple[str, ...]]:
-        return _lookup(mtrrs, ranges, page, guest_has_mtrr)
-
+    at = partial(decided, mtrrs, ranges, guest_has_mtrr=guest_has_mtrr)
     for start, end, found in stretches(sorted(edges), at, top):
         yield MapSegment(start, end, *found)
 

@@ -6,11 +6,10 @@ It tests in this order: host MMIO; no non-coherent DMA; CR0.CD (until v6.10); th
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from mtrrzap.gfn import ALL_GFNS, PAGE_SHIFT
-from mtrrzap.kvm.lookup import consistent, edges, type_in, variable_ranges
+from mtrrzap.kvm.lookup import consistent, decided, edges, variable_ranges
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.vcpu import Vcpu
@@ -66,7 +65,11 @@ class MtMask:
             yield one
             return
         mtrrs, ranges = vcpu.mtrrs, variable_ranges(vcpu.mtrrs)
-        at = partial(type_in, mtrrs, ranges, guest_has_mtrr=self.host.guest_has_mtrr)
+        has_mtrr = self.host.guest_has_mtrr
+
+        def at(page: int) -> MemType:
+            return decided(mtrrs, ranges, page, guest_has_mtrr=has_mtrr)[0]
+
         for start, end, found in stretches(sorted(edges(mtrrs)), at, BEYOND << PAGE_SHIFT):
             yield TypedRange(start >> PAGE_SHIFT, end >> PAGE_SHIFT, EptType(found))
 

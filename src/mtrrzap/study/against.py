@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 from typing import NamedTuple
 
 from mtrrzap.guest.listing.regions import Region, Use
-from mtrrzap.study.both_maps import MAX_ROWS, joined, map_rows, side_by_side
+from mtrrzap.study.both_maps import MAX_ROWS, joined, map_rows, one_stretch, side_by_side
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
 
@@ -68,7 +68,7 @@ def against_regions(mtrrs: Mtrrs, regions: Sequence[Region], *, holes: bool) -> 
         for start, end, row, used in both
         if (what := _wrong(used.use, (row.sdm, row.kvm))) and start < end
     )
-    return list(islice(joined(found, _one), MAX_ROWS))
+    return list(islice(joined(found, one_stretch), MAX_ROWS))
 
 
 def _wrong(use: Use | None, kinds: Iterable[MemType | None]) -> str:
@@ -76,9 +76,3 @@ def _wrong(use: Use | None, kinds: Iterable[MemType | None]) -> str:
     if use is Use.RAM and not all(wb):
         return "RAM is not WB"
     return "MMIO is WB" if use is Use.DEVICE and any(wb) else ""
-
-
-def _one(first: Misfit, second: Misfit) -> Misfit | None:
-    if (first.end, *first[2:]) != (second.start, *second[2:]):
-        return None
-    return first._replace(end=second.end)

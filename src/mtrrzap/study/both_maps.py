@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice, zip_longest
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from mtrrzap.kvm import lookup as kvm
 from mtrrzap.x86 import msr as m
@@ -56,6 +56,17 @@ def joined(rows: Iterable[Item], join: Callable[[Item, Item], Item | None]) -> I
             yield pending
             pending = row
         yield pending
+
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
+
+
+def one_stretch(first: Row, second: Row) -> Row | None:
+    """Join two rows ``(start, end, ...)`` that touch and are else the same, or return None."""
+    if (first[1], *first[2:]) != (second[0], *second[2:]):
+        return None
+    row: Any = first
+    return cast(Row, row._replace(end=second[1]))
 
 
 class MapRow(NamedTuple):
@@ -121,19 +132,8 @@ def at(mtrrs: Mtrrs, address: int) -> MapRow:
     """Return the row of one 4-KiB page, as ``map_rows`` would have it."""
     page = address & ~_PAGE
     sdm = physmap.lookup(mtrrs, page)
-    by_kvm = kvm.lookup(mtrrs, page)
-    return MapRow(
-        page, page + _PAGE + 1, sdm.type, by_kvm, sdm.deciders, _kvm_deciders(mtrrs, page)
-    )
-
-
-def _kvm_deciders(mtrrs: Mtrrs, page: int) -> tuple[str, ...]:
-    if not mtrrs.enabled:
-        return ("E=0",)
-    if page < m.FIXED_END and mtrrs.fixed_enabled:
-        return (physmap.fixed_decider(page)[2],)
-    hits = [f"PHYS{r.number}" for r in kvm.variable_ranges(mtrrs) if r.start <= page < r.end]
-    return tuple(hits) or ("default",)
+    by_kvm, kvm_deciders = kvm.decided(mtrrs, kvm.variable_ranges(mtrrs), page)
+    return MapRow(page, page + _PAGE + 1, sdm.type, by_kvm, sdm.deciders, kvm_deciders)
 
 
 def explain(mtrrs: Mtrrs, address: int) -> list[str]:
@@ -230,13 +230,7 @@ def map_differences(left: Mtrrs, right: Mtrrs) -> Iterator[MapDifference]:
         for start, end, one, two in side_by_side(map_rows(left), map_rows(right))
         if one[2:4] != two[2:4]
     )
-    return joined(different, _one_difference)
-
-
-def _one_difference(first: MapDifference, second: MapDifference) -> MapDifference | None:
-    if (first.end, *first[2:]) != (second.start, *second[2:]):
-        return None
-    return first._replace(end=second.end)
+    return joined(different, one_stretch)
 
 
 def disagreeing(states: Mapping[int, Mtrrs]) -> list[tuple[int, ...]]:

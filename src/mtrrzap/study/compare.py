@@ -81,26 +81,21 @@ def rows(
         guest = Guest.of(trace, host, page_level, cost_model.costs())
         for policy in policies:
             requests = list(replay(trace, policy, host))
-            sums = total(requests)
+            asked, ranges, frames = total(requests)
             walks = table.cost(requests, policy.walk)
             found = audit(trace, policy, host)
-            known_memory = header.memory_known
-            cost = expected(guest, policy, requests) if modelled and known_memory else None
-            split_known = known_memory or not policy.by_memslot
+            sized = header.memory_known
+            split = sized or not policy.by_memslot
+            cost = expected(guest, policy, requests) if modelled and sized else None
             kernel = agreement(trace, policy, host)
             yield CompareRow(
-                trace=name,
-                guest=header.family,
-                vcpus=header.vcpus,
-                policy=policy.name,
-                requests=sums.requests,
-                published=known.get(policy.name),
-                ranges=sums.ranges if split_known else None,
-                frames=sums.frames if split_known else None,
-                entries=walks.entries if known_memory else None,
-                visits=walks.visits if known_memory else None,
+                *(name, header.family, header.vcpus, policy.name, asked, known.get(policy.name)),
+                ranges=ranges if split else None,
+                frames=frames if split else None,
+                entries=walks.entries if sized else None,
+                visits=walks.visits if sized else None,
                 verdict=str(found.verdict),
-                needed=_needed(found, page_level) if known_memory else None,
+                needed=_needed(found, page_level) if sized else None,
                 modelled_mcycles=cost and millions(cost.cycles),
                 modelled_longest_mcycles=cost and millions(cost.longest),
                 modelled_later_mcycles=cost and millions(cost.later),

@@ -5,7 +5,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from mtrrzap.guest.listing import KernelMap
-from mtrrzap.study.both_maps import joined, side_by_side
+from mtrrzap.study.both_maps import joined, one_stretch, side_by_side
 from mtrrzap.x86 import physmap
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
@@ -80,13 +80,7 @@ def differences(mtrrs: Mtrrs, found: KernelMap) -> Iterator[Difference]:
 
     Where the manual defines no type, the kernel is free.
     """
-    return joined(_differences(mtrrs, found), _joined)
-
-
-def _joined(first: Difference, second: Difference) -> Difference | None:
-    if (first.end, *first[2:]) != (second.start, *second[2:]):
-        return None
-    return first._replace(end=second.end)
+    return joined(_differences(mtrrs, found), one_stretch)
 
 
 def _differences(mtrrs: Mtrrs, found: KernelMap) -> Iterator[Difference]:

@@ -313,7 +313,7 @@ def record(options: RecordOptions, progress: Progress | None = None) -> Recorded
                 f"cannot write: {error.strerror}; the trace {output} is kept, with "
                 f"{session.written} events, {state}",
                 place=str(options.console),
-                mend="free some space, or choose another place for the console",
+                mend="free some space, or choose another place",
             ) from error
         return Recorded(
             session.header(found), session.written, session.passes, progress.stops, reason, output

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mtrrzap.kvm.policy import POLICIES, Policy
     from mtrrzap.kvm.replay import Host, Request
     from mtrrzap.protocol import PROTOCOLS
+    from mtrrzap.study.compare import CompareRow
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "POLICIES",
     "PROTOCOLS",
     "AuditResult",
+    "CompareRow",
     "Comparison",
     "Counterexample",
     "Host",
@@ -74,6 +76,7 @@ _NAMES = {
     "kvm.policy": "POLICIES Policy",
     "kvm.replay": "Host Request",
     "protocol": "PROTOCOLS",
+    "study.compare": "CompareRow",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -84,16 +84,7 @@ DROPPABLE = (
 
 
 class Comparison(Printed, Sequence[CompareRow]):
-    """Rows of a comparison, one for each trace and policy. ``print`` shows the counted figures.
-
-    A row has ``trace``, ``guest`` (the firmware), ``vcpus``, ``policy``; counted: ``requests``,
-    ``published`` (the published count, or None), ``ranges``, ``frames`` (4-KiB frames asked for),
-    ``entries`` (entries that the walks clear) and ``visits`` (entries they look at), both as if all
-    memory were mapped before every walk; ``verdict`` (may a stale type survive?), ``needed`` (the
-    least number of entries); modelled, in millions of cycles, or None: ``modelled_mcycles``,
-    ``modelled_longest_mcycles``, ``modelled_later_mcycles``; ``incomplete`` (why the trace is not
-    whole, or None).
-    """
+    """A ``CompareRow`` for each trace and policy. ``print`` shows the counted figures."""
 
     def __init__(
         self, found: Iterable[CompareRow], page_size: PageSize = "4K", *, modelled: bool = False

@@ -12,7 +12,7 @@ from mtrrzap.guest.open import load as load_trace
 from mtrrzap.kvm.policy import Policy, by_name
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.protocol.load import blamed, load
-from mtrrzap.study.requests import distinct_requests
+from mtrrzap.study.checked import distinct_requests
 
 
 def guest_requests(

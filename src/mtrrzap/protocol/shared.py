@@ -1,6 +1,5 @@
 """The spinlock, and the VM whose class attributes are the shared objects."""
 
-from collections.abc import Hashable
 from typing import Any
 
 from mtrrzap.protocol.operation import Operation, Outcome, SharedObject, refuse_to_set
@@ -15,11 +14,7 @@ class Spinlock(SharedObject):
 
     verbs = {"lock": 0, "unlock": 0}  # noqa: RUF012
     symmetric = True  # while nobody joins
-
-    @property
-    def initial(self) -> Hashable:
-        """Free, and nobody in the queue."""
-        return (False, ())
+    initial = (False, ())  # free, and nobody in the queue
 
     def lock(self) -> Operation:
         """``spin_lock()``: blocked while it is held."""

@@ -1,6 +1,5 @@
 """What every VM has: an MMU whose ranges can be zapped, and an allocator that may fail."""
 
-from collections.abc import Hashable
 from typing import Any
 
 from mtrrzap.protocol.operation import Operation, Outcome, SharedObject, show_range
@@ -17,11 +16,7 @@ class Mmu(SharedObject):
     verbs = {"zap": 2}  # noqa: RUF012
     of_ranges = True
     symmetric = True
-
-    @property
-    def initial(self) -> Hashable:
-        """The MMU has no value here: which zap began when is the business of a property."""
-        return ()
+    initial = ()  # which zap began when is the business of a property
 
     def zap(self, start: int, end: int) -> Operation:
         """Zap every frame of ``[start, end)``."""
@@ -42,11 +37,7 @@ class Allocator(SharedObject):
 
     verbs = {"alloc": 0}  # noqa: RUF012
     symmetric = True
-
-    @property
-    def initial(self) -> Hashable:
-        """How much memory is left is nobody's business here."""
-        return ()
+    initial = ()
 
     def alloc(self) -> Operation:
         """Allocate one entry: sends back True, or False where allocation may fail and does."""
@@ -74,11 +65,7 @@ class Cpu(SharedObject):
 
     verbs = {"relax": 1}  # noqa: RUF012
     symmetric = True
-
-    @property
-    def initial(self) -> Hashable:
-        """A CPU has no value here."""
-        return ()
+    initial = ()
 
     def relax(self, times: int) -> Operation:
         """Spin for a bounded time: ``times`` PAUSE instructions."""

@@ -16,7 +16,6 @@ is drained, where such a range disappears anyway: dropping it early zaps the sam
 vCPUs that ask for the same from filling the array.
 """
 
-from collections.abc import Hashable
 from typing import Any
 
 from mtrrzap.protocol.operation import (
@@ -66,7 +65,7 @@ class ZapArray(SharedObject):
     """At most 16 packed blocks, sorted by start; one of them is kept for the fixed MTRRs."""
 
     symmetric = True
-
+    initial = ()
     entries: int
     purges: bool
     verbs = {"add": 2, "take": 0, "is_empty": 0}  # noqa: RUF012
@@ -75,11 +74,6 @@ class ZapArray(SharedObject):
     def __init__(self, guard: Spinlock, entries: int = ENTRIES, *, purges: bool = True) -> None:
         """``purges=False`` drops what does not fit: for tests of *capacity* only."""
         self._init(guard=guard, entries=entries, purges=purges)
-
-    @property
-    def initial(self) -> Hashable:
-        """No entry."""
-        return ()
 
     def add(self, start: int, end: int) -> Operation:
         """Queue the range; if the array is full, purge it and queue everything instead.

@@ -1,6 +1,5 @@
 """The list of ranges of patch 9: ``kvm->arch.mtrr_zap_list``."""
 
-from collections.abc import Hashable
 from typing import Any
 
 from mtrrzap.protocol.operation import Operation, Outcome, Range, SharedObject, show_range
@@ -17,14 +16,10 @@ class ZapList(SharedObject):
     verbs = {"add": 2, "pop_first": 0, "clear": 0}  # noqa: RUF012
     of_ranges = True
     symmetric = True
+    initial = ()
 
     def __init__(self, guard: Spinlock) -> None:
         self._init(guard=guard)
-
-    @property
-    def initial(self) -> Hashable:
-        """No range."""
-        return ()
 
     def add(self, start: int, end: int) -> Operation:
         """Walk the list and insert the range in order: sends back False if it was there already."""

@@ -7,15 +7,14 @@ from typing import NamedTuple
 from mtrrzap.checker.any_number.prove import Proof
 from mtrrzap.checker.any_number.prove import check as prove
 from mtrrzap.checker.any_of import check_any_of, ways
-from mtrrzap.checker.check import HOLDS, UNKNOWN, Counterexample, Options, Verdict
+from mtrrzap.checker.check import HOLDS, UNKNOWN, Options, Verdict
 from mtrrzap.checker.result import Limits
 from mtrrzap.errors import UserError
 from mtrrzap.gfn import ALL_GFNS, Range
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.kvm.replay import Host
+from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.protocol import PROTOCOLS, Protocol
-from mtrrzap.study.requests import distinct_requests
 
 SECONDS = 60.0
 """How long a proof for every number of vCPUs may take here, and each search that stands in."""
@@ -26,16 +25,6 @@ VCPUS = 2
 Requests = tuple[tuple[Range, ...], ...]
 
 
-class CheckedProperty(NamedTuple):
-    """One property's verdict, and its counterexample if it has one."""
-
-    name: str
-    verdict: str
-    detail: str
-    states: int
-    counterexample: Counterexample | None
-
-
 class CheckedProtocol(NamedTuple):
     """A protocol and its properties."""
 
@@ -43,7 +32,7 @@ class CheckedProtocol(NamedTuple):
     protocol: str
     source: str
     configuration: str
-    properties: tuple[CheckedProperty, ...]
+    properties: tuple[Verdict, ...]
 
 
 def checked(
@@ -66,11 +55,26 @@ def checked(
         protocol=protocol.name,
         source=protocol.source,
         configuration=proof.title(),
-        properties=tuple(
-            CheckedProperty(each.prop, each.verdict, each.detail, each.states, each.counterexample)
-            for each in verdicts
-        ),
+        properties=tuple(verdicts),
     )
+
+
+def distinct_requests(trace: Trace, policy: Policy, host: Host | None = None) -> Requests:
+    """Return the distinct requests of a trace under a policy, in the order of their first event.
+
+    A request for no frame is left out: KVM calls no protocol for it.
+
+    Raises:
+        UserError: if the policy asks for nothing.
+    """
+    found = (request.ranges for request in replay(trace, policy, host))
+    distinct = tuple(dict.fromkeys(ranges for ranges in found if ranges))
+    if not distinct:
+        raise UserError(
+            f"the trace makes no request under {policy.name}",
+            mend="choose a policy that zaps, or another trace",
+        )
+    return distinct
 
 
 def _requests(policy: Policy, traces: Iterable[Trace], host: Host | None) -> Requests:

@@ -22,6 +22,7 @@ class CompareRow(NamedTuple):
 
     trace: str
     guest: str
+    """The firmware."""
     vcpus: int
     policy: str
     requests: int

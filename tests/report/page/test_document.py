@@ -203,7 +203,7 @@ def test_a_trace_may_be_too_long() -> None:
 
 
 def test_the_protocol_s_counterexamples() -> None:
-    found = {each.name: each for each in checked(by_name("Base2+9")).properties}
+    found = {each.prop: each for each in checked(by_name("Base2+9")).properties}
     assert found["lost zap"].detail == "20 steps (2 vCPUs, 1 request each, allocation may fail)"
     assert found["lost zap"].counterexample is not None
     assert found["deadlock"].verdict == "holds"
@@ -229,11 +229,11 @@ def test_two_vcpus_stand_in_for_a_proof_that_takes_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(study_checked, "SECONDS", 1e-9)
-    found = {each.name: each for each in checked(by_name("ticket")).properties}
+    found = {each.prop: each for each in checked(by_name("ticket")).properties}
     assert found["lost zap"].verdict == "unknown"
     monkeypatch.setattr(study_checked, "SECONDS", 60)
     monkeypatch.setattr(study_checked, "prove", lambda proof, _: unproved(proof))
-    found = {each.name: each for each in checked(by_name("ticket")).properties}
+    found = {each.prop: each for each in checked(by_name("ticket")).properties}
     assert found["lost zap"].verdict == "holds"
     assert found["lost zap"].detail == (
         "with 2 vCPUs, one request each; for every number: unknown (limit of 1e-09 s)"

@@ -4,8 +4,7 @@ The first pass (``survey``) finds the instructions that matter; the later ones (
 stop at each of them. ``session`` runs the passes and writes the trace.
 """
 
-from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.session import Recorded, record
-from mtrrzap.guest.record.settings import RecordOptions
+from mtrrzap.guest.record.settings import Progress, RecordOptions
 
 __all__ = ["Progress", "RecordOptions", "Recorded", "record"]

@@ -5,9 +5,9 @@ from time import monotonic
 
 from mtrrzap.guest.record.gdb import CR0, RIP, CodeSegment, Gdb, GdbRegisters, parse_cs
 from mtrrzap.guest.record.insn import MAX_LENGTH, Insn, Mnemonic, decode
-from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.qemu import Qemu
 from mtrrzap.guest.record.qmp import Qmp
+from mtrrzap.guest.record.settings import Progress
 from mtrrzap.guest.record.tracker import Tracker, split_resets
 
 _RCX, _RAX, _RDX = 1, 0, 2

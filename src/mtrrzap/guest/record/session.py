@@ -15,10 +15,15 @@ from mtrrzap.guest.files import moved, partial, replacing
 from mtrrzap.guest.record.asmlog import other_pages
 from mtrrzap.guest.record.breakpoint_pass import BreakpointPass, NewAddressesError
 from mtrrzap.guest.record.gdb import ProtocolError
-from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.qemu import GoneError, Qemu, StoppedError, StopRequest
 from mtrrzap.guest.record.qmp import Qmp, QmpError
-from mtrrzap.guest.record.settings import RecordOptions, check, kernel_command_line, qemu_command
+from mtrrzap.guest.record.settings import (
+    Progress,
+    RecordOptions,
+    check,
+    kernel_command_line,
+    qemu_command,
+)
 from mtrrzap.guest.record.survey import (
     Survey,
     hardware,

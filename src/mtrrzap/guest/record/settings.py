@@ -1,10 +1,10 @@
-"""The settings of a recording, checked before anything is started or written."""
+"""The settings of a recording, checked before anything is started or written; its progress."""
 
 import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtrrzap.errors import UserError
@@ -47,6 +47,21 @@ class RecordOptions:
     """Further arguments for QEMU."""
     command: str = "mtrrzap record"
     """The command line, for the header."""
+
+
+@dataclass
+class Progress:
+    """Counters that the recorder sets as it goes; whoever displays them reads them."""
+
+    phase: str = "starting QEMU"
+    events: int = 0
+    stops: int = 0
+    sites: int = 0
+    """Instructions found that write an MTRR or CR0."""
+    seen: set[int] = field(default_factory=set)
+    """vCPUs with an event."""
+    last_line: str = ""
+    """The last that the guest printed."""
 
 
 def memory_bytes(text: str) -> int:

@@ -10,10 +10,9 @@ from mtrrzap.guest.record.facts import (
     last_words,
     parse_mtree,
 )
-from mtrrzap.guest.record.progress import Progress
 from mtrrzap.guest.record.qemu import Qemu
 from mtrrzap.guest.record.qmp import Qmp
-from mtrrzap.guest.record.settings import RecordOptions, firmware_image, memory_bytes
+from mtrrzap.guest.record.settings import Progress, RecordOptions, firmware_image, memory_bytes
 from mtrrzap.guest.trace import Slot
 
 _TCG_MAXPHYADDR = 40

@@ -78,7 +78,7 @@ def _checked(found: CheckedProtocol) -> Markup:
     columns = ["property", "verdict", "a way to it", "states"]
     rows = [
         [
-            each.name,
+            each.prop,
             el("span", each.verdict, class_=f"verdict {each.verdict.lower()}"),
             each.detail or "-",
             number(each.states),
@@ -90,7 +90,7 @@ def _checked(found: CheckedProtocol) -> Markup:
         f" Protocol {found.protocol} ({found.source}) of {found.policy}; {found.configuration}. "
         "A verdict is about every interleaving, for the requests that the traces above make.",
     )
-    violated = [(e.name, e.counterexample) for e in found.properties if e.counterexample]
+    violated = [(e.prop, e.counterexample) for e in found.properties if e.counterexample]
     shown = [
         el(
             "details",

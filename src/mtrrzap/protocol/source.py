@@ -1,11 +1,12 @@
-"""Read a protocol's source for what no run may meet: operations and helpers without their yield.
+"""Find operations and helpers that lack their yield in a protocol's source, before any run.
 
-A call of an operation is wrong wherever its result is used as if it were that of a yield: as a
-statement of its own, as a condition, in a comparison, in arithmetic, as the argument of another
-operation. One that is stored, returned or passed on may be yielded later: ``watched`` judges
-those. The same goes for calls of generator functions, which belong under ``yield from``.
+A call of an operation makes the operation; only ``yield`` performs it. So the call is wrong where
+its result is used like that of a yield: as a statement, a condition, in a comparison, in
+arithmetic, as the argument of another operation. An operation that is stored, returned or passed
+on may be yielded later: ``watched`` judges those. Calls of generator functions need ``yield from``
+in the same way.
 
-Names are resolved as far as they are plain: the VM and its objects, functions of the file, locals
+Names are resolved where that is simple: the VM and its objects, functions of the file, and locals
 that are set once.
 """
 
@@ -63,7 +64,7 @@ def judge(call: Any, vm: type[SharedState]) -> None:
 
 
 def _node(function: Any) -> ast.FunctionDef | None:
-    """Return the definition of a function, if its file still has it."""
+    """Return the definition of a function, or None if its file no longer has it."""
     code = getattr(function, "__code__", None)
     if code is None:
         return None
@@ -81,10 +82,10 @@ def _node(function: Any) -> ast.FunctionDef | None:
 
 
 class _Reading:
-    """One function's source, with what its names mean."""
+    """One function's source, with the meaning of its names."""
 
     def __init__(self, function: Any, node: ast.FunctionDef, given: _Names) -> None:
-        """``given`` is what its parameters are known to be."""
+        """``given`` has the known values of its parameters."""
         self._file = function.__code__.co_filename
         self._node = node
         self._globals = vars(builtins) | function.__globals__ | _closure(function)
@@ -99,7 +100,7 @@ class _Reading:
         self._locals = self._parameters(given)
 
     def _parameters(self, given: _Names) -> _Names:
-        """Return what parameters are: VMs by their annotation, others by ``given``."""
+        """Return the values of the parameters: VMs by their annotation, others by ``given``."""
         found: _Names = {}
         for each in _of(self._node, ast.arg):
             kind = self._annotation(each.annotation)
@@ -123,7 +124,7 @@ class _Reading:
                 raise UnyieldedError(f"{_shown(node)} {problem}", place=place, mend=mend)
 
     def _wrong_call(self, call: ast.Call) -> tuple[str, str] | None:
-        """Return what is wrong with a call, and what to write instead."""
+        """Return what is wrong with a call, and the remedy."""
         shown, outer = _shown(call), self._parents[call]
         if self._is_operation(call):
             if isinstance(outer, ast.YieldFrom):
@@ -138,7 +139,7 @@ class _Reading:
         return None
 
     def _wrong(self, node: ast.expr) -> tuple[str, str] | None:
-        """Return what is wrong with a name that stands where a result should."""
+        """Return what is wrong with a name that is used like a result, and the remedy."""
         outer = self._parents[node]
         if isinstance(outer, ast.Assign | ast.AnnAssign):
             return None
@@ -159,7 +160,7 @@ class _Reading:
         return None
 
     def _may_drop(self, call: ast.Call) -> bool:
-        """Say whether a call that gets the VM or an object may make what nobody yields then.
+        """Tell if a call that gets the VM or an object may make operations that nobody yields.
 
         It is one of a function that cannot be found, of the user's own that returns something, or
         of a class or function that does nothing but return something.
@@ -177,16 +178,16 @@ class _Reading:
         return node is not None and any(each.value for each in _of(node, ast.Return))
 
     def _touches(self, node: ast.AST) -> bool:
-        """Say whether an expression has to do with the VM, an object or a generator function."""
+        """Tell if an expression names the VM, an object or a generator function."""
         found = [self._resolved(each) for each in _of(node, ast.Name | ast.Attribute)]
         return any(_is_shared(each) or inspect.isgeneratorfunction(each) for each in found)
 
     def _is_of_user(self, node: ast.expr) -> bool:
-        """Say whether an object may be the user's own: ``seen.add(vm)`` of a set is not."""
+        """Tell if an object may be the user's own; the set in ``seen.add(vm)`` is not."""
         return not isinstance(node, ast.Name) or self._resolved(node) is not _UNKNOWN
 
     def called(self) -> Iterator[tuple[Any, _Names]]:
-        """Yield the user's functions that it names, with what is known of their parameters."""
+        """Yield the user's functions that it names, with the known values of their parameters."""
         for node in _of(self._node, ast.Name | ast.Attribute):
             found = self._resolved(node)
             if isinstance(found, FunctionType) and not ships(found.__module__):
@@ -225,7 +226,7 @@ class _Reading:
         return self._globals.get(node.id, _UNKNOWN)
 
     def _assigned(self, node: ast.expr) -> ast.expr | None:
-        """Return what a local stands for that is set once."""
+        """Return the value of a local that is set once, or None."""
         stored = self._stored.get(node.id, []) if isinstance(node, ast.Name) else []
         outer = self._parents[stored[0]] if len(stored) == 1 else None
         if isinstance(outer, ast.Assign) and outer.targets == stored:
@@ -236,7 +237,7 @@ class _Reading:
         return isinstance(call, ast.Call) and self._is_verb(self._assigned(call.func) or call.func)
 
     def _is_verb(self, node: ast.expr) -> bool:
-        """Say whether this is a method of a shared object that makes operations."""
+        """Tell if this is a method of a shared object that makes operations."""
         if not isinstance(node, ast.Attribute) or node.attr.startswith("_"):
             return False
         target = self._resolved(node.value)
@@ -245,7 +246,7 @@ class _Reading:
         return callable(getattr(target, node.attr, None))
 
     def _is_certain(self, call: ast.Call) -> bool:
-        """Say whether it is an operation; a method of the user's own may be something else."""
+        """Tell if this is surely an operation; a method of the user's own may be something else."""
         verb = self._assigned(call.func) or call.func
         assert isinstance(verb, ast.Attribute)
         known = verb.attr in type(self._resolved(verb.value)).verbs
@@ -268,7 +269,7 @@ class _Reading:
     # -- what becomes of a value
 
     def _is_misused(self, node: ast.AST, *, operation: bool, depth: int = 9) -> bool:
-        """Say whether an operation, or else a generator, can never come to be yielded here."""
+        """Tell if an operation (or else a generator) that stands here can never be yielded."""
         outer = self._parents[node]
         if isinstance(outer, ast.keyword):
             outer = self._parents[outer]
@@ -297,7 +298,7 @@ class _Reading:
         return listed or isinstance(outer, _SPENT)
 
     def _is_misused_in(self, outer: ast.expr, node: ast.AST, operation: bool, depth: int) -> bool:
-        """Say so for an expression that may have the value of one of its parts."""
+        """Do the same for an expression whose value may be that of one of its parts."""
         if isinstance(outer, ast.BoolOp) and node is not outer.values[-1]:
             return True
         if isinstance(outer, ast.IfExp) and node is outer.test:
@@ -307,7 +308,7 @@ class _Reading:
         return self._is_misused(outer, operation=operation, depth=depth)
 
     def _is_lost(self, targets: Sequence[ast.expr], operation: bool, depth: int) -> bool:
-        """Say whether no use of the local that holds a value can yield it."""
+        """Tell if no use of the local that has the value can yield it."""
         names = {each.id for each in targets if isinstance(each, ast.Name)}
         elsewhere = _of(self._node, ast.Global | ast.Nonlocal)
         if len(names) < len(targets) or not depth or any(names & {*e.names} for e in elsewhere):
@@ -321,7 +322,7 @@ def _of(node: ast.AST, kind: Any) -> Iterator[Any]:
 
 
 def _has_steps(node: ast.AST) -> bool:
-    """Say whether a function yields, or awaits, itself; functions inside it do not count."""
+    """Tell if a function itself yields or awaits; functions inside it do not count."""
     if isinstance(node, ast.AsyncFunctionDef | ast.Yield | ast.YieldFrom):
         return True
     inner = (each for each in ast.iter_child_nodes(node) if not isinstance(each, _FUNCTIONS))
@@ -340,7 +341,7 @@ def _closure(function: Any) -> _Names:
 
 
 def _attribute(owner: Any, name: str) -> Any:
-    """Return an attribute of what names may stand for: modules, VMs and other classes."""
+    """Return an attribute of a module, a VM or another class."""
     if not isinstance(owner, ModuleType | type):
         return _UNKNOWN
     found = inspect.getattr_static(owner, name, _UNKNOWN)

@@ -11,7 +11,7 @@ from mtrrzap.gfn import Range
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.open import scenarios
 from mtrrzap.guest.trace import Slot, Trace
-from mtrrzap.kvm.audit import Audit, AuditVerdict, Disagreement, Finding, Need, audit, verdict
+from mtrrzap.kvm.audit import Audit, AuditVerdict, Disagreement, Finding, Need, audit
 from mtrrzap.kvm.policy import POLICIES, Ask, Policy, Walk, by_name
 from mtrrzap.kvm.replay import Host
 from mtrrzap.x86.ept import EptType
@@ -57,7 +57,7 @@ def stale_at_the_end(scenario: str, policy: str | Policy) -> list[tuple[object, 
     ],
 )
 def test_which_policies_leave_something_stale(scenario: str, stale: set[str]) -> None:
-    verdicts = {p.name: verdict(SCENARIOS[scenario], p).word for p in POLICIES}
+    verdicts = {p.name: audit(SCENARIOS[scenario], p).verdict.word for p in POLICIES}
     assert {name for name, word in verdicts.items() if word == "stale"} == stale
     assert verdicts["v6.11"] == "right"
 
@@ -107,8 +107,8 @@ def test_a_page_that_sticks_out_of_the_range_survives_patch_12() -> None:
 def test_patch_12_needs_huge_pages_to_fail(largest_page: int, word: str) -> None:
     host = Host(largest_page=largest_page)
     scenario = SCENARIOS["huge-page-over-a-small-range"]
-    assert verdict(scenario, by_name("+12"), host).word == word
-    assert verdict(scenario, by_name("Base2"), host).word == "right"
+    assert audit(scenario, by_name("+12"), host).verdict.word == word
+    assert audit(scenario, by_name("Base2"), host).verdict.word == "right"
 
 
 def test_a_memslot_border_keeps_pages_from_sticking_out() -> None:
@@ -116,7 +116,7 @@ def test_a_memslot_border_keeps_pages_from_sticking_out() -> None:
     whole = SCENARIOS["huge-page-over-the-fixed-area"]
     slots = (Slot(0, 0xC0, "ram"), Slot(0xC0, 0x100, "rom"), Slot(0x100, 0x100000, "ram"))
     cut = replace(whole, header=replace(whole.header, memslots=slots))
-    assert verdict(cut, by_name("+9+10+12")) == AuditVerdict("right", 0, None)
+    assert audit(cut, by_name("+9+10+12")).verdict == AuditVerdict("right", 0, None)
 
 
 def test_the_fixed_range_scenario() -> None:
@@ -138,7 +138,7 @@ def test_patch_10_zaps_the_fixed_area_although_fe_is_clear() -> None:
 def test_reset_sets_cd_behind_the_policys_back() -> None:
     old = Range(0x80000, 0xC0000)
     assert stale_at_the_end("reset-keeps-entries", "+9+10") == [(old, UC, (WB,), 5)]
-    base2 = verdict(SCENARIOS["reset-keeps-entries"], by_name("Base2"))
+    base2 = audit(SCENARIOS["reset-keeps-entries"], by_name("Base2")).verdict
     assert str(base2) == "window only (1 part, event 5)"
 
 
@@ -216,8 +216,10 @@ def test_frames_outside_of_memslots_have_no_entries() -> None:
 
 def test_verdicts() -> None:
     assert str(AuditVerdict("right", 0, None)) == "right"
-    assert str(verdict(SCENARIOS["range-moves"], by_name("Base2"))) == "stale (1 part, event 5)"
-    found = verdict(SCENARIOS["cd-types-outlive-the-window"], by_name("v6.1"))
+    assert (
+        str(audit(SCENARIOS["range-moves"], by_name("Base2")).verdict) == "stale (1 part, event 5)"
+    )
+    found = audit(SCENARIOS["cd-types-outlive-the-window"], by_name("v6.1")).verdict
     assert str(found) == "stale (2 parts, event 5)"
 
 
@@ -230,7 +232,7 @@ def test_boots_are_right_under_every_row_from_base2_on(
     boot: Callable[[int], Trace], vcpus: int
 ) -> None:
     made = boot(vcpus)
-    words = {p.name: verdict(made, p).word for p in POLICIES}
+    words = {p.name: audit(made, p).verdict.word for p in POLICIES}
     assert {name for name, word in words.items() if word == "stale"} == {"v6.1", "v6.7", "Base1"}
     assert set(words.values()) == {"stale", "right"}
 
@@ -238,7 +240,7 @@ def test_boots_are_right_under_every_row_from_base2_on(
 @pytest.mark.parametrize("boot", [guests.seabios, guests.ovmf])
 def test_boots_are_right_without_the_quirk(boot: Callable[[int], Trace]) -> None:
     host = Host(quirk_cd_nw_cleared=False)
-    assert {verdict(boot(4), policy, host).word for policy in POLICIES} == {"right"}
+    assert {audit(boot(4), policy, host).verdict.word for policy in POLICIES} == {"right"}
 
 
 @pytest.mark.parametrize("boot", [guests.seabios, guests.ovmf])
@@ -247,7 +249,7 @@ def test_one_memslot_from_0_makes_a_boot_wrong_under_patches_10_and_12(
 ) -> None:
     made = boot(4)
     flat = replace(made, header=replace(made.header, memslots=(Slot(0, 0xC0000, "ram"),)))
-    words = {name: verdict(flat, by_name(name)).word for name in PATCH_12 | PATCH_10}
+    words = {name: audit(flat, by_name(name)).verdict.word for name in PATCH_12 | PATCH_10}
     stale = {"Base2+9+10+12", "Base2+9+10+11+12"}
     assert {name for name, word in words.items() if word == "stale"} == stale
 
@@ -284,7 +286,7 @@ def test_a_guest_that_ran_already_begins_with_what_its_registers_held() -> None:
 
     window = (cr0(CD), wrmsr(0x2FF, 0), wrmsr(0x2FF, 0xC06), cr0(CLEAR), wrmsr(0x277, 6, vcpu=1))
     running = trace(*held(0), *held(1), *window, vcpus=2)
-    assert verdict(running, by_name("Base2")) == AuditVerdict("right", 0, None)
-    assert verdict(running, by_name("v6.1")).event == 9
+    assert audit(running, by_name("Base2")).verdict == AuditVerdict("right", 0, None)
+    assert audit(running, by_name("v6.1")).verdict.event == 9
     late = trace(*held(0), *window[:1], *held(1), *window[1:], vcpus=2)
-    assert verdict(late, by_name("Base2")).word == "window only"
+    assert audit(late, by_name("Base2")).verdict.word == "window only"

@@ -9,7 +9,7 @@ from helpers.guests import CLEAR, FIXED, UC8, WB8, WINDOW_CD, WP8, cr0, wrmsr
 from helpers.traces import HEADER
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Slot, Trace
-from mtrrzap.kvm.audit import verdict
+from mtrrzap.kvm.audit import audit
 from mtrrzap.kvm.policy import POLICIES, Ask, ToggleRange, Walk
 from mtrrzap.kvm.replay import Host
 
@@ -63,7 +63,7 @@ def boots(draw: st.DrawFn, *, resets: bool) -> Trace:
 def test_a_full_zap_on_every_toggle_is_right(boot: Trace) -> None:
     for policy in POLICIES:
         if policy.cd_toggle is Ask.ALWAYS and policy.toggle_range is ToggleRange.EVERYTHING:
-            assert verdict(boot, policy).word != "stale", policy.name
+            assert audit(boot, policy).verdict.word != "stale", policy.name
 
 
 @settings(max_examples=100, deadline=None)
@@ -71,7 +71,7 @@ def test_a_full_zap_on_every_toggle_is_right(boot: Trace) -> None:
 def test_without_the_quirk_every_policy_is_right(boot: Trace) -> None:
     host = Host(quirk_cd_nw_cleared=False)
     for policy in POLICIES:
-        assert verdict(boot, policy, host).word != "stale", policy.name
+        assert audit(boot, policy, host).verdict.word != "stale", policy.name
 
 
 @settings(max_examples=150, deadline=None)
@@ -79,4 +79,4 @@ def test_without_the_quirk_every_policy_is_right(boot: Trace) -> None:
 def test_fine_grained_toggles_are_right_without_reset_and_without_patch_12(boot: Trace) -> None:
     for policy in POLICIES:
         if policy.toggle_range is ToggleRange.FINE_GRAINED and policy.walk is Walk.LEAFS:
-            assert verdict(boot, policy).word == "right", policy.name
+            assert audit(boot, policy).verdict.word == "right", policy.name

@@ -3,7 +3,7 @@
 import pytest
 
 from mtrrzap.guest.open import shipped
-from mtrrzap.kvm.audit import audit, verdict
+from mtrrzap.kvm.audit import audit
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.tdp import FullTable
@@ -16,7 +16,7 @@ RECORDINGS = dict(shipped())
     [("ovmf-8", 750), ("seabios-8", 723), ("ovmf-16", 1486), ("seabios-16", 1443)],
 )
 def test_only_rows_that_ignore_toggles_are_stale(name: str, event: int) -> None:
-    verdicts = {p.name: str(verdict(RECORDINGS[name], p)) for p in POLICIES}
+    verdicts = {p.name: str(audit(RECORDINGS[name], p).verdict) for p in POLICIES}
     stale = f"stale (2 parts, event {event})"
     before_patch_6 = {"v6.1", "v6.7", "Base1"}
     assert verdicts == {n: stale if n in before_patch_6 else "right" for n in verdicts}

@@ -1,4 +1,4 @@
-"""Find the few lines of a capture that matter, at little more than the cost of reading it.
+"""Find the few lines of a capture that matter, in little more time than reading it takes.
 
 ``Blocks`` cuts the bytes into blocks of whole lines, each with the end of the block before it.
 ``Needles`` finds the interesting lines of a block. The functions at the end look for the events
@@ -12,10 +12,10 @@ from typing import NamedTuple
 from mtrrzap.guest.importer.event_text import EventLine, parse
 
 SIZE = 1 << 19
-"""Bytes gathered before a block is cut; also the longest run without a line end that is kept. Two
-of them fit the cache of one core."""
+"""Bytes of a block, and of the longest run without a line end that is kept. Two blocks fit the
+cache of one core."""
 LOOKBACK = 1 << 16
-"""Bytes of the block before that stay in reach: what led to an event is near it."""
+"""Bytes of the previous block that are kept: what led to an event stands near it."""
 MAX_LINE = 1 << 10
 """Bytes of the longest line that can be an event; real ones have some 200."""
 
@@ -62,7 +62,7 @@ class Blocks:
             if end > start:
                 yield Block(data, start, end, offset)
             elif size > start + 2 * SIZE:
-                end = len(data)  # no line is that long: what there is of it is dropped
+                end = len(data)  # drop it: no event has so long a line
             offset += end - start
             low = max(0, end - LOOKBACK)
             parts, start, size = [data[low:]], end - low, len(data) - low
@@ -96,7 +96,7 @@ _FIRST_ARGUMENTS = (b" vcpu", b"start", b") kvm", b") ret")
 _RARE = 1024
 """Hits of a byte in one block up to which it is rare."""
 _SAMPLE = 1 << 11
-"""Bytes of a block in which that is tried first."""
+"""Bytes of a block that are sampled first."""
 _PATIENCE = 16
 """Blocks after which a byte that was not rare gets another try."""
 
@@ -277,7 +277,7 @@ class Needles:
 
 
 TRIES = 64
-"""Lines of other threads looked at on the way; many vCPUs at once stay below it."""
+"""Lines of other threads that a search passes before it gives up; real captures need fewer."""
 _RESET_VECTOR = re.compile(rb"rip[ =]0xfff0(?![0-9a-f])")
 ENTRY = b"kvm_entry"
 EXIT = b"kvm_exit"

@@ -1,4 +1,4 @@
-"""Scan QEMU's log (-d in_asm,cpu_reset) as it streams by: nothing is stored but what is found."""
+"""Scan QEMU's log (-d in_asm,cpu_reset) as it arrives; only the findings are stored."""
 
 import re
 from collections.abc import Set as AbstractSet
@@ -16,8 +16,8 @@ _LAST = (1 << 64) - 1
 class LogScanner:
     """Find the linear addresses of WRMSR and MOV to CR0, and the resets of single CPUs.
 
-    QEMU logs an instruction when it translates it, which is before the first time it runs; a reset
-    is logged once per CPU, for power-on, machine reset and INIT alike.
+    QEMU logs an instruction when it translates it, before the instruction first runs. It logs each
+    reset of a CPU, whether by power-on, machine reset or INIT.
     """
 
     def __init__(self) -> None:
@@ -31,13 +31,13 @@ class LogScanner:
         self.size = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the log; a line may be cut anywhere between two calls."""
+        """Read the next bytes of the log. A line may be split between two calls."""
         self.size += len(data)
         data = self._tail + data
         whole = data.rfind(b"\n") + 1
         self._tail = data[whole:]
-        # A block's header and first line may be cut apart: then the page of that one is lost,
-        # which makes the next pass look at it again.
+        # If a call ends between a block's header and its first line, the block's page is missed,
+        # and the next pass logs that page again.
         self.pages.update(int(m[1], 16) >> PAGE_SHIFT for m in _BLOCK.finditer(data, 0, whole))
         seen = -1
         for match in _NEEDLES.finditer(data, 0, whole):

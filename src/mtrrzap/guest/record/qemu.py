@@ -1,7 +1,7 @@
 """One QEMU process and its channels, drained by one loop: no threads, no files, no sockets on disk.
 
 QEMU inherits one end of each channel: its log (a pipe), the gdb stub, QMP, the guest's console and
-debug console (socket pairs). Whatever blocks QEMU, such as a full log pipe, is read here.
+debug console (socket pairs). The loop reads every channel that could block QEMU when it is full.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ import subprocess
 import termios
 from collections.abc import Callable, Sequence
 from time import monotonic
-from types import TracebackType
 from typing import Self
 
 from mtrrzap.guest.record.asmlog import LogScanner
@@ -32,11 +31,10 @@ _PATIENCE = 10.0
 
 
 def _die_with_parent(terminal: int | None) -> None:
-    """Run in the child: no QEMU outlives a killed recorder.
+    """Make the child end with the recorder, even if the recorder is killed.
 
-    The kernel kills the child when the recorder dies. That does not reach the QEMU of a wrapper
-    script; but when the recorder's end of a terminal is closed, the session it controls gets
-    SIGHUP, which makes QEMU quit.
+    The kernel kills the child. If the child is a wrapper script, its QEMU gets SIGHUP instead,
+    because the recorder's end of the session's terminal closes; QEMU then quits.
     """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if terminal is not None:
@@ -49,13 +47,13 @@ class GoneError(Exception):
 
 
 class StoppedError(Exception):
-    """The user or the system wants the recording to stop; the text says who."""
+    """A signal stops the recording; the text says which."""
 
 
 class StopRequest:
     """Turns SIGINT, SIGTERM and SIGHUP into a flag and a byte that wakes the loop.
 
-    A handler that raised could hit anywhere, for example between an event and its counter.
+    A handler that raises could interrupt any line, for example between an event and its counter.
     """
 
     def __init__(self) -> None:
@@ -74,9 +72,7 @@ class StopRequest:
             self._old[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self.reader.close()
@@ -203,7 +199,7 @@ class Qemu:
         self._selector.register(fd, selectors.EVENT_READ)
 
     def attach(self, name: str, handler: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """Let ``handler`` have what comes on channel ``name``; return what sends to it."""
+        """Give the input of a channel to ``handler``; return the function that sends to it."""
         mine = self._out[name]
         self._handlers[mine.fileno()] = handler
 
@@ -227,7 +223,7 @@ class Qemu:
     # ---- the loop
 
     def turn(self, until: float) -> bool:
-        """Wait for input until the monotonic time ``until``, and hand it out; False if none came.
+        """Wait for input until the monotonic time ``until``, and handle it; False if none came.
 
         Raises ``StoppedError`` at a signal and ``GoneError`` when QEMU has ended and all is read.
         """
@@ -278,7 +274,7 @@ class Qemu:
     def _exit_status(self) -> int | None:
         """Wait for the process; return its status, negative for a signal, or None if it runs on.
 
-        It stays a zombie, for its number is that of the group that ``__exit__`` kills.
+        The process stays a zombie: its number is that of the group that ``__exit__`` kills.
         """
         if self.process.returncode is not None:
             return self.process.returncode
@@ -300,11 +296,9 @@ class Qemu:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        """Kill QEMU and whatever else the command started in its group, and wait for it."""
-        # A group that is not ours to kill (sudo) still gets SIGHUP when the terminal is closed.
+    def __exit__(self, *_: object) -> None:
+        """Kill QEMU's process group, and wait for QEMU."""
+        # A group that we may not kill (sudo) gets SIGHUP when the terminal closes.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self._close()

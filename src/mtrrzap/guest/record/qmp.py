@@ -67,12 +67,12 @@ class Qmp:
         return str(self.execute("human-monitor-command", **arguments))
 
     def take(self, name: str) -> int:
-        """Forget the events ``name`` that came so far, and return how many they were."""
+        """Remove the events ``name`` received so far, and return their number."""
         count = sum(1 for event in self.events if event["event"] == name)
         self.events = [event for event in self.events if event["event"] != name]
         return count
 
     def ending(self) -> str | None:
-        """Return the name of the event that ends a guest's run, if one came."""
+        """Return the name of the event that ended the guest's run, or None."""
         final = ("SHUTDOWN", "GUEST_PANICKED")
         return next((str(event["event"]) for event in self.events if event["event"] in final), None)

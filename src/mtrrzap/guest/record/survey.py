@@ -1,4 +1,4 @@
-"""Pass 1: run the guest once, collect where the instructions are and what the header says."""
+"""Pass 1: run the guest once to find the instructions and the facts for the header."""
 
 from dataclasses import dataclass, field
 from time import monotonic
@@ -20,7 +20,7 @@ _TCG_MAXPHYADDR = 40
 
 @dataclass(slots=True)
 class Survey:
-    """What a pass found out."""
+    """What the passes have found."""
 
     vcpus: int
     memory: int
@@ -33,7 +33,7 @@ class Survey:
     addresses: set[int] = field(default_factory=set)
     pages: set[int] = field(default_factory=set)
     problem: str | None = None
-    """Why the guest did not come to its own end, or None."""
+    """Why the guest did not power off, or None."""
 
 
 def unknown_hardware(options: RecordOptions) -> Survey:
@@ -71,7 +71,7 @@ def watch_console(machine: Qemu, progress: Progress) -> None:
 def run_survey(machine: Qemu, qmp: Qmp, survey: Survey, limit: float, progress: Progress) -> None:
     """Let the guest run to its end or for ``limit`` seconds, and fill ``survey`` in.
 
-    Raises ``GoneError`` or ``StoppedError`` like ``Qemu.turn``; what is known is filled in.
+    Raises ``GoneError`` or ``StoppedError`` like ``Qemu.turn``; ``survey`` then has what is known.
     """
     until = monotonic() + limit
     try:

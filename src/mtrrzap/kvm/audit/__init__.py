@@ -11,7 +11,6 @@ from mtrrzap.kvm.audit.auditor import (
     Finding,
     Need,
     audit,
-    verdict,
 )
 
-__all__ = ["Audit", "AuditVerdict", "Disagreement", "Finding", "Need", "audit", "verdict"]
+__all__ = ["Audit", "AuditVerdict", "Disagreement", "Finding", "Need", "audit"]

@@ -1,11 +1,12 @@
 """Follow a trace under a policy, and find the entries that outlive their type.
 
-Between two events any vCPU that runs may fault on any page, any number of times. So after event i,
-with G(p) the types that the vCPUs would install on part p now, the types that entries on p may have
-are S'(p) = G(p) united with S(p), the latter without what the event's request has zapped. KVM
-changes the vCPU's state first and zaps then; a fault that is under way during the zap is retried.
+Between two events any running vCPU may fault on any page, any number of times. Let G(p) be the
+types that the vCPUs would install on part p after an event, and S(p) the types that entries on p
+may have before it. The event's request removes from S(p) what it zaps. After the event, entries on
+p may have the types S'(p): what is left of S(p), united with G(p). KVM changes the vCPU's state
+first and zaps after that; a fault that is under way during the zap is retried.
 
-A type in S'(p) but not in G(p) is *stale*: an entry may be there that no vCPU would install now.
+A type in S'(p) but not in G(p) is *stale*: an entry may have it that no vCPU would install now.
 """
 
 from bisect import bisect_right
@@ -32,10 +33,10 @@ Types = dict[Type, int]
 class Finding(NamedTuple):
     """A stale type that may survive on ``range`` from after event ``begin`` until ``end``.
 
-    Events are positions in the trace. ``begin`` is the event by which the last vCPU that would
-    have installed the type stopped doing so, without a zap that reaches the entry. ``end`` is the
-    event that ended it, None if nothing did; ``zapped`` is True if that was a zap, False if it was
-    a vCPU that would install the type again. ``now`` is what the vCPUs would install at ``begin``.
+    Events are positions in the trace. From event ``begin`` on no vCPU would install the type any
+    more, and no zap has removed the entry. ``end`` is the event that ended this, None if nothing
+    did; ``zapped`` is True if that was a zap, False if a vCPU would install the type again.
+    ``now`` is what the vCPUs would install at ``begin``.
     """
 
     range: Range
@@ -54,7 +55,7 @@ class Finding(NamedTuple):
 
 
 class Disagreement(NamedTuple):
-    """After every vCPU has left its update window they install different types on a range."""
+    """vCPUs install different types on a range, though none is in its update window."""
 
     range: Range
     types: tuple[EptType, ...]
@@ -67,9 +68,9 @@ class Need(NamedTuple):
 
     event: int
     asked: int
-    """Frames in the request's ranges; one in two of them counts once."""
+    """Frames in the request's ranges; a frame in two ranges counts once."""
     needed: int
-    """Of those, frames on which an entry may have had to go: its type was stale by then."""
+    """Of those, frames on which an entry may have had a stale type."""
 
 
 class AuditVerdict(NamedTuple):
@@ -115,11 +116,6 @@ class Audit(NamedTuple):
             stretches += start > last
             last = max(last, end)
         return AuditVerdict(word, stretches, min(finding.begin for finding in chosen))
-
-
-def verdict(trace: Trace, policy: Policy, host: Host | None = None) -> AuditVerdict:
-    """Return whether a policy is right on a trace."""
-    return audit(trace, policy, host).verdict
 
 
 def audit(trace: Trace, policy: Policy, host: Host | None = None) -> Audit:

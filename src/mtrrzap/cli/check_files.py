@@ -31,7 +31,14 @@ def guest_requests(
         policy = named[0]
         properties.remove(policy)
     row = by_name(policy)
-    return row, distinct_requests(load_trace(trace), row), properties
+    kinds = distinct_requests([load_trace(trace)], row)
+    if not kinds:
+        raise UserError(
+            f"the trace makes no request under {row.name}",
+            place="requests_of",
+            mend="choose a policy that zaps, or another trace",
+        )
+    return row, kinds, properties
 
 
 def replayed(path: Path, protocols: list[str], *, shown: bool) -> Counterexample:

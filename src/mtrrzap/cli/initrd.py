@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mtrrzap.cli import output as say
-from mtrrzap.cli.options import STDOUT, with_options
+from mtrrzap.cli.options import STDOUT, ForceOption, with_options
 from mtrrzap.errors import UserError
 from mtrrzap.guest.busybox import build, is_static_elf
 from mtrrzap.guest.files import distinct, readable, writable
@@ -21,7 +21,7 @@ def initrd(
         Path, typer.Option("--output", "-o", help="The initrd to write; - is standard output.")
     ],
     busybox: Annotated[Path, typer.Option(help="A static busybox.")] = Path("/bin/busybox"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    force: ForceOption = False,
 ) -> None:
     """Make an initrd that prints the guest's /proc/mtrr and powers off."""
     readable(busybox, "--busybox", _MEND)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from mtrrzap.cli import output as say
-from mtrrzap.cli.options import with_options
+from mtrrzap.cli.options import ForceOption, with_options
 from mtrrzap.cli.progress import recording
 from mtrrzap.errors import counted
 from mtrrzap.guest.record import Recorded, RecordOptions
@@ -60,7 +60,7 @@ def record(
     output: Annotated[Path, typer.Option("--output", "-o", help="The trace to write.")],
     guest: BootOptions,
     emulator: QemuOptions,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    force: ForceOption = False,
     extra: Annotated[
         list[str] | None,
         typer.Argument(metavar="-- QEMU_ARGUMENT", help="Options for QEMU."),

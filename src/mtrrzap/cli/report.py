@@ -7,6 +7,7 @@ import typer
 
 from mtrrzap.cli.options import (
     STDOUT,
+    ForceOption,
     HostOptions,
     OnePolicyOption,
     TracesArgument,
@@ -37,9 +38,7 @@ def report(
     page_size: Annotated[
         PageSize, typer.Option(help="Page size of the fully populated table that zaps walk.")
     ] = "4K",
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite the page if it exists.")
-    ] = False,
+    force: ForceOption = False,
 ) -> None:
     """Write one self-contained HTML page about what guests did and what each policy zaps.
 

@@ -74,7 +74,7 @@ class Watched:
         return judged(found, self.steps, self._objects)
 
     def _bounded(self, value: Any) -> Any:
-        with _LineBudget(active=True):
+        with _LineBudget():
             return self.steps.send(value)
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class Watched:
         Raises:
             UserError: if it does not end.
         """
-        with _LineBudget(active=True) as budget:
+        with _LineBudget() as budget:
             if self._closed(_CLOSES):
                 return
             place = where(self.steps)
@@ -190,9 +190,9 @@ class EndlessError(BaseException):
 class _LineBudget:
     """Stop a protocol that loops without yielding. Leaves a debugger's own trace alone."""
 
-    def __init__(self, *, active: bool) -> None:
+    def __init__(self) -> None:
         self._left = LINES
-        self.active = active and sys.gettrace() is None
+        self.active = sys.gettrace() is None
 
     def __enter__(self) -> _LineBudget:
         if self.active:

@@ -4,25 +4,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from mtrrzap.checker.any_number.prove import Proof
-from mtrrzap.checker.any_number.prove import check as prove
-from mtrrzap.checker.any_of import check_any_of, ways
+from mtrrzap.checker.asked import Asked
 from mtrrzap.checker.check import HOLDS, UNKNOWN, Options, Verdict
 from mtrrzap.checker.result import Limits
-from mtrrzap.errors import UserError
-from mtrrzap.gfn import ALL_GFNS, Range
+from mtrrzap.checker.scenario import Request
+from mtrrzap.gfn import ALL_GFNS
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, replay
-from mtrrzap.protocol import PROTOCOLS, Protocol
+from mtrrzap.protocol import PROTOCOLS
 
 SECONDS = 60.0
 """How long a proof for every number of vCPUs may take here, and each search that stands in."""
 
 VCPUS = 2
 """vCPUs of the search that stands in for a proof."""
-
-Requests = tuple[tuple[Range, ...], ...]
 
 
 class CheckedProtocol(NamedTuple):
@@ -44,54 +40,34 @@ def checked(
     too long, 2 vCPUs stand in, and the verdict says so.
     """
     protocol = PROTOCOLS[policy.protocol]
-    proof = Proof(protocol, _requests(policy, traces, host))
-    verdicts = prove(proof, Options(limits=Limits(seconds=SECONDS)))
-    cut = [each.prop for each in verdicts if each.verdict == UNKNOWN]
+    kinds = distinct_requests(traces, policy, host) or ((ALL_GFNS,),)
+    asked = Asked(vcpus=None, kinds=kinds, each=True)
+    options = Options(limits=Limits(seconds=SECONDS))
+    proof = asked.task(protocol, options)
+    verdicts = proof.run(proof.options)
+    cut = tuple(each.prop for each in verdicts if each.verdict == UNKNOWN)
     if cut:
-        known = _bounded(protocol, proof.kinds, tuple(cut))
+        few = replace(asked, vcpus=VCPUS).task(protocol, replace(options, properties=cut))
+        known = {each.prop: each for each in few.run(few.options)}
         verdicts = [_stand_in(each, known) for each in verdicts]
     return CheckedProtocol(
         policy=policy.name,
         protocol=protocol.name,
         source=protocol.source,
-        configuration=proof.title(),
+        configuration=proof.configuration,
         properties=tuple(verdicts),
     )
 
 
-def distinct_requests(trace: Trace, policy: Policy, host: Host | None = None) -> Requests:
-    """Return the distinct requests of a trace under a policy, in the order of their first event.
+def distinct_requests(
+    traces: Iterable[Trace], policy: Policy, host: Host | None = None
+) -> tuple[Request, ...]:
+    """Return the distinct requests of traces under a policy, in the order of their first event.
 
     A request for no frame is left out: KVM calls no protocol for it.
-
-    Raises:
-        UserError: if the policy asks for nothing.
     """
-    found = (request.ranges for request in replay(trace, policy, host))
-    distinct = tuple(dict.fromkeys(ranges for ranges in found if ranges))
-    if not distinct:
-        raise UserError(
-            f"the trace makes no request under {policy.name}",
-            mend="choose a policy that zaps, or another trace",
-        )
-    return distinct
-
-
-def _requests(policy: Policy, traces: Iterable[Trace], host: Host | None) -> Requests:
-    found: dict[tuple[Range, ...], None] = {}
-    for trace in traces:
-        try:
-            found |= dict.fromkeys(distinct_requests(trace, policy, host))
-        except UserError:  # it makes none
-            continue
-    return tuple(found) or ((ALL_GFNS,),)
-
-
-def _bounded(protocol: Protocol, kinds: Requests, names: tuple[str, ...]) -> dict[str, Verdict]:
-    """Return the verdicts of a few vCPUs on what a proof did not decide."""
-    options = Options(properties=names, limits=Limits(seconds=SECONDS))
-    found = check_any_of(list(ways(protocol, kinds, VCPUS)), options)
-    return {each.prop: each for each in found}
+    found = (request.ranges for trace in traces for request in replay(trace, policy, host))
+    return tuple(dict.fromkeys(ranges for ranges in found if ranges))
 
 
 def _stand_in(verdict: Verdict, known: dict[str, Verdict]) -> Verdict:

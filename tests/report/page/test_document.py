@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from helpers.pages import HOSTILE, Page, hostile_trace, long_trace, page_of, shipped
 from helpers.traces import FINE, cr0, trace
+from mtrrzap.checker import asked
 from mtrrzap.checker.any_number.prove import Proof
 from mtrrzap.checker.check import Verdict
 from mtrrzap.errors import UserError
@@ -232,7 +233,7 @@ def test_two_vcpus_stand_in_for_a_proof_that_takes_too_long(
     found = {each.prop: each for each in checked(by_name("ticket")).properties}
     assert found["lost zap"].verdict == "unknown"
     monkeypatch.setattr(study_checked, "SECONDS", 60)
-    monkeypatch.setattr(study_checked, "prove", lambda proof, _: unproved(proof))
+    monkeypatch.setattr(asked.prove, "check", lambda proof, _: unproved(proof))
     found = {each.prop: each for each in checked(by_name("ticket")).properties}
     assert found["lost zap"].verdict == "holds"
     assert found["lost zap"].detail == (

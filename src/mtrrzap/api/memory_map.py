@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mtrrzap.api.printed import Printed, Sheet
 from mtrrzap.errors import UserError
@@ -19,6 +19,9 @@ from mtrrzap.study.memory_map import States, of_trace
 from mtrrzap.study.memory_map import load as states_of
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _KERNEL_TOP = 1 << 52
 """Addresses of a kernel's own map, which does not say MAXPHYADDR."""
@@ -173,9 +176,11 @@ class MemoryMap(Printed):
 class RegisterMap(MemoryMap):
     """The map that MTRRs make, by the manual's rules and by KVM's."""
 
-    def __init__(self, states: States, vcpu: int, mtrrs: Mtrrs) -> None:
+    def __init__(
+        self, states: States, vcpu: int, mtrrs: Mtrrs, rules: Literal["sdm", "kvm", "both"] = "both"
+    ) -> None:
         super().__init__(states)
-        self._vcpu = vcpu
+        self._vcpu, self._rules = vcpu, rules
         self.processor = states.processor
         """For which kind of processor the map is, in words."""
         self.vcpu = vcpu
@@ -215,19 +220,51 @@ class RegisterMap(MemoryMap):
 
         return map_views.as_dict(self._states, self._vcpu)
 
-    def _sheets(self) -> Iterable[Sheet]:
-        found, _ = judge.table(self.mtrrs)
+    def _sheets(self) -> Iterator[Sheet]:
+        wanted = {"sdm": (0, 1, 2, 4), "kvm": (0, 1, 3, 4), "both": range(6)}[self._rules]
         columns = ("start", "end", "manual", "KVM", "decided by", "meaning")
-        title = f"vCPU {self.vcpu}, {self.source}: memory types (bytes, end exclusive)"
-        yield Sheet(columns, [_cells(_place(row)) for row in found], title)
+        yield Sheet(
+            [columns[n] for n in wanted],
+            [[self._cells(row)[n] for n in wanted] for row in judge.table(self.mtrrs)[0]],
+            f"vCPU {self.vcpu}, {self.source}: memory types (bytes, end exclusive)",
+            droppable=("meaning", "decided by"),
+        )
+
+    def _cells(self, row: judge.MapRow) -> tuple[object, ...]:
+        from mtrrzap.report.map_views import bounds, named
+
+        decided = row.kvm_deciders if self._rules == "kvm" else row.sdm_deciders
+        by = (" .. " if decided[0].startswith("FIX") else " ").join(decided)
+        if self._rules == "both" and row.kvm_deciders != row.sdm_deciders:
+            by += f" (KVM: {' '.join(row.kvm_deciders)})"
+        return *bounds(row.start, row.end), named(row.sdm), row.kvm, by, row.verdict
+
+    def _drawings(self) -> Iterator[Text]:
+        from rich.text import Text
+
+        from mtrrzap.report.map_views import LEGEND, strip
+
+        found, whole = judge.table(self.mtrrs)
+        if not whole:
+            yield Text(f"... and more: only the first {judge.MAX_ROWS} rows are shown.")
+        if self._rules != "kvm":
+            yield strip([row[:3] for row in found], "manual")
+        if self._rules != "sdm":
+            yield strip([(row.start, row.end, row.kvm) for row in found], "KVM")
+        yield Text(LEGEND)
 
     def _remarks(self) -> Iterator[str]:
-        if not judge.table(self.mtrrs)[1]:
-            yield f"... and more: only the first {judge.MAX_ROWS} rows are shown."
+        from mtrrzap.report import text
+
+        yield f"for {self.processor}"
         yield from super()._remarks()
-        yield from (f"breaks a rule of the manual: {rule}" for rule in self.broken_rules)
+        for rule in self.broken_rules:
+            yield f"vCPU {self.vcpu} breaks a rule of the manual: {rule}"
         if len(self.vcpus_alike) > 1:
-            yield "The vCPUs' MTRRs DIFFER, which breaks a rule of the manual."
+            listed = "; ".join(map(text.numbers, self.vcpus_alike))
+            yield f"The vCPUs' MTRRs DIFFER, which breaks a rule of the manual: {listed}."
+        elif len(self._states.cpus) > 1:
+            yield f"All {len(self._states.cpus)} vCPUs have the same MTRRs."
 
 
 class KernelMemoryMap(MemoryMap):
@@ -253,13 +290,23 @@ class KernelMemoryMap(MemoryMap):
 
         return map_views.kernel_map_as_dict(self._states, self._map)
 
-    def _sheets(self) -> Iterable[Sheet]:
+    def _sheets(self) -> Iterator[Sheet]:
+        from mtrrzap.report.map_views import bounds, named_by_kernel
+
         rows = [
-            (*_range(place), "the default" if place.type is None else place.type, *place.deciders)
-            for place in islice(self, judge.MAX_ROWS)
+            (*bounds(row.start, row.end), named_by_kernel(row), row.decider)
+            for row in islice(kernel_map.rows(self._map), judge.MAX_ROWS)
         ]
         title = f"{self.source}: memory types (bytes, end exclusive)"
         yield Sheet(("start", "end", "type", "decided by"), rows, title)
+
+    def _drawings(self) -> Iterator[Text]:
+        from rich.text import Text
+
+        from mtrrzap.report.map_views import LEGEND, strip
+
+        yield strip([row[:3] for row in kernel_map.rows(self._map)], "kernel")
+        yield Text(LEGEND.replace("?: undefined", "?: the default type"))
 
 
 def _place(row: judge.MapRow) -> Place:
@@ -268,16 +315,3 @@ def _place(row: judge.MapRow) -> Place:
 
 def _listed(row: kernel_map.KernelRow) -> Place:
     return Place(row.start, row.end, row.type, None, (row.decider,))
-
-
-def _range(place: Place) -> tuple[str, str]:
-    return f"{place.start:#014x}", f"{place.end:#014x}"
-
-
-def _cells(place: Place) -> tuple[object, ...]:
-    kind = "undefined" if place.type is None else place.type
-    by = " .. " if place.deciders[0].startswith("FIX") else " "
-    decided = by.join(place.deciders)
-    if place.kvm_deciders != place.deciders:
-        decided += f" (KVM: {' '.join(place.kvm_deciders)})"
-    return (*_range(place), kind, place.kvm, decided, place.meaning)

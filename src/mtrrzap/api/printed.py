@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 
 class Sheet(NamedTuple):
@@ -31,15 +32,20 @@ class Printed:
     def _sheets(self) -> Iterable[Sheet]:
         raise NotImplementedError
 
+    def _drawings(self) -> Iterable[Text]:
+        return ()
+
     def _remarks(self) -> Iterable[str]:
         return ()
 
     def print_to(self, console: Console) -> None:
-        """Print the tables, then the remarks."""
+        """Print the tables, then the drawings and the remarks."""
         from mtrrzap.report import text
 
         for sheet in self._sheets():
             text.print_table(console, **sheet._asdict())
+        for drawing in self._drawings():
+            console.print(drawing)
         for remark in self._remarks():
             text.say(console, remark)
 

@@ -2,21 +2,21 @@
 
 import sys
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from mtrrzap.api.memory_map import KernelMemoryMap, RegisterMap
 from mtrrzap.cli.options import JsonOption, read_from, with_options
 from mtrrzap.cli.progress import working
 from mtrrzap.errors import UserError
 from mtrrzap.guest.listing import FORMATS, KernelMap, regions
 from mtrrzap.report import map_views as report
 from mtrrzap.report import text
-from mtrrzap.report.map_views import LEGEND, named, named_by_kernel, strip
+from mtrrzap.report.map_views import bounds, named, named_by_kernel
 from mtrrzap.study import both_maps, ept_types, kernel_map
 from mtrrzap.study.against import against_regions
 from mtrrzap.study.both_maps import MapDifference, MapRow, RegisterDifference
@@ -26,15 +26,6 @@ from mtrrzap.x86.mtrr import Mtrrs
 
 KERNEL_MAXPHYADDR = 52
 """Where only Linux's map is known: the widest address that there is."""
-_SCALE = "low addresses first, widths grow with the logarithm of the size."
-
-
-class Rules(StrEnum):
-    """Whose rules: the manual's, KVM's (v6.1 to v6.10), or both side by side."""
-
-    SDM = "sdm"
-    KVM = "kvm"
-    BOTH = "both"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +33,9 @@ class ViewOptions:
     """What of the map is shown."""
 
     lookup: Annotated[
-        Rules, typer.Option(help="Whose rules to apply: the manual's (sdm), KVM's, or both.")
-    ] = Rules.BOTH
+        Literal["sdm", "kvm", "both"],
+        typer.Option(help="Whose rules to apply: the manual's (sdm), KVM's, or both."),
+    ] = "both"
     address: Annotated[str | None, typer.Option(help="Explain one address, given in hex.")] = None
     with_pat: Annotated[
         bool, typer.Option("--pat", help="Add the effective types by PAT entry, without EPT.")
@@ -147,65 +139,9 @@ def memtype(
     elif json:
         sys.stdout.write(text.as_json(report.as_dict(states, number)))
     else:
-        _print(states, number, mtrrs, view)
-
-
-# ---- a processor's map ------------------------------------------------------------------------
-
-
-def _range(start: int, end: int) -> tuple[str, str]:
-    return f"{start:#014x}", f"{end:#014x}"
-
-
-def _print(states: States, cpu: int, mtrrs: Mtrrs, view: ViewOptions) -> None:
-    console, lookup = text.console(), view.lookup
-    found, whole = both_maps.table(mtrrs)
-    columns = ["start", "end", "manual", "KVM", "decided by", "meaning"]
-    wanted = {Rules.SDM: [0, 1, 2, 4], Rules.KVM: [0, 1, 3, 4], Rules.BOTH: range(6)}[lookup]
-    cells = [[_cells(row, lookup)[index] for index in wanted] for row in found]
-    title = f"vCPU {cpu}, {states.what}: memory types (bytes, end exclusive)"
-    text.print_table(
-        console,
-        [columns[index] for index in wanted],
-        cells,
-        title=title,
-        droppable=("meaning", "decided by"),
-    )
-    if not whole:
-        console.print(f"... and more: only the first {both_maps.MAX_ROWS} rows are shown.")
-    if lookup is not Rules.KVM:
-        console.print(strip([(row.start, row.end, row.sdm) for row in found], "manual"))
-    if lookup is not Rules.SDM:
-        console.print(strip([(row.start, row.end, row.kvm) for row in found], "KVM"))
-    console.print(f"{LEGEND}; {_SCALE}")
-    text.say(console, f"for {states.processor}")
-    _print_findings(console, states, cpu, mtrrs)
-    if view.with_pat:
-        _print_pat(console, mtrrs, None)
-
-
-def _cells(row: MapRow, lookup: Rules) -> tuple[str, ...]:
-    decided = row.kvm_deciders if lookup is Rules.KVM else row.sdm_deciders
-    by = " .. ".join(decided) if decided[0].startswith("FIX") else " ".join(decided)
-    if lookup is Rules.BOTH and row.kvm_deciders != row.sdm_deciders:
-        by += f" (KVM: {' '.join(row.kvm_deciders)})"
-    return *_range(row.start, row.end), named(row.sdm), named(row.kvm), by, row.verdict
-
-
-def _print_findings(console: Console, states: States, cpu: int, mtrrs: Mtrrs) -> None:
-    for note in states.notes:
-        text.say(console, f"note: {note}")
-    for rule in both_maps.broken_rules(mtrrs):
-        text.say(console, f"vCPU {cpu} breaks a rule of the manual: {rule}")
-    groups = both_maps.disagreeing(states.cpus)
-    if len(groups) > 1:
-        listed = "; ".join(map(text.numbers, groups))
-        text.say(
-            console,
-            f"The vCPUs' MTRRs DIFFER, which breaks a rule of the manual: {listed}. See --diff.",
-        )
-    elif len(states.cpus) > 1:
-        console.print(f"All {len(states.cpus)} vCPUs have the same MTRRs.")
+        RegisterMap(states, number, mtrrs, view.lookup).print_to(text.console())
+        if view.with_pat:
+            _print_pat(text.console(), mtrrs, None)
 
 
 # ---- one address ------------------------------------------------------------------------------
@@ -218,12 +154,12 @@ def _show_address(states: States, cpu: int, address: int, view: ViewOptions, *, 
         sys.stdout.write(text.as_json(report.address_as_dict(states, cpu, row)))
         return
     console = text.console()
-    types = {Rules.SDM: f"manual {named(row.sdm)}", Rules.KVM: f"KVM {row.kvm}"}
-    types[Rules.BOTH] = ", ".join(types.values())
+    types = {"sdm": f"manual {named(row.sdm)}", "kvm": f"KVM {row.kvm}"}
+    types["both"] = ", ".join(types.values())
     text.say(console, f"{address:#x}: {types[view.lookup]}")
     for reason in both_maps.explain(mtrrs, address):
         text.say(console, f"  {reason}")
-    if row.verdict and view.lookup is Rules.BOTH:
+    if row.verdict and view.lookup == "both":
         text.say(console, f"  {row.verdict}")
     if view.with_pat:
         _print_pat(console, mtrrs, row)
@@ -257,7 +193,7 @@ def _show_ept(states: States, cpu: int, view: ViewOptions, *, json: bool) -> Non
     columns = ["kernel", "VM", "start", "end", "EPT type"]
     columns += [f"PAT {kind}" for kind in ept_types.PAT_TYPES]
     cells = [
-        (row.kernel, row.case, *_range(row.start, row.end), row.ept, *row.effective().values())
+        (row.kernel, row.case, *bounds(row.start, row.end), row.ept, *row.effective().values())
         for row in found
     ]
     title = f"vCPU {cpu}, {states.what}: effective types under EPT, by the guest's PAT type"
@@ -297,7 +233,7 @@ def _against_regions(mtrrs: Mtrrs, listed: str, source: Path, *, json: bool) -> 
         sys.stdout.write(text.as_json(report.findings_as_dict(what, found)))
     elif found:
         cells = [
-            (*_range(f.start, f.end), f.what, f.name, named(f.sdm), named(f.kvm)) for f in found
+            (*bounds(f.start, f.end), f.what, f.name, named(f.sdm), named(f.kvm)) for f in found
         ]
         columns = ("start", "end", "finding", f"in {what}", "manual", "KVM")
         text.print_table(text.console(), columns, cells, title=f"What does not fit {what}")
@@ -312,7 +248,7 @@ def _against_kernel(mtrrs: Mtrrs, kernel: KernelMap, *, json: bool) -> None:
     if json:
         sys.stdout.write(text.as_json(report.kernel_differences_as_dict(found)))
     elif found:
-        cells = [(*_range(d.start, d.end), named(d.registers), named(d.kernel)) for d in found]
+        cells = [(*bounds(d.start, d.end), named(d.registers), named(d.kernel)) for d in found]
         columns = ("start", "end", "registers (manual)", "kernel's map")
         text.print_table(text.console(), columns, cells, title="Memory types that differ")
     else:
@@ -357,7 +293,7 @@ def _print_diff(
         console.print("Every address still has the same type.")
         return
     columns = ("start", "end", f"{left}: manual", "KVM", f"{right}: manual", "KVM")
-    rows = [(*_range(d.start, d.end), *map(named, (*d.left, *d.right))) for d in places]
+    rows = [(*bounds(d.start, d.end), *map(named, (*d.left, *d.right))) for d in places]
     text.print_table(console, columns, rows, title="Memory types that differ")
 
 
@@ -376,12 +312,4 @@ def _show_kernel_map(states: States, found: KernelMap, view: ViewOptions, *, jso
             console, f"{address:#x}: {named_by_kernel(row)}, by the kernel's map ({row.decider})"
         )
         return
-    every = list(kernel_map.rows(found))
-    columns = ("start", "end", "type", "decided by")
-    cells = [(*_range(r.start, r.end), named_by_kernel(r), r.decider) for r in every]
-    title = f"{states.what}: memory types (bytes, end exclusive)"
-    text.print_table(console, columns, cells, title=title)
-    console.print(strip([row[:3] for row in every], "kernel"))
-    console.print(f"{LEGEND.replace('?: undefined', '?: the default type')}; {_SCALE}")
-    for note in states.notes:
-        text.say(console, f"note: {note}")
+    KernelMemoryMap(states, found).print_to(console)

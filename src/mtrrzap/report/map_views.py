@@ -24,8 +24,16 @@ _LOOK: dict[MemType | None, tuple[str, str]] = {
     None: ("?", "black on white"),
 }
 """A letter a type, so that a strip reads without colour too."""
-LEGEND = "B: WB, u: UC, c: WC, t: WT, p: WP, ?: undefined"
+LEGEND = (
+    "B: WB, u: UC, c: WC, t: WT, p: WP, ?: undefined; low addresses first, widths grow with the "
+    "logarithm of the size."
+)
 CELLS = 64
+
+
+def bounds(start: int, end: int) -> tuple[str, str]:
+    """Return the cells of a stretch's start and end."""
+    return f"{start:#014x}", f"{end:#014x}"
 
 
 def named(kind: MemType | None) -> str:

@@ -5,8 +5,6 @@ request all the time. vCPUs are alike, so only who asks how often matters: with 
 requests there are 20 ways.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace

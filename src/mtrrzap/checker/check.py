@@ -1,7 +1,5 @@
 """Check a protocol for every property: which searches that takes, and what they say."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace

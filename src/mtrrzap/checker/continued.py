@@ -1,7 +1,5 @@
 """Go on after a schedule: every interleaving from the state in which it ends."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 

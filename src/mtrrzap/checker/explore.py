@@ -1,7 +1,5 @@
 """Exhaustive breadth-first search in plain Python: the oracle, and the engine for few states."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Values as keys: hashable, equal for what behaves alike, and never for what does not."""
 
-from __future__ import annotations
-
 import dataclasses
 import gc
 from collections.abc import Callable, Hashable, Iterator

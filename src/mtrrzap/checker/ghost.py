@@ -4,8 +4,6 @@ A ghost is an object like the others: immutable hashable values and one pure fun
 the property that needs it; the search knows only its values' numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from typing import Any, NamedTuple, Protocol
 

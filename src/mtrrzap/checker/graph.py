@@ -1,7 +1,5 @@
 """All states and steps as a graph, for what a search cannot answer: cycles, longest paths."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Iterable

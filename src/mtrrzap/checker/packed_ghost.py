@@ -9,8 +9,6 @@ Values have other numbers here than in the model.
 # mypy: disable-error-code="arg-type,call-arg,import-untyped,misc,no-any-return,no-untyped-call"
 # mypy: disable-error-code="assignment,return-value,untyped-decorator"
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -8,8 +8,6 @@ unpacked to make a successor.
 
 # mypy: disable-error-code="misc,no-untyped-call,untyped-decorator,arg-type,no-any-return"
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

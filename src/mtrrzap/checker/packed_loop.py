@@ -10,8 +10,6 @@ model can answer is put on a list of questions, and the loop stops with ``MISS``
 # mypy: disable-error-code="arg-type,call-arg,import-untyped,misc,no-any-return,no-untyped-call"
 # mypy: disable-error-code="return-value,untyped-decorator"
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -6,8 +6,6 @@ nothing until it is touched: so neither has ever to be copied to grow.
 
 # mypy: disable-error-code="call-arg,no-untyped-call"
 
-from __future__ import annotations
-
 import contextlib
 import mmap
 import os

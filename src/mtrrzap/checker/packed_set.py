@@ -13,8 +13,6 @@ it is beside the slot.
 # mypy: disable-error-code="arg-type,call-arg,import-untyped,misc,no-any-return,no-untyped-call"
 # mypy: disable-error-code="assignment,call-overload,return-value,untyped-decorator"
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

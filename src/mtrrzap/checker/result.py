@@ -1,7 +1,5 @@
 """What a search found, and how far it got."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Run executions one by one, each step chosen by a strategy. Sees some interleavings, not all."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field
 

@@ -5,8 +5,6 @@ the vCPU, and its operation as :class:`protocol.Operation` renders it. A step th
 not make (any more) is an error that names the line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

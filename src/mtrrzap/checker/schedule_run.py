@@ -1,7 +1,5 @@
 """A schedule made visible: what each step did, in words, to which shared object."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -7,8 +7,6 @@ lacks no step that it could lack, which does not make it a shortest one. At last
 are moved together, so that it reads well.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace

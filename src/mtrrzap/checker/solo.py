@@ -1,7 +1,5 @@
 """One call, alone in the VM: it must work before interleavings are worth exploring."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from mtrrzap.checker.automaton import Automaton, Place

@@ -4,8 +4,6 @@ This is what the compiled search must agree with, what small searches use, and w
 numbers back into a schedule.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Breadth-first search (:mod:`explore`, :mod:`packed_search`) sees all of them. A 
 steps of one execution after the other, and can report only what these have seen.
 """
 
-from __future__ import annotations
-
 import random
 from typing import Protocol
 

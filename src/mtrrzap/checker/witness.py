@@ -6,8 +6,6 @@ which vCPUs take turns as often as they can, because that shows how they wait fo
 that one goes wrong, others are taken at random.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 

@@ -6,8 +6,6 @@ arguments, ``{lagged}`` the first less the second, ``{out}`` the local variable 
 range or a batch, ``{spare}`` the entries that the call has allocated.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum

@@ -5,8 +5,6 @@ what the terminal has: where they would leave a vCPU less than 14, all share one
 begins with its vCPU's number.
 """
 
-from __future__ import annotations
-
 import textwrap
 
 from mtrrzap.checker.check import Counterexample

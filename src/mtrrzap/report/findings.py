@@ -1,7 +1,5 @@
 """``docs/findings.md``: what each published version does wrong, with the shortest schedule."""
 
-from __future__ import annotations
-
 from mtrrzap.checker.any_number.prove import PROPERTIES as EVERY_NUMBER
 from mtrrzap.checker.any_number.prove import Proof
 from mtrrzap.checker.any_number.prove import check as prove

@@ -1,7 +1,5 @@
 """Verdicts as a table, and as JSON."""
 
-from __future__ import annotations
-
 import textwrap
 from typing import Any
 

@@ -17,8 +17,6 @@ An idle vCPU counts as one that waits where the first step of a call is blocked,
 that can move. One more idle vCPU changes nothing, so a clause whose R has ``IDLE`` in it is true.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from typing import NamedTuple

@@ -12,8 +12,6 @@ A control waits in a queue while rows have grown since it was last looked at. On
 rows have a part in are made again.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable, Iterator

@@ -11,8 +11,6 @@ The kernel's spinlock queues its waiters, so here a lock is taken in two steps, 
 and being served: an unfair lock would starve every protocol.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable
 from functools import cached_property

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from types import ModuleType
 
 from mtrrzap.errors import UserError
@@ -84,9 +85,6 @@ def _line(error: BaseException, path: Path) -> int | None:
     names = (str(path), str(path.absolute()))
     if isinstance(error, SyntaxError) and error.filename in names:
         return error.lineno or 1
-    line, trace = None, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename in names:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+    frames = walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename in names]
+    return lines[-1] if lines else None

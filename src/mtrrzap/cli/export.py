@@ -1,6 +1,5 @@
 """``mtrrzap export``: a trace in other tools' formats."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +15,7 @@ from mtrrzap.cli.options import (
     policies,
     with_options,
 )
-from mtrrzap.cli.output import put, write
+from mtrrzap.cli.output import put
 from mtrrzap.cli.progress import working
 from mtrrzap.guest import open as traces
 from mtrrzap.guest import tabular
@@ -59,27 +58,19 @@ def export(
 
     Policies and host options apply to perfetto's JSON only: to its requests and modelled zaps.
     """
-    if output == STDOUT:
-        output = None
+    output = None if output == STDOUT else output
     if output is not None:
         distinct({"--output": output}, {"FILE": file})
         kept(output, "--output", force=force)
     chosen = policies(policy)
     with working(f"reading {file}") as now:
         trace = traces.load(file)
-        pieces: Iterable[str] | bytes
         if form == "parquet":
-            pieces = tabular.parquet_bytes(trace)
+            put(tabular.parquet_bytes(trace), output)
         elif form == "csv":
-            pieces = _told(tabular.csv_lines(trace), now)
+            put(_told(tabular.csv_lines(trace), now), output)
         else:
-            pieces = _told(_perfetto(trace, chosen, host.host(), level_of(page_size)), now)
-        if output is not None:
-            write(output, pieces)
-        elif isinstance(pieces, bytes):
-            sys.stdout.buffer.write(pieces)
-        else:
-            put(pieces)
+            put(_told(_perfetto(trace, chosen, host.host(), level_of(page_size)), now), output)
 
 
 def _told(pieces: Iterable[str], now: Callable[[str], None]) -> Iterator[str]:

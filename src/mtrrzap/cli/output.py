@@ -31,8 +31,14 @@ def show(text: str) -> None:
     sys.stdout.write(printable(text, keep="\n"))
 
 
-def put(pieces: Iterable[str]) -> None:
-    """Print the text of a file: as it is in a pipe, and so that it cannot steer a terminal."""
+def put(pieces: Iterable[str] | bytes, path: Path | None = None) -> None:
+    """Write a file, or print its text: as it is in a pipe, so that it cannot steer a terminal."""
+    if path is not None:
+        write(path, pieces)
+        return
+    if isinstance(pieces, bytes):
+        sys.stdout.buffer.write(pieces)
+        return
     terminal = sys.stdout.isatty()
     sys.stdout.writelines(printable(p, keep="\n\t") if terminal else p for p in pieces)
 

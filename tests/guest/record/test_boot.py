@@ -330,7 +330,7 @@ def test_a_console_that_cannot_be_written(
     assert str(caught.value) == (
         f"{console}: cannot write: No such file or directory; the trace {output} is "
         f"kept, with {len(trace.events)} events, complete; free some space, or choose another "
-        "place for the console"
+        "place"
     )
 
 

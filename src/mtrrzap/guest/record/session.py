@@ -220,6 +220,14 @@ class _Session:
             with replacing(self.options.console) as stream:
                 stream.write(self.console)
 
+    def give_up(self) -> None:
+        """Save what can be saved where the trace cannot be written."""
+        with suppress(OSError):
+            self.save_console()
+        with suppress(OSError):
+            if self.part.stat().st_size == 0:
+                self.part.unlink()
+
     # ---- the trace
 
     def header(self, found: Survey) -> Header:
@@ -267,6 +275,14 @@ class _Session:
         self.written = len(events)
 
 
+def _unwritten(error: OSError, place: object, more: str = "") -> UserError:
+    problem, mend = (
+        f"cannot write: {error.strerror}{more}",
+        "free some space, or choose another place",
+    )
+    return UserError(problem, place=str(place), mend=mend)
+
+
 def _open_standard_files() -> None:
     """Put /dev/null where standard input, output or error are closed.
 
@@ -300,26 +316,14 @@ def record(options: RecordOptions, progress: Progress | None = None) -> Recorded
                 reason = session.capture(found)
             output = session.finish(reason)
         except OSError as error:
-            with suppress(OSError):
-                session.save_console()
-            with suppress(OSError):
-                if session.part.stat().st_size == 0:
-                    session.part.unlink()
-            raise UserError(
-                f"cannot write: {error.strerror}",
-                place=str(error.filename or session.part),
-                mend="free some space, or choose another place",
-            ) from error
+            session.give_up()
+            raise _unwritten(error, error.filename or session.part) from error
         try:
             session.save_console()
         except OSError as error:
             state = f"incomplete: {reason}" if reason else "complete"
-            raise UserError(
-                f"cannot write: {error.strerror}; the trace {output} is kept, with "
-                f"{session.written} events, {state}",
-                place=str(options.console),
-                mend="free some space, or choose another place",
-            ) from error
+            kept = f"; the trace {output} is kept, with {session.written} events, {state}"
+            raise _unwritten(error, options.console, kept) from error
         return Recorded(
             session.header(found), session.written, session.passes, progress.stops, reason, output
         )

@@ -86,8 +86,3 @@ def _cells(sheet: Sheet, row: Sequence[object]) -> Iterable[str]:
     for column, value in zip(sheet.columns, row, strict=True):
         align = ' style="text-align: right"' if column in sheet.numbers else ""
         yield f"<td{align}>{html.escape(text.cell(value))}</td>"
-
-
-def preformatted(text: str) -> str:
-    """Return text as an HTML block that keeps its columns."""
-    return f"<pre>{html.escape(text)}</pre>"

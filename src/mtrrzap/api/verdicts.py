@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from mtrrzap.api.printed import Printed, Sheet, preformatted
+from mtrrzap.api.printed import Printed, Sheet
 from mtrrzap.checker import check as core
 from mtrrzap.checker.asked import Asked
 from mtrrzap.checker.result import Limits
@@ -216,7 +217,7 @@ class Counterexample:
         return f"<Counterexample of {self.protocol}, {self.found.prop}: {self.steps} steps>"
 
     def _repr_html_(self) -> str:
-        return preformatted(str(self))
+        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -8,12 +8,12 @@ import typer
 
 from mtrrzap.api.audits import AuditResult, AuditResults
 from mtrrzap.api.audits import audit as run
+from mtrrzap.api.traces import policies_of
 from mtrrzap.cli.options import (
     HostOptions,
     JsonOption,
     PolicyOption,
     TraceArgument,
-    policies,
     with_options,
 )
 from mtrrzap.cli.progress import working
@@ -40,7 +40,7 @@ def audit(
     json: JsonOption = False,
 ) -> None:
     """Find page-table entries that may keep a stale memory type. Exit status 1 if there are any."""
-    chosen = policies(policy)
+    chosen = policies_of(policy or None)
     where = replace(host.host(), largest_page=level_of(page_size))
     found: list[AuditResult] = []
     with working(f"reading {file}") as now:

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from mtrrzap.api.comparison import Comparison
+from mtrrzap.api.traces import policies_of
 from mtrrzap.cli.options import (
     FormatOptions,
     GuestOptions,
     HostOptions,
     PolicyOption,
     TracesArgument,
-    policies,
     with_options,
 )
 from mtrrzap.cli.progress import working
@@ -38,7 +38,7 @@ def compare(
     form: FormatOptions,
 ) -> None:
     """Count what every policy zaps for every guest, and say whether a stale type may survive."""
-    chosen = policies(policy)
+    chosen = policies_of(policy or None)
     wanted = modelled or form.json or form.csv
     found: list[CompareRow] = []
     with working("reading traces") as now:

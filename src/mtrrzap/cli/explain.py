@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mtrrzap.api.simulation import simulate
+from mtrrzap.api.traces import load
 from mtrrzap.cli.options import (
     GuestOptions,
     IntelHostOptions,
@@ -15,7 +16,6 @@ from mtrrzap.cli.options import (
     with_options,
 )
 from mtrrzap.cli.progress import working
-from mtrrzap.guest import open as traces
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.kvm.tdp.levels import PageSize
 from mtrrzap.report import text
@@ -36,7 +36,7 @@ def explain(
     """Say who asked, who zapped and who waited for whom under one policy. All of it is modelled."""
     chosen = by_name(policy)
     with working(f"reading {file}") as now:
-        trace = size.rescaled(traces.load(file))
+        trace = size.rescaled(load(file))
         now(f"simulating {chosen.name}")
         found = simulate(trace, chosen, host=host.host(), page_size=page_size)
     if json:

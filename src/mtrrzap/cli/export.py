@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from mtrrzap.api.traces import policies_of
 from mtrrzap.cli.options import (
     STDOUT,
     ForceOption,
     HostOptions,
     PolicyOption,
     TraceArgument,
-    policies,
     with_options,
 )
 from mtrrzap.cli.output import put
@@ -62,7 +62,7 @@ def export(
     if output is not None:
         distinct({"--output": output}, {"FILE": file})
         kept(output, "--output", force=force)
-    chosen = policies(policy)
+    chosen = policies_of(policy or None)
     with working(f"reading {file}") as now:
         trace = traces.load(file)
         if form == "parquet":

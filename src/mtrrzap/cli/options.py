@@ -15,12 +15,11 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 from typer.models import ArgumentInfo
 
+from mtrrzap.api.traces import rescale
 from mtrrzap.cli.main import begin
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import MAX_VCPUS, Trace
-from mtrrzap.kvm.policy import POLICIES, Policy, by_name
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
-from mtrrzap.study.rescale import with_memory, with_vcpus
 from mtrrzap.study.units import parse_size
 
 Result = TypeVar("Result")
@@ -200,7 +199,8 @@ class GuestOptions:
 
     def rescaled(self, trace: Trace) -> Trace:
         """Return the trace of a guest of this size. Raises ``UserError`` where that is unsound."""
-        return rescaled(trace, self.vcpus, self.memory)
+        memory = None if self.memory is None else parse_size(self.memory)
+        return rescale(trace, vcpus=self.vcpus, memory=memory)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,13 +215,6 @@ class FormatOptions:
             raise UserError("--json and --csv cannot be combined", mend="choose one")
 
 
-def rescaled(trace: Trace, vcpus: int | None, memory: str | None) -> Trace:
-    """Return the trace of a guest with so many vCPUs and so much memory, if sound."""
-    if vcpus is not None:
-        trace = with_vcpus(trace, vcpus)
-    return trace if memory is None else with_memory(trace, parse_size(memory))
-
-
 def memory_size(text: str) -> int:
     """Return a guest's memory in bytes: ``16G``, ``512M``, or 0 if it is unknown.
 
@@ -231,8 +224,3 @@ def memory_size(text: str) -> int:
     if count > 1 << 52:
         raise UserError(f"invalid size {text!r}", place="memory", mend="give at most 4096T")
     return count
-
-
-def policies(names: list[str] | None) -> tuple[Policy, ...]:
-    """Return the named policies in the order given, or all."""
-    return tuple(by_name(name) for name in names) if names else POLICIES

@@ -8,20 +8,19 @@ from typing import Annotated, Literal, NamedTuple
 
 import typer
 
+from mtrrzap.api.traces import rescale
 from mtrrzap.cli import output as say
 from mtrrzap.cli.options import (
     IntelHostOptions,
     JsonOption,
     VcpusOption,
     read_from,
-    rescaled,
     with_options,
 )
 from mtrrzap.cli.progress import running
 from mtrrzap.cli.run_vfio import Chosen, run_vfio
 from mtrrzap.emit.native import storm
 from mtrrzap.errors import UserError, counted
-from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host
@@ -155,7 +154,7 @@ def run(
     if test.engine == "native":
         return _native(test, json=json)
     settings = test.settings()
-    trace = rescaled(traces.load(file), test.vcpus, None)
+    trace = rescale(file, vcpus=test.vcpus)
     if test.vfio is not None:
         chosen = Chosen(test.vfio, settings.memory, settings.huge, host.quirk, test.walks)
         return run_vfio(str(file), trace, chosen, test.policy, json=json)

@@ -1,6 +1,8 @@
-"""Guest frame numbers and ranges of them: what every room counts memory in."""
+"""Guest frame numbers and ranges of them, which every room counts memory in; sizes as written."""
 
 from typing import NamedTuple
+
+from mtrrzap.errors import UserError
 
 PAGE_SHIFT = 12
 """A guest frame is 4 KiB: gfn = gpa >> 12."""
@@ -33,3 +35,19 @@ ALL_GFNS = Range(0, 1 << 64 - PAGE_SHIFT)
 
 The review's static array packs blocks of such sizes only: it rounds `EVERYTHING` up to this.
 """
+
+SHIFTS = {"T": 40, "G": 30, "M": 20}
+"""log2 of the units in which users write sizes of memory."""
+
+
+def parse_size(text: str) -> int:
+    """Return a number of bytes: ``64G``, ``12T``, ``512MB``. Raises ``UserError``."""
+    word = text.upper().removesuffix("B")
+    number, unit = word[:-1], word[-1:]
+    if unit not in SHIFTS or not (number.isascii() and number.isdecimal() and len(number) < 20):
+        raise UserError(
+            f"invalid size {text!r}",
+            place="memory",
+            mend="write a number and its unit: for example 512M, 64G or 12T",
+        )
+    return int(number) << SHIFTS[unit]

@@ -6,12 +6,13 @@ import pytest
 
 from helpers.cli import Run
 from mtrrzap.errors import UserError
+from mtrrzap.gfn import parse_size
 from mtrrzap.guest.open import shipped
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host
 from mtrrzap.simulator import cost_model
 from mtrrzap.study.compare import rows
-from mtrrzap.study.units import millions, parse_size
+from mtrrzap.study.units import millions
 
 
 def test_explain_says_who_waits_for_whom(run: Run) -> None:

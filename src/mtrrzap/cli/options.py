@@ -18,9 +18,9 @@ from typer.models import ArgumentInfo
 from mtrrzap.api.traces import rescale
 from mtrrzap.cli.main import begin
 from mtrrzap.errors import UserError
+from mtrrzap.gfn import parse_size
 from mtrrzap.guest.trace import MAX_VCPUS, Trace
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
-from mtrrzap.study.units import parse_size
 
 Result = TypeVar("Result")
 

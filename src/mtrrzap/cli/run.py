@@ -21,6 +21,7 @@ from mtrrzap.cli.progress import running
 from mtrrzap.cli.run_vfio import Chosen, run_vfio
 from mtrrzap.emit.native import storm
 from mtrrzap.errors import UserError, counted
+from mtrrzap.gfn import parse_size
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host
@@ -35,7 +36,6 @@ from mtrrzap.protocol import load as protocols
 from mtrrzap.report import text
 from mtrrzap.report.live import COUNTED, MODELLED, TIMED, as_data, line, remarks
 from mtrrzap.study.live_runs import Measured, measured
-from mtrrzap.study.units import parse_size
 
 USUAL = ("direct", "v4", "review", "ticket")
 _LONGEST = 86_400.0

@@ -15,6 +15,7 @@ from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.windows import Window, windows
 from mtrrzap.report import text
 from mtrrzap.study import trace_summary as report
+from mtrrzap.study.both_maps import MAX_ROWS
 from mtrrzap.study.kernel_zaps import agreement, zap_rows
 
 
@@ -170,4 +171,4 @@ def _print_maps(console: Console, trace: Trace) -> None:
         columns = ("start", "end", "manual", "KVM", "decided by")
         text.print_table(console, columns, rows, title=title, droppable=columns[4:])
         if not group.whole:
-            console.print(f"... and more: only the first {report.MAP_ROWS} rows are shown.")
+            console.print(f"... and more: only the first {MAX_ROWS} rows are shown.")

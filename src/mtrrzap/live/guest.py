@@ -22,7 +22,7 @@ from mtrrzap.live.ioctl import KvmSegment, Regs, Sregs
 from mtrrzap.x86 import cr0
 
 PAGE = 1 << 12
-_LARGE = 1 << 21
+LARGE = 1 << 21
 _GIB = 1 << 30
 MOST_MEMORY = 1 << 36
 """Bytes: KVM assumes a MAXPHYADDR of 36 for a vCPU without CPUID, like these."""
@@ -191,8 +191,8 @@ def _write_page_tables(view: memoryview, where: Layout) -> None:
     struct.pack_into("<Q", view, pml4, pdpt | table)
     for gib in range(-(-where.memory // _GIB)):
         struct.pack_into("<Q", view, pdpt + 8 * gib, directory + gib * PAGE | table)
-    for number in range(-(-where.memory // _LARGE)):
-        leaf = number * _LARGE | table | _DIRTY | _PS
+    for number in range(-(-where.memory // LARGE)):
+        leaf = number * LARGE | table | _DIRTY | _PS
         struct.pack_into("<Q", view, directory + 8 * number, leaf)
 
 

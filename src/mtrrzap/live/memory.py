@@ -6,9 +6,8 @@ from errno import EINVAL
 
 from mtrrzap.errors import UserError
 from mtrrzap.live import host
-from mtrrzap.live.guest import PAGE, Layout
+from mtrrzap.live.guest import LARGE, PAGE, Layout
 
-_LARGE = 1 << 21
 _RW = host.PROT_READ | host.PROT_WRITE
 
 
@@ -18,8 +17,8 @@ class GuestMemory:
     def __init__(self, size: int, *, huge: bool = False) -> None:
         """Map them. Raises ``OSError``."""
         self.size = size
-        self._mapping = host.Mapping(size + _LARGE)
-        self._offset = -self._mapping.address % _LARGE
+        self._mapping = host.Mapping(size + LARGE)
+        self._offset = -self._mapping.address % LARGE
         advice = host.MADV_HUGEPAGE if huge else host.MADV_NOHUGEPAGE
         try:
             self._mapping.advise(self._offset, size, advice)

@@ -19,8 +19,8 @@ from mtrrzap.kvm.lookup import variable_ranges
 from mtrrzap.kvm.phases import phases
 from mtrrzap.kvm.windows import states
 from mtrrzap.x86 import msr as m
+from mtrrzap.x86.physmap import FOUR_GIB
 
-FOUR_GIB = 1 << 32
 LARGER_MAXPHYADDR = 46
 VCPUS, MEMORY = "vcpus", "memory"
 """What an error is about, as a caller names it."""

@@ -8,13 +8,10 @@ from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.vcpu import Vcpu, power_on, step
 from mtrrzap.kvm.windows import states
-from mtrrzap.study.both_maps import joined, map_rows
+from mtrrzap.study.both_maps import MAX_ROWS, joined, map_rows
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.memtype import MemType
 from mtrrzap.x86.mtrr import Mtrrs
-
-MAP_ROWS = 200
-"""Rows shown of one map; a mask with holes can make millions."""
 
 
 class VcpuCounts(NamedTuple):
@@ -53,7 +50,7 @@ class FinalGroup(NamedTuple):
     mtrrs: Mtrrs
     map: tuple[FinalRow, ...]
     whole: bool
-    """False if the map has more than ``MAP_ROWS`` rows."""
+    """False if the map has more than ``MAX_ROWS`` rows."""
 
 
 def final_states(trace: Trace) -> list[Vcpu]:
@@ -114,8 +111,8 @@ def groups(trace: Trace) -> list[FinalGroup]:
     found = []
     for vcpus in members.values():
         mtrrs = states[vcpus[0]].mtrrs
-        rows = tuple(islice(final_map(mtrrs), MAP_ROWS + 1))
-        found.append(FinalGroup(tuple(vcpus), mtrrs, rows[:MAP_ROWS], len(rows) <= MAP_ROWS))
+        rows = tuple(islice(final_map(mtrrs), MAX_ROWS + 1))
+        found.append(FinalGroup(tuple(vcpus), mtrrs, rows[:MAX_ROWS], len(rows) <= MAX_ROWS))
     return found
 
 

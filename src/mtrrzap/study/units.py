@@ -1,25 +1,11 @@
-"""How sizes of memory are read, and how sizes and cycles are written."""
+"""How sizes of memory and cycles are written."""
 
-from mtrrzap.errors import UserError
-
-_SHIFTS = {"T": 40, "G": 30, "M": 20}
-
-
-def parse_size(text: str) -> int:
-    """Return a number of bytes: ``64G``, ``12T``. Raises ``UserError``."""
-    number, unit = text[:-1], text[-1:].upper()
-    if unit not in _SHIFTS or not (number.isascii() and number.isdecimal() and len(number) < 20):
-        raise UserError(
-            f"invalid size {text!r}",
-            place="memory",
-            mend="write a number and its unit: for example 512M, 64G or 12T",
-        )
-    return int(number) << _SHIFTS[unit]
+from mtrrzap.gfn import SHIFTS
 
 
 def size(memory: int) -> str:
     """Return a number of bytes in the largest unit that divides it: ``64 GiB``."""
-    for unit, shift in _SHIFTS.items():
+    for unit, shift in SHIFTS.items():
         if memory % (1 << shift) == 0:
             return f"{memory >> shift} {unit}iB"
     return f"{memory:,} bytes"

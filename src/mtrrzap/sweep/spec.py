@@ -10,10 +10,10 @@ from mtrrzap.checker.check import SAFETY
 from mtrrzap.checker.scenario import MEMORY_MODELS
 from mtrrzap.checker.schedule import parse_range
 from mtrrzap.errors import UserError
+from mtrrzap.gfn import parse_size
 from mtrrzap.guest.trace import MAX_VCPUS
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.protocol import ALL_GFNS, Range
-from mtrrzap.study.units import parse_size
 from mtrrzap.sweep.grid import CHECK, PAGE_SIZES, SIMULATE, Axis, Grid
 from mtrrzap.toml import read_toml
 

@@ -1,13 +1,13 @@
 """The settings of a recording, checked before anything is started or written; its progress."""
 
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtrrzap.errors import UserError
+from mtrrzap.gfn import parse_size
 from mtrrzap.guest.files import distinct, partial, readable, same_file, writable
 
 OVMF_IMAGES = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share/qemu/OVMF.fd")
@@ -16,11 +16,9 @@ OVMF_IMAGES = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share
 DEFAULT_CPU = "qemu64,+fsgsbase"
 """QEMU's own default, plus what saves stops; a -cpu after ``--`` replaces it."""
 
-_UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
 _OVMF = "ovmf"
 _CONSOLE = "console=ttyS0"
 _NOKASLR = "nokaslr"
-_MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class RecordOptions:
     """``seabios``, ``ovmf``, or the path of an image."""
     vcpus: int = 1
     memory: str = "1G"
-    """A number with K, M, G or T, whole MiB."""
+    """A number with M, G or T."""
     kernel: Path | None = None
     initrd: Path | None = None
     append: str | None = None
@@ -65,15 +63,10 @@ class Progress:
 
 
 def memory_bytes(text: str) -> int:
-    """Return a memory size in bytes. Raises ``UserError`` unless it is whole MiB."""
-    match = re.fullmatch(r"([0-9]{1,15})([KMGT])B?", text.strip(), re.IGNORECASE)
-    size = int(match[1]) << _UNITS[match[2].upper()] if match else 0
-    if not _MIB <= size < 1 << 52 or size % _MIB:
-        raise UserError(
-            f"invalid size {text!r}",
-            place="memory",
-            mend="write whole MiB with a unit: for example 512M or 16G",
-        )
+    """Return a memory size in bytes. Raises ``UserError`` unless a guest can have it."""
+    size = parse_size(text)
+    if not 0 < size < 1 << 52:
+        raise UserError(f"invalid size {text!r}", place="memory", mend="give 1M to 4095T")
     return size
 
 

@@ -80,7 +80,7 @@ def _text(stream: BufferedReader, source: Path) -> str:
         raise UserError(
             f"more than {LIMIT >> 20} MiB", place=str(source), mend="cut out the lines about MTRRs"
         )
-    return data.decode("utf-8", "replace")
+    return listing.decoded(data)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from typing import NamedTuple
 from mtrrzap.errors import UserError
 from mtrrzap.guest.listing import firmware, json_dump, linux, linux_map, msr_dump, size_lists
 from mtrrzap.guest.listing.linux_map import KernelMap
+from mtrrzap.guest.listing.pasted import decoded, plain
 from mtrrzap.guest.listing.registers import ListedRegisters, Listing
 
-__all__ = ["FORMATS", "KernelMap", "ListedRegisters", "Listing", "read"]
+__all__ = ["FORMATS", "KernelMap", "ListedRegisters", "Listing", "decoded", "read"]
 
 Lines = Sequence[str]
 
@@ -62,6 +63,7 @@ def read(text: str, name: str, maxphyaddr: int | None = None, form: str | None =
     Raises ``UserError`` if it has no MTRR, at a line that cannot be understood, or if two forms are
     in it.
     """
+    text = plain(text)
     lines = text.split("\n")
     begins = json_dump.is_json(text)
     if form is None:
@@ -73,16 +75,16 @@ def read(text: str, name: str, maxphyaddr: int | None = None, form: str | None =
         ]
         form = "json" if begins and not found else _only(found, name)
     if begins and form in _FORMS:
-        lines = json_dump.messages(lines)
+        lines = json_dump.messages(lines, text)
     if form in _FORMS:
         if not _FORMS[form].found(text):
             raise UserError(f"no line of the format {form}", place=name, mend="choose another")
         return _FORMS[form].read(lines, name, maxphyaddr)
-    if form == "json":
+    if form == "json" and _REGISTERS.search(text) is None:
         return json_dump.read_json(text, name)
     if form not in FORMATS:
         raise UserError(f"no format {form!r}", place="form", mend=f"use {', '.join(FORMATS)}")
-    return _read_dump(lines, name, form)
+    return _read_dump(lines, name, "msr" if form == "json" else form)
 
 
 def _about_mtrrs(text: str) -> str:
@@ -107,18 +109,24 @@ def _only(found: Sequence[str], name: str) -> str:
     return kinds[0]
 
 
+_WHOLE = "give all its lines"
+_LISTED = "boot with mtrr=debug, or give /proc/mtrr or an MSR dump"
+_SAVED = "give scripts/analyze-migration.py's output of a saved VM, or rdmsr's in the guest"
+_REGISTERS = re.compile(r"[ER]AX=[0-9a-f]{2,16} [ER]BX=")
+
+
 def _read_dump(lines: Lines, name: str, form: str) -> Listing:
     text = "\n".join(lines) if form == "msr" else ""
     signs = (
-        (linux.DISABLED, "no MTRR is listed, because the kernel found them off: {!r}"),
-        (linux.KERNEL, "a boot log without MTRRs: {!r}"),
+        (linux.CUT, "the block is cut: no line 'MTRR default type: ...' above {!r}", _WHOLE),
+        (linux.DISABLED, "no MTRR is listed, because the kernel found them off: {!r}", _LISTED),
+        (linux.KERNEL, "a boot log without MTRRs: {!r}", _LISTED),
+        (_REGISTERS, "QEMU's 'info registers' has no MTRR: {!r}", _SAVED),
     )
-    for sign, problem in signs:
-        for number, line in enumerate(lines if sign.search(text) else (), start=1):
-            if sign.search(line) is not None:
-                raise UserError(
-                    problem.format(line.strip()[-40:]),
-                    place=f"{name}:{number}",
-                    mend="boot with mtrr=debug, or give /proc/mtrr or an MSR dump",
-                )
+    for sign, problem, mend in signs:
+        if (found := sign.search(text)) is not None:
+            line = text.count("\n", 0, found.start())
+            raise UserError(
+                problem.format(lines[line].strip()[-40:]), place=f"{name}:{line + 1}", mend=mend
+            )
     return msr_dump.read_text(lines, name, None if form == "msr" else form)

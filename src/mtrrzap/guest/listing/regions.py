@@ -6,7 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.listing.registers import cleaned, command_of
+from mtrrzap.guest.listing.pasted import cleaned, command_of
 
 
 class Use(Enum):

@@ -4,10 +4,11 @@ A small model of each thread's registers drops the accesses that change nothing.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 from mtrrzap.errors import UserError, docs_page
-from mtrrzap.guest.importer import event_text
+from mtrrzap.guest.importer import event_text, natural
 from mtrrzap.guest.importer.event_text import EventLine, parse, vcpu_of_body, vcpu_of_name
 from mtrrzap.guest.importer.probes import ProbeReader
 from mtrrzap.guest.importer.records import (
@@ -39,7 +40,7 @@ from mtrrzap.x86 import msr as m
 _WRITTEN = re.compile(rb"^# entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})", re.MULTILINE)
 _LOST = re.compile(
     rb"\[LOST (?:(\d{1,18}) )?EVENTS\]|\[(?:(\d{1,18}) )?EVENTS DROPPED\]"
-    rb"|RECORD_LOST lost (\d{1,18})"
+    rb"|RECORD_LOST lost (\d{1,18})|\bLost (\d{1,18}) events"
 )
 _HEAD = 1 << 16
 """Bytes at the start in which a reader's own header is."""
@@ -101,7 +102,17 @@ class Scanner:
             seen.losses.append(f"the capture lost {count}, in {self._losses} {places}")
         for record in self._owed.values():
             record.cost_ns = None
+        if seen.reader == "perf script":
+            self._doubt_times()
         return seen
+
+    def _doubt_times(self) -> None:
+        """Give up times that are not in order, which perf script prints with ``--deltatime``."""
+        times = [record.time_ns for record in self.seen.records if record.time_ns is not None]
+        if any(later < earlier for earlier, later in pairwise(times)):
+            self.seen.counted_time = False
+            for record in self.seen.records:
+                record.cost_ns = None
 
     # -- finding
 
@@ -169,7 +180,7 @@ class Scanner:
                 self._probe(block, start, line)
         elif (lost := _LOST.search(block.data, start, end)) is not None:
             self._losses += 1
-            self._lost += int(lost[1] or lost[2] or lost[3] or 0)
+            self._lost += int(next(filter(None, lost.groups()), 0))
             self._forget()
         elif _EVENT.search(block.data, start, end):
             raise _bad(block, start, "a KVM event in an unknown form")
@@ -337,6 +348,30 @@ def _bad(block: Block, start: int, problem: str) -> _BadLine:
     return _BadLine(block.offset + start - block.start, f"{problem}: {shown!r}")
 
 
+def _bpftrace(source: Source) -> Seen:
+    """Read a capture in which no reader's form was found. Raises ``_BadLine`` at an access."""
+    seen = Scanner().read(_translated(source()))
+    seen.reader = "bpftrace"
+    return seen
+
+
+def _translated(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a capture with the accesses in ftrace's form."""
+    offset, rest = 0, b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        made = []
+        for line in lines:
+            found = natural.translated(line)
+            if natural.mentions(found) and parse(found, 0, len(found)) is None:
+                shown = line.decode("utf-8", "replace").strip()[:160]
+                raise _BadLine(offset, f"an access in an unknown form: {shown!r}")
+            made.append(found + b"\n")
+            offset += len(line) + 1
+        yield b"".join(made)
+    yield rest
+
+
 def scan(source: Source, name: str) -> Seen:
     """Return what a capture holds; ``name`` is used in errors only.
 
@@ -344,7 +379,9 @@ def scan(source: Source, name: str) -> Seen:
     or to CR0.
     """
     try:
-        seen = Scanner().read(source())
+        seen = Seen() if natural.in_json(source()) else Scanner().read(source())
+        if not seen.records:
+            seen = _bpftrace(source)
     except _BadLine as bad:
         number = line_number(source(), bad.offset)
         raise UserError(

@@ -13,6 +13,8 @@ import pytest
 from helpers.cli import Run
 from helpers.live_host import LIMIT, need_kvm
 from mtrrzap.cli.progress import run_line
+from mtrrzap.cli.run import case_of
+from mtrrzap.kvm.policy import OLDER, Policy
 from mtrrzap.live import measure
 
 SMALL = ("--engine", "threads", "-r", "1", "--touch", "4", "--memory", "4M")
@@ -30,6 +32,12 @@ def test_threads_print_a_table(run: Run) -> None:
     assert [row[8] for row in rows] == ["18", "12"]
     assert "All 2 runs have the requests and ranges that compare counts." in out
     assert any(text.startswith("Modelled: the recorded guest") for text in out)
+
+
+@pytest.mark.parametrize("policy", OLDER, ids=lambda policy: policy.name)
+def test_a_policy_before_v61_runs(policy: Policy) -> None:
+    case = case_of(policy.name)
+    assert (case.name, case.policy, case.protocol.name) == (policy.name, policy, "direct")
 
 
 @pytest.mark.parametrize(

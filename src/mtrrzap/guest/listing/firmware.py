@@ -216,22 +216,18 @@ _U_ROW = re.compile(
     r"(?P<reg>\d{1,3})\s+(?P<valid>[YN])\s+(?P<type>\w+)\s+(?P<base>[0-9a-f]{16}) "
     r"(?P<mask>[0-9a-f]{16}) (?P<size>[0-9a-f]{16})$"
 )
+_U_PROMPT = re.compile(r"[^\s=>]*\s*=?>(?:\s|$)|mtrr\b")
 
 
 def read_uboot(lines: Sequence[str], name: str) -> Listing:
     """Read ``mtrr list``, of one processor or of several."""
     kept = Collector(name)
     tables: dict[int, dict[int, tuple[int, int, int]]] = {}
-    cpu, within = 0, False
+    cpu = 0
     for number, line in enumerate(lines, start=1):
         text = cleaned(line).strip()
-        if UBOOT.match(text):
-            within = True
-        elif not text or re.match(r"\S*=>", text) or command_of(text) is not None:
-            within = False
-        elif text.startswith("Failed to read CPU"):
+        if text.startswith("Failed to read CPU"):
             kept.notes.append(f"line {number}: U-Boot says: {text[:40]}")
-            within = False
         elif (named := re.match(r"CPU (\d{1,4}):$", text)) is not None:
             cpu = int(named[1])
         elif (found := _U_ROW.match(text)) is not None:
@@ -241,7 +237,7 @@ def read_uboot(lines: Sequence[str], name: str) -> Listing:
             mask = int(found["mask"], 16) | (m.PHYSMASK_V if found["valid"] == "Y" else 0)
             base = int(found["base"], 16) | (kind or 0)
             tables.setdefault(cpu, {})[int(found["reg"])] = (base, mask, number)
-        elif within:
+        elif text and not UBOOT.match(text) and not _U_PROMPT.match(text):
             raise _bad(kept, number, text, "U-Boot's MTRRs")
     if not tables:
         raise _cut(kept, 1, "no register under its heading")

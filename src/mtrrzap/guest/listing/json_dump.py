@@ -124,12 +124,19 @@ _HOLDERS = ("", "msrs", "mtrrs", "mtrr", "registers", "regs")
 
 def _either(item: Any, keys: Sequence[str]) -> Any:
     """Return the first of some keys' values that is a number, or a string; else None."""
-    found = (item.get(key) for key in keys) if isinstance(item, dict) else ()
-    return next((each for each in found if isinstance(each, int | str)), None)
+    if isinstance(item, dict):
+        for key in keys:
+            if isinstance(found := item.get(key), int | str):
+                return found
+    return None
 
 
 def _is_msr(item: Any) -> bool:
     return _either(item, _MSR_KEYS) is not None and _either(item, _VALUE_KEYS) is not None
+
+
+def _has_registers(values: dict[str, Any]) -> bool:
+    return any(not isinstance(v, dict) and is_kept(msr_number(key)) for key, v in values.items())
 
 
 class _Dump:
@@ -148,7 +155,7 @@ class _Dump:
             self._items(value, cpu)
         elif _is_msr(value):
             self._items([value], cpu)
-        elif isinstance(value, dict) and any(is_kept(msr_number(key)) for key in value):
+        elif isinstance(value, dict) and _has_registers(value):
             self._registers(value, cpu, within)
         else:
             self._inside(value, cpu, within, depth)
@@ -173,17 +180,18 @@ class _Dump:
     def _items(self, items: list[Any], cpu: int | None) -> None:
         default = self.next if cpu is None else cpu
         for item in items:
-            if not _is_msr(item):
+            msr, value = _either(item, _MSR_KEYS), _either(item, _VALUE_KEYS)
+            if msr is None or value is None:
                 mend = 'write {"cpu": 0, "msr": …, "value": …}'
                 raise self._kept.error(1, "an item without msr and value", mend)
-            if "data" in item and isinstance(item["data"], int):
+            if isinstance(value, int) and "data" in item:
                 self.what = "rust-vmm snapshot"
-                item = {**item, "data": item["data"] % (1 << 64)}
+                value %= 1 << 64
             said = _either(item, _CPU_KEYS)
-            number = default if said is None else self._number(said)
             if said is None:
                 self.next = default + 1
-            _put(self._kept, number, _either(item, _MSR_KEYS), _either(item, _VALUE_KEYS))
+            number = default if said is None else self._number(said)
+            _put(self._kept, number, msr, value)
         self.next = max(self.next, 1)
 
     def _registers(self, values: dict[str, Any], cpu: int | None, within: str) -> None:

@@ -33,7 +33,8 @@ CLEANUP = re.compile(
     r"reg (?P<reg>\d{1,3}), base: (?P<base>\d{1,9})(?P<base_unit>[KMGT])B, "
     r"range: (?P<size>\d{1,9})(?P<unit>[KMGT])B, type (?P<type>UC|WC|WT|WP|WB)\b"
 )
-CLEANUP_HEAD = re.compile(r"(?:base|range): \d{1,9}[KMGT]B\b")
+CLEANUP_HEAD = re.compile(r"base: \d{1,9}[KMGT]B\b")
+_CLEANUP_ROW = re.compile(r"(?:base|range): \d{1,9}[KMGT]B\b")
 DISABLED = re.compile(r"\bMTRR: Disabled|\bMTRRs disabled")
 """What Linux says of a processor whose firmware left the MTRRs off."""
 KERNEL = re.compile(r"\bLinux version \d|\bCommand line: ")
@@ -105,16 +106,18 @@ def read_proc(lines: Sequence[str], name: str, maxphyaddr: int | None = None) ->
     at = 0
     while at < len(lines):
         text, taken = lines[at], 1
-        if heads := len(PROC_HEAD.findall(text)):
+        if heads := text.count(": base=0x"):
             other = False
-            rows = list(PROC.finditer(text))
+            rows = PROC.findall(text)
             if heads == 1 and not rows:
                 with suppress(LookupError):
                     row, taken = joined(lines, at, PROC)
-                    rows = [row]
+                    rows = [row.groups()]
             if len(rows) < heads:
                 raise _unknown(kept, at, text, "/proc/mtrr")
-            ranges += [_of_proc(row, at + 1) for row in rows]
+            for reg, base, size, unit, kind in rows:
+                length = int(size) * _UNITS[unit]
+                ranges.append(Range(int(reg), int(base, 16), length, TYPES[kind], at + 1))
         elif (command := command_of(text)) is not None:
             other = bool(command) and "mtrr" not in command
         elif text.strip() and not other:
@@ -125,11 +128,6 @@ def read_proc(lines: Sequence[str], name: str, maxphyaddr: int | None = None) ->
     if passed:
         kept.notes.append(f"another command's output is left out: lines {some(passed)}")
     return put_range_list(kept, "/proc/mtrr", ranges, maxphyaddr)
-
-
-def _of_proc(row: re.Match[str], line: int) -> Range:
-    size = int(row["size"]) * _UNITS[row["unit"]]
-    return Range(int(row["reg"]), int(row["base"], 16), size, TYPES[row["type"]], line)
 
 
 def _unknown(kept: Collector, at: int, text: str, what: str) -> Exception:
@@ -145,7 +143,7 @@ def _cleanup_list(kept: Collector, lines: Sequence[str]) -> tuple[str, list[Rang
             continue  # what mtrr_cleanup tries on the way is no list
         if (head := _CLEANUP_BEGIN.search(text)) is not None:
             which, ranges = head["which"], []
-        elif CLEANUP_HEAD.search(text) is not None:
+        elif _CLEANUP_ROW.search(text) is not None:
             try:
                 found, _ = joined(lines, at, CLEANUP)
             except LookupError:

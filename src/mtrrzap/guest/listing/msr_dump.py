@@ -8,9 +8,10 @@ Numbers are hex with or without 0x; ``#`` begins a comment.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from mtrrzap.errors import docs_page
+from mtrrzap.guest.listing.msr_tools import BASES, Command, as_c
 from mtrrzap.guest.listing.pasted import cleaned, command_of
 from mtrrzap.guest.listing.registers import MAX_CPUS, Collector, Listing, hex_number, msr_number
 from mtrrzap.x86 import msr as m
@@ -21,6 +22,9 @@ HALVES, CPUS = "msr-halves", "msr-cpus"
 
 _CPU = re.compile(
     r"[=\-\[ ]*(?:v?cpu|core|processor)\s*[#:]?\s*(\d{1,4})\s*[\]=\-:,]*(?:\s+|$)", re.IGNORECASE
+)
+_PLAIN = re.compile(
+    r"(?:cpu ?(?P<cpu>\d{1,4})[ :]\s*)?(?:msr )?(?P<msr>\w+)\s*(?:[:=]|\s)\s*=?\s*(?P<value>\w+)$"
 )
 _FAILED = re.compile(r"(?:rdmsr|wrmsr|cpucontrol|cat|sudo|\w*sh): ")
 _DEBUGGER = re.compile(r"(\d{1,4}): \w?kd> ")
@@ -54,19 +58,6 @@ _VARIABLE = "a shell variable in place of a register or a value", "give what 'se
 _BYTES = re.compile(r"(?:[0-9a-f]{2} ){7}[0-9a-f]{2}$", re.IGNORECASE)
 _HARMLESS = re.compile(r"(?:sudo\s+)?(?:modprobe|set|echo|sleep|sync|exit|uname|lscpu)\b")
 """What a script does beside: it changes no MTRR."""
-_BASES = {"u": 10, "d": 10, "o": 8, "x": 16, "X": 16, "c": 16}
-_LONG = {
-    "unsigned": "u",
-    "decimal": "d",
-    "octal": "o",
-    "hexadecimal": "x",
-    "c-language": "c",
-    "zero-pad": "0",
-    "all": "a",
-    "raw": "r",
-    "bitfield": "f",
-    "processor": "p",
-}
 
 
 def _high_low(found: re.Match[str]) -> str:
@@ -107,54 +98,6 @@ def _respelled(text: str) -> str:
     return text.strip()
 
 
-class _Command:
-    """One ``rdmsr`` or ``wrmsr``, as it was called."""
-
-    def __init__(self, words: Sequence[str]) -> None:
-        self.letters = ""
-        self.cpu = 0
-        self.base = 16
-        self.operands: list[str] = []
-        waiting = list(words)
-        while waiting:
-            word = waiting.pop(0)
-            if not word.startswith("-"):
-                self.operands.append(word)
-                continue
-            for letter, value in _options(word):
-                self.letters += letter
-                self.base = _BASES.get(letter, self.base)
-                if letter in "pf":
-                    given = value or (waiting.pop(0) if waiting else "")
-                    if letter == "p" and given.isascii() and given.isdecimal():
-                        self.cpu = int(given[:9])
-                    elif letter == "p":
-                        self.letters += "?"
-        # msr-tools take digits alone for decimal, as strtoul does.
-        self.msr = _as_c(self.operands[0]) if self.operands else None
-
-
-def _options(word: str) -> Iterator[tuple[str, str]]:
-    """Yield the options of one word, and what is given to -p or -f in it."""
-    if word.startswith("--"):
-        name, _, value = word[2:].partition("=")
-        yield _LONG.get(name, "?"), value
-        return
-    letters = word[1:]
-    while letters:
-        if letters[0] in "pf":
-            yield letters[0], letters[1:]
-            return
-        yield letters[0], ""
-        letters = letters[1:]
-
-
-def _as_c(word: str, bits: int = 32) -> int | None:
-    if word.isascii() and word.isdecimal():
-        return int(word[:20], 8 if word.startswith("0") and set(word) <= set("01234567") else 10)
-    return msr_number(word) if bits == 32 else hex_number(word, bits)
-
-
 class _DumpReader:
     def __init__(self, lines: Sequence[str], name: str, form: str | None) -> None:
         self._lines = lines
@@ -163,7 +106,7 @@ class _DumpReader:
         self._form = form
         self._asked = False
         self._cpu = 0
-        self._commands: list[_Command] = []
+        self._commands: list[Command] = []
         """The last line's rdmsr; the next bare values are their output."""
         self._sorted = False
         self._values = 0
@@ -176,6 +119,8 @@ class _DumpReader:
         self.script = bool(lines) and lines[0].startswith("#!")
 
     def line(self, number: int, text: str) -> None:
+        if not self._commands and not self._columns and self._plain(number, text):
+            return
         if "msr" in text and self._tools(number, text):
             return
         if "RDMSR(" in text and (found := _CHIPSEC.search(text)) is not None:
@@ -204,6 +149,22 @@ class _DumpReader:
         self._commands = []
         self._pair(number, text)
 
+    def _plain(self, number: int, text: str) -> bool:
+        """Read one value of one MSR, as most lines are; False if it is something else."""
+        found = _PLAIN.match(text)
+        if found is None:
+            return False
+        msr = msr_number(found["msr"])
+        try:
+            value = int(found["value"], 16)
+        except ValueError:
+            return False
+        if msr is None or value >> 64:
+            return False
+        cpu = found["cpu"]
+        self.kept.put(self._cpu if cpu is None else int(cpu), msr, value, number)
+        return True
+
     def _tools(self, number: int, text: str) -> bool:
         """Read a line's commands; False if it has none, or only talks of the tools."""
         reads = []
@@ -211,7 +172,7 @@ class _DumpReader:
         if (prompt := _DEBUGGER.match(text)) is not None:
             self._cpu = int(prompt[1])
         for found in _TOOL.finditer(text):
-            command = _Command(found["words"].split())
+            command = Command(found["words"].split())
             if any("$" in word for word in command.operands):
                 self._loop, known = number, True
                 if found["tool"] == "wrmsr":
@@ -231,8 +192,8 @@ class _DumpReader:
             raise self.kept.error(number, problem, "run them one by one")
         return known
 
-    def _check(self, number: int, command: _Command) -> None:
-        if unknown := set(command.letters) - set("aphV0fr") - _BASES.keys():
+    def _check(self, number: int, command: Command) -> None:
+        if unknown := set(command.letters) - set("aphV0fr") - BASES.keys():
             problem = f"rdmsr with an unknown option (-{min(unknown)}) or an invalid processor"
             raise self.kept.error(number, problem, "give the command as it was run")
         for letter, what in (("f", "a field of a register is no register"), ("r", "raw bytes")):
@@ -240,8 +201,8 @@ class _DumpReader:
                 mend = f"run rdmsr without -{letter}"
                 raise self.kept.error(number, f"rdmsr -{letter}: {what}", mend)
 
-    def _write(self, number: int, command: _Command) -> None:
-        value = _as_c(command.operands[1], 64) if len(command.operands) == 2 else None
+    def _write(self, number: int, command: Command) -> None:
+        value = as_c(command.operands[1], 64) if len(command.operands) == 2 else None
         if value is None or value >> 64 or command.msr is None:
             problem = "wrmsr with no value, or several"
             raise self.kept.error(number, problem, "give one value a command")

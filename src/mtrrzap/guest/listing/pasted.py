@@ -31,7 +31,7 @@ def plain(text: str) -> str:
         text = _COLOUR.sub("", text)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if "```" in text:
+    if "`" in text and "```" in text:
         text = _FENCE.sub("", text)
     if ">" in text and _quoted(text):
         text = _QUOTE.sub("", text)
@@ -40,7 +40,7 @@ def plain(text: str) -> str:
 
 def _quoted(text: str) -> bool:
     """Tell if most lines begin with ``>``: then it is mail's quote, not a prompt."""
-    if text.lstrip()[:1] != ">" and "\n>" not in text:
+    if _QUOTE.match(text) is None and "\n>" not in text:
         return False
     return 2 * len(_QUOTE.findall(text)) > sum(not line.isspace() for line in text.split("\n"))
 

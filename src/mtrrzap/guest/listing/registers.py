@@ -15,6 +15,9 @@ NAMED = 4
 
 _VARIABLE = [m.variable(index) + half for index in range(40) for half in (0, 1)]
 _KEPT = frozenset((*m.FIXED_INDEX, m.DEF_TYPE, m.PAT, m.MTRRCAP, *m.OTHERS))
+_MASKS = frozenset(_VARIABLE[1::2])
+_FEW = _KEPT.union(_VARIABLE)
+"""The MSRs that most listings have."""
 _NAMES: dict[str, int] = {
     m.name(msr).replace("_", "").upper(): msr for msr in (*_VARIABLE, *sorted(_KEPT))
 }
@@ -103,15 +106,16 @@ class Collector:
 
         ``again``: the listing itself says that the value replaces one, so no note does.
         """
-        index = m.variable_index(msr)
-        if index is None and msr not in _KEPT:
-            self._passed.setdefault(msr, line)
-            return
+        if msr not in _FEW:
+            index = m.variable_index(msr)
+            if index is None:
+                self._passed.setdefault(msr, line)
+                return
+            if index >= m.MAX_VCNT:
+                problem = f"range {index}: a processor has at most {m.MAX_VCNT}"
+                raise self.error(line, problem, "fix the line")
         if cpu >= MAX_CPUS:
             raise self.error(line, f"CPU {cpu} is beyond {MAX_CPUS - 1}", "fix the line")
-        if index is not None and index >= m.MAX_VCNT:
-            problem = f"range {index}: a processor has at most {m.MAX_VCNT}"
-            raise self.error(line, problem, "fix the line")
         found = self._cpus.get(cpu)
         if found is None:
             found = self._cpus[cpu] = ListedRegisters(cpu, {}, {})
@@ -135,12 +139,15 @@ class Collector:
         """
         end = max((r.base + r.size for r in ranges), default=1)
         width = given or min(52, max(36, (end - 1).bit_length()))
-        for r in ranges:
-            if not r.size or r.size & (r.size - 1):
-                problem = f"a size of {r.size:#x} is not a power of two, so no single mask has it"
-                raise self.error(r.line, problem, "give an MSR dump instead")
-            mask = ((1 << width) - r.size) & ((1 << width) - 1) & ~0xFFF
-            self.put_range(r.reg, r.base | r.kind, mask | m.PHYSMASK_V, r.line, again=again)
+        every = (1 << width) - 1
+        for reg, base, size, kind, line in ranges:
+            if not size or size & (size - 1):
+                problem = f"a size of {size:#x} is not a power of two, so no single mask has it"
+                raise self.error(line, problem, "give an MSR dump instead")
+            mask = every & -size & ~0xFFF | m.PHYSMASK_V
+            msr = m.variable(reg)
+            self.put(0, msr, base | kind, line, again=again)
+            self.put(0, msr + 1, mask, line, again=again)
         return width
 
     def put_fixed(self, types: Sequence[int], line: int) -> None:
@@ -165,7 +172,7 @@ class Collector:
             value.bit_length()
             for found in cpus
             for msr, value in found.values.items()
-            if msr & 1 and m.variable_index(msr) is not None
+            if msr & 1 and (msr in _MASKS or msr >= 1 << 32)
         ]
         width = max(masks, default=0)
         notes = (*self.notes, *self._dropped())

@@ -22,6 +22,7 @@ _FLAGS = {
 }
 _SILENT = {"force", "fixed-base", "fixed-length", "set-by-firmware", "active", "unknown", "bogus"}
 _WHOLE = [1 << bits for bits in range(36, 53)]
+_F_PREFIX = re.compile(r"^\d{5}\s+\w+\s*")
 _F_ROW = re.compile(
     r"Reg (?P<reg>\d{1,3}): (?:(?P<off>disabled)|0x(?P<start>[0-9a-f]{8,16}) - "
     r"0x(?P<end>[0-9a-f]{8,16}) \(\s*\d+ [KM]B\)\s+(?P<type>[A-Za-z-]+))$"
@@ -76,14 +77,14 @@ def read_fwts(lines: Sequence[str], name: str, maxphyaddr: int | None = None) ->
     """Read fwts' ``MTRR overview``, which has what ``/proc/mtrr`` has."""
     kept = Collector(name)
     ranges: list[Range] = []
-    start = next(n for n, line in enumerate(lines) if FWTS.match(line))
+    start, ended = next(n for n, line in enumerate(lines) if FWTS.match(line)), False
     for number, line in enumerate(lines[start:], start=start + 1):
-        text = cleaned(line).strip()
-        if (row := text.find("Reg ")) < 0 and (ranges or number < start + 3):
+        text = _F_PREFIX.sub("", cleaned(line)).strip()
+        if not re.match(r"Reg \d", text) and (ended or not text or number < start + 3):
+            ended |= not text
             if "inconsistent" in text:
                 kept.notes.append(f"line {number}: fwts says: {text[:80]}")
             continue
-        text = text[max(row, 0) :]
         found = _F_ROW.match(text)
         kind = _F_KINDS.get((found["type"] or "").lower()) if found else None
         if found is None or (kind is None and not found["off"]):

@@ -71,7 +71,7 @@ def load(
 def text_of(source: Path) -> str:
     """Return a listing's text. Raises ``UserError`` if it cannot be read or is too long."""
     with _opened(source) as stream:
-        return _text(stream, source)
+        return listing.plain(_text(stream, source))
 
 
 def _text(stream: BufferedReader, source: Path) -> str:

@@ -14,7 +14,7 @@ from mtrrzap.guest.listing.linux_map import KernelMap
 from mtrrzap.guest.listing.pasted import decoded, plain
 from mtrrzap.guest.listing.registers import ListedRegisters, Listing
 
-__all__ = ["FORMATS", "KernelMap", "ListedRegisters", "Listing", "decoded", "read"]
+__all__ = ["FORMATS", "KernelMap", "ListedRegisters", "Listing", "decoded", "plain", "read"]
 
 Lines = Sequence[str]
 

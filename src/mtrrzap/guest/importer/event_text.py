@@ -20,6 +20,7 @@ arch/x86/kvm/trace.h (v6.1); ``trace-cmd report -R`` prints the same fields as `
 
 import re
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from mtrrzap.guest.trace import MAX_VCPUS
@@ -101,7 +102,7 @@ def parse(data: bytes, start: int, end: int) -> EventLine | None:
         name, tgid, tid, group, time, event, body = found.groups()
         name, group = name.strip(), tgid or group
         return EventLine(
-            None if _UNNAMED.fullmatch(name) else name,
+            None if name[:1] in (b"<", b":") and _UNNAMED.fullmatch(name) else name,
             int(tid),
             int(group) if group and group.isdigit() else None,
             _seconds(time),
@@ -162,6 +163,7 @@ def _seconds(stamp: bytes) -> int | None:
     return int(seconds) * 10**9 + int(fraction.ljust(9, b"0"))
 
 
+@lru_cache(maxsize=4096)
 def vcpu_of_name(name: bytes | None) -> int | None:
     """Return the vCPU that a thread's name gives, None if it gives none.
 
@@ -190,7 +192,7 @@ _CR = re.compile(
     rb"cr_(?P<what>read|write)\s+(?P<number>[0-9a-f]{1,2})\s+=\s+0x(?P<value>[0-9a-f]{1,16})"
     rb"(?P<refused>(?!))?" + _BEHIND
 )
-_FIELD = re.compile(rb"(\w+)(=|: ?)(-?(?:0x)?[0-9a-f]{1,20})(?![0-9a-fx])")
+_FIELD = re.compile(rb"(\w+)(=|: ?)\(?(-?(?:0x)?[0-9a-f]{1,20})(?![0-9a-fx])")
 _ACCEPT = re.compile(rb"apicid (?P<apic>[0-9a-f]{1,8}) vec \d+ \(INIT\|(?P<trigger>edge|level)\)")
 _ACCEPT_RAW = re.compile(rb"apicid=(?P<apic>\d{1,10}) dm=(?:1280|0x500) tm=(?P<trigger>\w+) ")
 _IPI = re.compile(
@@ -256,9 +258,8 @@ def cr(body: bytes) -> Access | None:
 def _access(body: bytes, form: re.Pattern[bytes], fields: tuple[bytes, ...]) -> Access | None:
     """Read an access by its print template, or by its fields: write or read, number, value."""
     if found := form.fullmatch(body):
-        refused = found["refused"] is not None
-        written = found["what"] == b"write"
-        return Access(written, int(found["number"], 16), int(found["value"], 16), refused)
+        what, number, value, refused = found.groups()
+        return Access(what == b"write", int(number, 16), int(value, 16), refused is not None)
     known: dict[bytes, int | None] = {}
     # perf trace leaves out what is 0, and prints decimal numbers.
     omits = b"=" not in body

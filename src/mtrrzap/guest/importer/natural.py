@@ -9,8 +9,11 @@ values are hex.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+
+from mtrrzap.guest.importer.event_text import parse
+from mtrrzap.guest.importer.search import BadLine
 
 _WORD = re.compile(
     rb"\b(?:(?:wr|rd)msr|msr_(?:write|read)|(?:write|read)_?(?:msr|cr0?)|cr0?_(?:write|read)|cr0"
@@ -19,6 +22,8 @@ _WORD = re.compile(
 )
 """One of them is in every access."""
 _DIGIT = re.compile(rb"\d")
+_REST = re.compile(rb"\s*(?:0x)?[0-9a-f]{1,16}\s*(?:\(#GP\))?\s*|\s*\(#GP\)\s*")
+"""The end of a line that was wrapped."""
 _NAME = re.compile(rb"CPU \d{1,6}/KVM|(?:\w+_)?vcpu[ _-]?\d{1,6}\b|kvm-vcpu-\d{1,6}|EMT-\d{1,6}")
 _PAIR = re.compile(
     rb"\b(?P<key>write|rw|ecx|msr|index|reg|data|value|val|cr|exception|mode|tid|pid|cpu|nsecs|time"
@@ -53,22 +58,53 @@ _VERBS = re.compile(
 
 def in_json(chunks: Iterable[bytes]) -> bool:
     """Tell if a capture is what ``bpftrace -f json`` prints."""
-    return next(iter(chunks), b"").startswith(b'{"type": ')
+    return bytes(next(iter(chunks), b"")[:9]) == b'{"type": '
+
+
+def begins(chunks: Iterable[bytes]) -> bool:
+    """Tell if a capture's beginning has something that may be an access."""
+    return mentions(bytes(next(iter(chunks), b"")))
 
 
 def mentions(line: bytes) -> bool:
     """Tell if a line may be an access."""
-    found = _WORD.search(line)
-    return found is not None and _DIGIT.search(line, found.end()) is not None
+    return _WORD.search(line) is not None and _DIGIT.search(line) is not None
 
 
-def translated(line: bytes) -> bytes:
-    """Return a line of an access in ftrace's form, other lines as they are."""
+def in_ftraces_form(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a capture with the accesses in ftrace's form. Raises ``BadLine`` at an unclear one."""
+    offset, rest = 0, b""
+    usual: _Shape | None = None
+    access = False
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        made = []
+        for line in lines:
+            found = _translated(line)
+            text, shape = found or (line, usual)
+            usual = usual or shape
+            unclear = found is None and mentions(line) and parse(line, 0, len(line)) is None
+            if unclear or shape != usual or (access and _REST.fullmatch(line)):
+                shown = line.decode("utf-8", "replace").strip()[:160]
+                raise BadLine(offset, f"an access in an unknown form: {shown!r}")
+            access = found is not None
+            made.append(text + b"\n")
+            offset += len(line) + 1
+        yield b"".join(made)
+    yield rest
+
+
+_Shape = tuple[bool, bool, bool, bool]
+"""Whether a line has the thread's name, its number, the CPU and a time: all lines have the same."""
+
+
+def _translated(line: bytes) -> tuple[bytes, _Shape] | None:
+    """Return a line of an access in ftrace's form, and its shape; None for another line."""
     if line.startswith(b'{"type": "printf"'):
         with suppress(ValueError, KeyError):
             line = str(json.loads(line)["data"]).strip().encode()
     if not mentions(line):
-        return line
+        return None
     name = _NAME.search(line)
     rest = _NAME.sub(b" ", line, count=1)
     pairs = {}
@@ -78,9 +114,9 @@ def translated(line: bytes) -> bytes:
     rest = _PAIR.sub(b" ", rest)
     found = _entry(rest, pairs) or _access(rest, pairs)
     if found is None:
-        return line
+        return None
     who = _thread(found[0], pairs, name[0] if name else pairs.get(b"comm"))
-    return line if who is None else who + found[1]
+    return None if who is None else (who[0] + found[1], who[1])
 
 
 def _entry(rest: bytes, pairs: dict[bytes, bytes]) -> tuple[bytes, bytes] | None:
@@ -100,9 +136,8 @@ def _access(rest: bytes, pairs: dict[bytes, bytes]) -> tuple[bytes, bytes] | Non
     if write == (_READ.search(said) is not None):
         return None
     behind = rest[verb.end() :] if verb else b""
-    refused = (
-        b" (#GP)" if re.search(rb"#GP|FAULT", behind) or pairs.get(b"exception") == b"1" else b""
-    )
+    failed = pairs.get(b"exception") == b"1" or re.search(rb"#GP|FAULT", rest)
+    refused = b" (#GP)" if failed else b""
     numbers = _NUMBER.findall(re.sub(rb"\(?#GP\)?|FAULT|write|read", b" ", behind))
     register = pairs.get(b"cr") if of_cr else pairs.get(b"ecx")
     if register is None and verb is not None and verb["zero"] is not None:
@@ -126,7 +161,9 @@ def _hex(word: bytes) -> int | None:
         return None
 
 
-def _thread(before: bytes, pairs: dict[bytes, bytes], name: bytes | None) -> bytes | None:
+def _thread(
+    before: bytes, pairs: dict[bytes, bytes], name: bytes | None
+) -> tuple[bytes, _Shape] | None:
     """Return the beginning of ftrace's line; None if a number's meaning is not clear."""
     cpu, stamp, tid = pairs.get(b"cpu"), pairs.get(b"nsecs"), pairs.get(b"tid")
     if cpu is None and (found := _CPU.search(before)) is not None:
@@ -144,4 +181,4 @@ def _thread(before: bytes, pairs: dict[bytes, bytes], name: bytes | None) -> byt
         start += b"[%03d] " % int(cpu)
     if stamp is not None:
         start += (b"%d.%09d: " % divmod(int(stamp), 10**9)) if stamp.isdigit() else stamp + b": "
-    return start
+    return start, (name is not None, tid is not None, cpu is not None, stamp is not None)

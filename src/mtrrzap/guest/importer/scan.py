@@ -4,7 +4,7 @@ A small model of each thread's registers drops the accesses that change nothing.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from mtrrzap.errors import UserError, docs_page
@@ -23,6 +23,7 @@ from mtrrzap.guest.importer.search import (
     ENTRY,
     EXIT,
     Absence,
+    BadLine,
     Block,
     Blocks,
     Needles,
@@ -53,14 +54,6 @@ Source = Callable[[], Iterable[bytes]]
 """Begins to read a capture from its start. A second call is made only to number a bad line."""
 
 
-class _BadLine(Exception):  # noqa: N818 - never leaves this module
-    """An event that cannot be understood, and its offset in the capture."""
-
-    def __init__(self, offset: int, problem: str) -> None:
-        super().__init__(problem)
-        self.offset = offset
-
-
 class Scanner:
     """Read a capture block by block into ``seen``."""
 
@@ -86,7 +79,7 @@ class Scanner:
         }
 
     def read(self, chunks: Iterable[bytes]) -> Seen:
-        """Read all. Raises ``_BadLine`` at an event that cannot be understood."""
+        """Read all. Raises ``BadLine`` at an event that cannot be understood."""
         seen = self.seen
         blocks = Blocks(chunks)
         for block in blocks:
@@ -113,6 +106,11 @@ class Scanner:
             self.seen.counted_time = False
             for record in self.seen.records:
                 record.cost_ns = None
+
+    @property
+    def knows_form(self) -> bool:
+        """Whether a reader's form was recognised."""
+        return self._needles is not None
 
     # -- finding
 
@@ -342,34 +340,26 @@ class Scanner:
             self._keep(block, start, line, thread, record)
 
 
-def _bad(block: Block, start: int, problem: str) -> _BadLine:
+def _bad(block: Block, start: int, problem: str) -> BadLine:
     line = block.data[start : min(block.line_at(start)[1], start + 160)]
     shown = line.decode("utf-8", "replace").strip()
-    return _BadLine(block.offset + start - block.start, f"{problem}: {shown!r}")
+    return BadLine(block.offset + start - block.start, f"{problem}: {shown!r}")
 
 
-def _bpftrace(source: Source) -> Seen:
-    """Read a capture in which no reader's form was found. Raises ``_BadLine`` at an access."""
-    seen = Scanner().read(_translated(source()))
+def _read(source: Source) -> Seen:
+    """Read a capture; one in which no reader's form is found may be a bpftrace one-liner's."""
+    scanner = Scanner()
+    try:
+        seen = scanner.read(source())
+    except BadLine:
+        if not natural.in_json(source()):
+            raise
+    else:
+        if seen.records or scanner.knows_form or not natural.begins(source()):
+            return seen
+    seen = Scanner().read(natural.in_ftraces_form(source()))
     seen.reader = "bpftrace"
     return seen
-
-
-def _translated(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield a capture with the accesses in ftrace's form."""
-    offset, rest = 0, b""
-    for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        made = []
-        for line in lines:
-            found = natural.translated(line)
-            if natural.mentions(found) and parse(found, 0, len(found)) is None:
-                shown = line.decode("utf-8", "replace").strip()[:160]
-                raise _BadLine(offset, f"an access in an unknown form: {shown!r}")
-            made.append(found + b"\n")
-            offset += len(line) + 1
-        yield b"".join(made)
-    yield rest
 
 
 def scan(source: Source, name: str) -> Seen:
@@ -379,10 +369,8 @@ def scan(source: Source, name: str) -> Seen:
     or to CR0.
     """
     try:
-        seen = Seen() if natural.in_json(source()) else Scanner().read(source())
-        if not seen.records:
-            seen = _bpftrace(source)
-    except _BadLine as bad:
+        seen = _read(source)
+    except BadLine as bad:
         number = line_number(source(), bad.offset)
         raise UserError(
             str(bad),

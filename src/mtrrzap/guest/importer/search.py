@@ -20,6 +20,14 @@ MAX_LINE = 1 << 10
 """Bytes of the longest line that can be an event; real ones have some 200."""
 
 
+class BadLine(Exception):  # noqa: N818 - never leaves this room
+    """An event that cannot be understood, and its offset in the capture."""
+
+    def __init__(self, offset: int, problem: str) -> None:
+        super().__init__(problem)
+        self.offset = offset
+
+
 class Block(NamedTuple):
     """Whole lines in ``data[start:end]``; before them is the end of the block before."""
 

@@ -22,8 +22,10 @@ _WORD = re.compile(
 )
 """One of them is in every access."""
 _DIGIT = re.compile(rb"\d")
-_REST = re.compile(rb"\s*(?:0x)?[0-9a-f]{1,16}\s*(?:\(#GP\))?\s*|\s*\(#GP\)\s*")
-"""The end of a line that was wrapped."""
+_BESIDE = re.compile(rb"\s*(?:$|#|@|\^C|Attach|Tracing|Lost \d|\{\"type\": \"(?!printf))")
+"""What bpftrace prints beside: any other line may be a piece of an access."""
+_HEADING = re.compile(rb"[^\d/]*[^\w\s][^\d/]*")
+"""A line before the first access, with no number, and more than a word."""
 _NAME = re.compile(rb"CPU \d{1,6}/KVM|(?:\w+_)?vcpu[ _-]?\d{1,6}\b|kvm-vcpu-\d{1,6}|EMT-\d{1,6}")
 _PAIR = re.compile(
     rb"\b(?P<key>write|rw|ecx|msr|index|reg|data|value|val|cr|exception|mode|tid|pid|cpu|nsecs|time"
@@ -49,8 +51,8 @@ _NUMBER = re.compile(rb"\b(?:0x)?[0-9a-f]+\b", re.IGNORECASE)
 _CPU = re.compile(rb"\[(\d{1,6})\]")
 _TIME = re.compile(rb"\b\d+\.\d{1,9}\b|\b\d{11,20}\b")
 _VERBS = re.compile(
-    rb"\b(?:(?:wr|rd)msr|msr_(?:write|read)|(?:write|read)_?msr|kvm_msr"
-    rb"|(?P<cr>cr_(?:write|read)|kvm_cr|(?P<zero>cr0(?:_(?:write|read))?|(?:write|read)_?cr0))"
+    rb"\b(?:(?:wr|rd)msr|msr_(?:write|read)|(?:write|read)[_ ]?msr|kvm_msr"
+    rb"|(?P<cr>cr_(?:write|read)|kvm_cr|(?P<zero>cr0(?:_(?:write|read))?|(?:write|read)[_ ]?cr0))"
     rb"|write|read)\b",
     re.IGNORECASE,
 )
@@ -75,7 +77,6 @@ def in_ftraces_form(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield a capture with the accesses in ftrace's form. Raises ``BadLine`` at an unclear one."""
     offset, rest = 0, b""
     usual: _Shape | None = None
-    access = False
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         made = []
@@ -83,11 +84,10 @@ def in_ftraces_form(chunks: Iterable[bytes]) -> Iterator[bytes]:
             found = _translated(line)
             text, shape = found or (line, usual)
             usual = usual or shape
-            unclear = found is None and mentions(line) and parse(line, 0, len(line)) is None
-            if unclear or shape != usual or (access and _REST.fullmatch(line)):
+            beside = _BESIDE.match(line) or (usual is None and _HEADING.fullmatch(line))
+            if shape != usual or not (found or beside or parse(line, 0, len(line))):
                 shown = line.decode("utf-8", "replace").strip()[:160]
                 raise BadLine(offset, f"an access in an unknown form: {shown!r}")
-            access = found is not None
             made.append(text + b"\n")
             offset += len(line) + 1
         yield b"".join(made)

@@ -272,3 +272,21 @@ def test_memcontrol_a_lists_registers_that_are_off(tmp_path: Path) -> None:
     found = read(tmp_path, rows.encode())
     assert found.cpus[0].maxphyaddr == 39
     assert found.cpus[0].bases[:2] == (0, 6)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x86/PAT: Configuration [0-7]: WB  WC  UC- UC  WB  WP  UC- WT  \n",
+        "x86 PAT enabled: cpu 0, old 0x7040600070406, new 0x407050600070106\n",
+    ],
+)
+def test_a_pat_before_the_block_or_after_it(tmp_path: Path, line: str) -> None:
+    other = "x86 PAT enabled: cpu 0, old 0x7040600070406, new 0x7010600070106\n"
+    for text in (line + LINUX, other + LINUX + line, LINUX + other + line):
+        assert read(tmp_path, text.encode()).cpus[0].pat == 0x407050600070106
+
+
+def test_an_iorr_of_48_bits(tmp_path: Path) -> None:
+    found = read(tmp_path, b"0x2ff c00\n0xc0010016 0xc0000018\n0xc0010017 0xfffff0000800\n")
+    assert any("IORR_BASE0: [0xc0000000, 0xd0000000) reads RAM" in note for note in found.notes)

@@ -322,6 +322,8 @@ def read_log(lines: Sequence[str], name: str) -> Listing:
     what = "Xen's boot log" if "(XEN)" in lines[start] else "boot log"
     width = block.width(kept.listing(what).maxphyaddr or 0)
     rest = lines[start:]
+    # Some kernels print their PAT first, both early in the boot.
+    _put_pat(kept, lines, max(start - 1000, earlier[-1] + 1 if earlier else 0), start)
     _put_later(kept, lines, start)
     _put_replaced(kept, lines, start, block.listed, width)
     found = linux_map.read(rest, name, start)
@@ -341,15 +343,27 @@ def _put_later(kept: Collector, lines: Sequence[str], start: int) -> None:
                 f"line {number}: the processors had different {said['what']} settings before the "
                 "kernel corrected them; the block is the boot processor's"
             )
-        elif (pat := _PAT.search(cleaned(text))) is not None:
-            types = bytes(_PAT_NAMES[word] for word in pat["types"].split())
-            kept.put(0, m.PAT, int.from_bytes(types, "little"), number)
-        elif (pat := _OLD_PAT.search(text)) is not None:
-            kept.put(0, m.PAT, int(pat["pat"], 16), number)
-        elif _PAT_HEAD.search(text) is not None:
-            raise _unknown(kept, number - 1, text, "the kernel's PAT")
+        elif "PAT" in text:
+            _put_pat(kept, lines, number - 1, number)
         elif _TOM2_LIKE.search(cleaned(text)) and not linux_map.tom2((text,)):
             raise _unknown(kept, number - 1, text, "the kernel's TOM2")
+
+
+def _put_pat(kept: Collector, lines: Sequence[str], start: int, end: int) -> None:
+    """Take the last PAT of some lines."""
+    for at in range(end - 1, start - 1, -1):
+        text = lines[at]
+        if "PAT" not in text:
+            continue
+        if (pat := _PAT.search(cleaned(text))) is not None:
+            types = bytes(_PAT_NAMES[word] for word in pat["types"].split())
+            kept.put(0, m.PAT, int.from_bytes(types, "little"), at + 1, again=True)
+            return
+        if (pat := _OLD_PAT.search(text)) is not None:
+            kept.put(0, m.PAT, int(pat["pat"], 16), at + 1, again=True)
+            return
+        if _PAT_HEAD.search(text) is not None:
+            raise _unknown(kept, at, text, "the kernel's PAT")
 
 
 def _put_replaced(

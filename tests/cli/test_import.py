@@ -193,7 +193,7 @@ def test_gzip_and_standard_input(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     packed = tmp_path / "capture.gz"
-    packed.write_bytes(gzip.compress(POWER_ON + ENABLE))
+    packed.write_bytes(gzip.compress(POWER_ON + ENABLE, mtime=0))
     out = tmp_path / "a.trace"
     assert run("import", str(packed), "-o", str(out)).status == 0
     assert len(read(out).events) == 2
@@ -210,7 +210,7 @@ def test_gzip_and_standard_input(
         (b"\x28\xb5\x2f\xfd" + bytes(9), "compressed by zstd"),
         (lzma.compress(bytes(10000))[:40], "the compressed data ends early"),
         (b"\xfd7zXZ\0garbage of some length", "the compressed data is damaged"),
-        (gzip.compress(bytes(10000))[:-9] + b"x" * 9, "the compressed data is damaged"),
+        (gzip.compress(bytes(10000), mtime=0)[:-9] + b"x" * 9, "the compressed data is damaged"),
         (b"mtrrzap-trace 1\n", "already a trace"),
         (b"# mtrrzap-trace 1\nwhat", "not a row of 6 cells: 'what'"),
         (bytes(range(256)) * 99, "no guest access to an MTRR"),

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ import pytest
 from helpers.cli import Run
 from helpers.live_host import LIMIT, need_kvm
 from mtrrzap.cli.progress import run_line
+from mtrrzap.cli.run import case_of
+from mtrrzap.guest import open as traces
+from mtrrzap.guest.trace import Trace, dumps
+from mtrrzap.kvm.policy import OLDER, Policy
 from mtrrzap.live import measure
+from mtrrzap.report.text import MEMORY_UNKNOWN
 
 SMALL = ("--engine", "threads", "-r", "1", "--touch", "4", "--memory", "4M")
 THREADS = ("run", "seabios-8", "--vcpus", "2", *SMALL)
@@ -30,6 +36,27 @@ def test_threads_print_a_table(run: Run) -> None:
     assert [row[8] for row in rows] == ["18", "12"]
     assert "All 2 runs have the requests and ranges that compare counts." in out
     assert any(text.startswith("Modelled: the recorded guest") for text in out)
+
+
+def test_what_depends_on_an_unknown_memory_is_unknown(run: Run, tmp_path: Path) -> None:
+    """Nothing modelled of a capture without its memory, by ``run`` or in a sweep."""
+    boot = traces.load(Path("seabios-8"))
+    path = tmp_path / "boot.trace"
+    path.write_text(dumps(Trace(replace(boot.header, memory=0, memslots=()), boot.events)))
+    words = ("run", str(path), *SMALL, "-p", "v6.1")
+    assert json.loads(run(*words, "--json").out)["rows"][0]["modelled"] is None
+    assert run(*words).out.endswith(f"{MEMORY_UNKNOWN}\n")
+    spec = tmp_path / "spec.toml"
+    spec.write_text('kind = "simulate"\n[grid]\ntraces = ["boot.trace"]\npolicies = ["v6.1"]\n')
+    assert run("sweep", str(spec), "-o", str(tmp_path / "out")).status == 0
+    rows = json.loads(run("sweep", "show", str(tmp_path / "out"), "--json").out)
+    assert "memory: unknown, and the figures depend on it" in json.dumps(rows)
+
+
+@pytest.mark.parametrize("policy", OLDER, ids=lambda policy: policy.name)
+def test_a_policy_before_v61_runs(policy: Policy) -> None:
+    case = case_of(policy.name)
+    assert (case.name, case.policy, case.protocol.name) == (policy.name, policy, "direct")
 
 
 @pytest.mark.parametrize(

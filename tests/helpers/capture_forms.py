@@ -1,5 +1,6 @@
 """Render accesses of vCPUs in every form that trace-cmd, ftrace and perf print."""
 
+import json
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -30,6 +31,44 @@ def raw(seen: Seen) -> tuple[str, str]:
         return "kvm_cr", f"rw={int(seen.write)} cr=0 val={seen.value:#x}"
     fields = f"write={int(seen.write)} ecx={seen.register:x} data={seen.value:#x}"
     return "kvm_msr", f"{fields} exception={int(seen.refused)}"
+
+
+def fields(seen: Seen) -> tuple[str, str]:
+    """As ftrace's option ``fields`` prints them since v6.3."""
+
+    def both(value: int) -> str:
+        return f"{value:#x} ({value - (1 << 64) if value >> 63 else value})"
+
+    if seen.register == 0:
+        return "kvm_cr", f"rw={both(int(seen.write))} cr={both(0)} val={both(seen.value)}"
+    said = f"write={both(int(seen.write))} ecx={both(seen.register)} data={both(seen.value)}"
+    return "kvm_msr", f"{said} exception=({int(seen.refused)})"
+
+
+def spoken(seen: Seen) -> tuple[str, str]:
+    """A verb, the register and its value, as a one-liner may print them."""
+    refused = " (#GP)" if seen.refused else ""
+    what = "wr" if seen.write else "rd"
+    if seen.register == 0:
+        return "", f"cr_{'write' if seen.write else 'read'} 0x0 {seen.value:#x}"
+    return "", f"{what}msr {seen.register:#x} {seen.value:#x}{refused}"
+
+
+def labelled(seen: Seen) -> tuple[str, str]:
+    what = "write" if seen.write else "read"
+    if seen.register == 0:
+        return "", f"cr0 {what} {seen.value:#x}"
+    refused = " FAULT" if seen.refused else ""
+    return "", f"MSR: 0x{seen.register:08x}  Value: 0x{seen.value:016x}  Mode: {what}{refused}"
+
+
+def bpf_fields(seen: Seen) -> tuple[str, str]:
+    if seen.register == 0:
+        return "kvm_cr", f"rw={int(seen.write)} cr=0 val={seen.value:#x}"
+    fault = int(seen.refused)
+    return "kvm_msr", (
+        f"write={int(seen.write)} ecx={seen.register:#x} data={seen.value:#x} exception={fault}"
+    )
 
 
 def perf_fields(seen: Seen) -> str:
@@ -86,6 +125,11 @@ THREADS: dict[str, Form] = {
         "{name:>16}-{tid:<7} (     90) [{cpu:03}] ..... {s:>12}: {event}: {body}"
     ),
     "ftrace, fields": _form("{name:>16}-{tid:<7} [{cpu:03}] ..... {s:>12}: {event}: {body}", raw),
+    "ftrace, fields since v6.3": _form(
+        "{name:>16}-{tid:<7} [{cpu:03}] ..... {s:>12}: {event}: {body}", fields
+    ),
+    "ftrace, quoted": _form(">> {name:>16}-{tid:<7} [{cpu:03}] ..... {s:>12}: {event}: {body}"),
+    "ftrace, grep -n": _form("{tid}:{name:>16}-{tid:<7} [{cpu:03}] ..... {s:>12}: {event}: {body}"),
     "ftrace, verbose": _form(
         "{name:>16} {tid:7} {cpu:3} 0 00000000 00000001 [00000000] {ms}ms (+0.001ms): "
         "{event}: {body}"
@@ -99,6 +143,10 @@ THREADS: dict[str, Form] = {
         "{name:>16} {tid:5} [{cpu:03}] {s:>12}:  kvm:{event}: {body}  ffffffffc0a1b2c3 "
         "kvm_emulate_wrmsr+0x53 ([kvm])"
     ),
+    "perf, cgroup": _form(
+        "{name:>16} {tid:5} [{cpu:03}] {s:>12}:  kvm:{event}: {body} /machine.slice"
+    ),
+    "perf, modifier": _form("{name:>16} {tid:5} [{cpu:03}] {s:>12}:  kvm:{event}:H: {body}"),
     "perf, no event": _form("{name:>16} {tid:5} [{cpu:03}] {s:>12}: {body}"),
     "perf, no comm, no cpu": _form("{tid:5} {s:>12}:  kvm:{event}: {body}"),
     "perf, no comm": _form("  90/{tid} [{cpu:03}] {s:>12}:  kvm:{event}: {body}"),
@@ -108,6 +156,19 @@ THREADS: dict[str, Form] = {
     "perf trace --libtraceevent_print": _form("{ms:>10} {name}/{tid} kvm:{event}({body})"),
 }
 """Forms with threads and times, so that events come back with both."""
+BPFTRACE: dict[str, Form] = {
+    "a verb": _form("{ns} tid={tid} {name} {body}", spoken),
+    "a verb, numbers bare": _form("{tid} {name} [{cpu:03}] {s} {body}", spoken),
+    "fields": _form("{event} tid={tid} comm={name} cpu={cpu} nsecs={us}000 {body}", bpf_fields),
+    "labels": _form("[Time: {ns}] tid: {tid} {name} {body}", labelled),
+    "json": lambda seen, name: json.dumps(
+        {
+            "type": "printf",
+            "data": f"{s(seen.us, 9)} tid={100 + seen.vcpu} {name} {spoken(seen)[1]}\n",
+        }
+    ),
+}
+"""What one-liners may print."""
 NAMES_CUT: dict[str, Form] = {
     "ftrace, latency-format": _form("{short:>8}-{tid:<7} {cpu:3}d..1. {us:4}us+: {event}: {body}"),
     "ftrace, latency-format, no mark": _form(

@@ -151,6 +151,20 @@ class NaiveTable:
 
         return self.walk(start, end, visit), len(cleared)
 
+    def zap_trees(self, start: int, end: int) -> tuple[int, int]:
+        """As ``zap_subtrees``, at every level, and leaves that stick out too: v5.15 to v5.17."""
+        cleared: list[tuple[int, int]] = []
+        everything = start == 0 and end >= self.top
+        end = min(end, self.top)
+
+        def visit(gfn: int, level: int, entry: object) -> None:
+            inside = start <= gfn and gfn + SIZE[level] <= end
+            if is_present(entry) and (everything or inside or not isinstance(entry, dict)):
+                self.put(gfn, level, None)
+                cleared.append((gfn, level))
+
+        return self.walk(start, end, visit), len(cleared)
+
 
 def level_of(slot: Memslot, gfn: int, vcpu: Vcpu, mask: MtMask, top_level: int = 3) -> int:
     """The largest level that the slot, the host's mapping and KVM's MTRR check allow."""

@@ -86,3 +86,25 @@ def test_uses_are_those_of_each_page(listed: list[tuple[int, int, Use]], holes: 
         if use is None and holes:
             use = Use.DEVICE
         assert next(part.use for part in parts if page << 12 < part.end) is use
+
+
+@pytest.mark.parametrize(
+    ("line", "use"),
+    [
+        ("BIOS-e820: [mem 0x0000000100000000-0x00000001ffffffff] unusable", Use.OTHER),
+        ("BIOS-e820: [mem 0x0000000100000000-0x00000001ffffffff]   4.0 GB System RAM", Use.RAM),
+        ("BIOS-e820: [mem 0x0000000100000000-0x00000001ffffffff] persistent (type 7)", Use.OTHER),
+        ("100000000-1ffffffff : CXL Window 0", Use.OTHER),
+        ("100000000-1ffffffff : dax0.0", Use.OTHER),
+        ("100000000-1ffffffff : System RAM (kmem)", Use.RAM),
+        ("100000000-1ffffffff : 0000:00:02.0", Use.DEVICE),
+    ],
+)
+def test_what_names_mean(line: str, use: Use) -> None:
+    _, places = regions.read(line + "\n", "x")
+    assert places == (Region(0x100000000, 0x200000000, use, places[0].name),)
+
+
+def test_gaps_are_no_regions() -> None:
+    gap = "BIOS-e820: [gap 0x00000000a0000000-0x00000000bfffffff]\n"
+    assert regions.read(E820 + gap, "x") == regions.read(E820, "x")

@@ -23,7 +23,7 @@ from mtrrzap.emit.native import storm
 from mtrrzap.errors import UserError, counted
 from mtrrzap.gfn import parse_size
 from mtrrzap.guest.trace import Trace
-from mtrrzap.kvm.policy import POLICIES, by_name
+from mtrrzap.kvm.policy import OLDER, POLICIES, by_name
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp.levels import PageSize, level_of
 from mtrrzap.live.host import Environment, environment
@@ -264,7 +264,7 @@ _NATIVE = (
 def case_of(name: str) -> RunCase:
     """Return what ``--policy`` names. Raises ``UserError``."""
     first, colon, second = name.partition(":")
-    names = {each.name for each in POLICIES}
+    names = [each.name for each in (*POLICIES, *OLDER)]
     if colon and (first in names or first.startswith("+")):
         chosen, protocol = by_name(first), protocols.load(second)
     elif name in names or name.startswith("+"):
@@ -276,7 +276,6 @@ def case_of(name: str) -> RunCase:
         raise UserError(
             f"neither a policy nor a protocol is called {name!r}",
             place="--policy",
-            mend=f"policies are {', '.join(each.name for each in POLICIES)}; "
-            f"protocols {', '.join(PROTOCOLS)}",
+            mend=f"policies are {', '.join(names)}; protocols {', '.join(PROTOCOLS)}",
         )
     return RunCase(name, replace(chosen, protocol=protocol.name), protocol)

@@ -67,6 +67,7 @@ class Walk(Enum):
 
     LEAFS = "every leaf that overlaps the range; page-table pages stay"
     SUBTREES = "every entry of up to 1 GiB that lies fully inside the range (patch 12)"
+    TREES = "every entry that lies fully inside the range, the root's too; every overlapping leaf"
     MARK = "nothing: it marks the present top-level entries; later accesses recompute the types"
 
 
@@ -230,13 +231,12 @@ POLICIES: tuple[Policy, ...] = (
 
 
 _V61 = POLICIES[0]
-_TDP_MMU = "which the model stops at: there, entries of more than 1 GiB were cleared whole too"
 
 OLDER: tuple[Policy, ...] = (
     replace(
         _V61,
         name="v4.2",
-        says="Linux 4.2 and 4.3 as released: zaps on every CD toggle",
+        says="Linux 4.2 and 4.3 as released: zaps on every CD toggle; walk as v4.4",
         cd_toggle=Ask.ALWAYS,
         source='efdfe536d8c6 "KVM: MMU: fix MTRR update", b18d5431acc7 "KVM: x86: fix CR0.CD '
         'virtualization", fb279950ba02 "KVM: vmx: obey KVM_QUIRK_CD_NW_CLEARED" (in v4.2; not '
@@ -247,25 +247,28 @@ OLDER: tuple[Policy, ...] = (
         name="v4.4",
         says="Linux 4.4 to 5.14: requests as in v6.1; the old MMU finds the leaves by its rmaps",
         source='879ae1880449 "KVM: x86: obey KVM_X86_QUIRK_CD_NW_CLEARED in kvm_set_cr0()" (in '
-        "v4.4, and in v4.2's stable tree)",
+        "v4.4, and in v4.2.8); approximate in visits only: kvm_zap_gfn_range in "
+        "arch/x86/kvm/mmu.c looked at one rmap for each page and size of a memslot, not at entries",
     ),
     replace(
         _V61,
         name="v5.13",
         says="Linux 5.13 and 5.14 with kvm.tdp_mmu=1: whole subtrees, under the read lock",
         mmu_lock=Lock.READ,
-        walk=Walk.SUBTREES,
+        walk=Walk.TREES,
         source='6103bc074048 "KVM: x86/mmu: Allow zap gfn range to operate under the mmu read '
-        f'lock" (in v5.13; reverted by 5a324c24b638 in v5.15); 1 GiB is {_TDP_MMU}',
+        'lock" (in v5.13; reverted by 5a324c24b638 in v5.15); approximate in flushes only: under '
+        "the read lock each cleared entry was flushed too",
     ),
     replace(
         _V61,
         name="v5.15",
         says="Linux 5.15 to 5.17: the TDP MMU by default; whole subtrees are zapped",
-        walk=Walk.SUBTREES,
-        source='71ba3f3189c7 "KVM: x86: enable TDP MMU by default" (in v5.15), until f47e5bbbc92f '
-        '"KVM: x86/mmu: Zap only TDP MMU leafs in zap range and mmu_notifier unmap" (in v5.18); '
-        f"1 GiB is {_TDP_MMU}",
+        walk=Walk.TREES,
+        source='71ba3f3189c7 "KVM: x86: enable TDP MMU by default" (in v5.15), 524a1e4e381f '
+        '"KVM: x86/mmu: Don\'t leak non-leaf SPTEs when zapping all SPTEs" (in v5.15), until '
+        'f47e5bbbc92f "KVM: x86/mmu: Zap only TDP MMU leafs in zap range and mmu_notifier unmap" '
+        "(in v5.18); handle_removed_tdp_mmu_page flushed for each page-table page",
     ),
 )
 """Kernels before v6.1 that behaved otherwise; 5.18 to 6.0 did as v6.1 does. Known by name; where no

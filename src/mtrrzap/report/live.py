@@ -8,6 +8,7 @@ from mtrrzap.guest.trace import Trace
 from mtrrzap.live.host import Environment
 from mtrrzap.live.measure import Engine, RunSettings
 from mtrrzap.live.tally import Run, middle
+from mtrrzap.report.text import MEMORY_UNKNOWN
 from mtrrzap.simulator import cost_model
 from mtrrzap.study.live_runs import Measured
 
@@ -75,6 +76,9 @@ def remarks(
             f"{sum(run.zaps for run in runs):,} zaps contained none of it."
         )
     yield _of_cores(trace.header.vcpus, around.cores, meet=settings.meet)
+    if not trace.header.memory_known:
+        yield MEMORY_UNKNOWN
+        return
     yield (
         "Modelled: the recorded guest on the published host, in millions of cycles, accurate to "
         f"within a factor of {cost_model.error_factor():.2f} ({docs_page('validation')})."

@@ -115,7 +115,7 @@ class Footprint:
         return blocks * self._costs.leave + table.pages * 512 * self._costs.visit
 
     def _work(self, r: Range, walk: Walk, stage: Stage, touched: bool) -> WalkWork:
-        if walk is not Walk.SUBTREES:
+        if walk not in (Walk.SUBTREES, Walk.TREES):
             return WalkWork(self._all[stage].cost(r, walk).visits, 0, 0, self._levels)
         ran = touched and stage is not Stage.NOT_RUN
         zap = (self._now if ran else self._empty).cost(r, walk)

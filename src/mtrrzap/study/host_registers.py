@@ -64,9 +64,10 @@ def _tops(values: Mapping[int, int]) -> Iterator[str]:
 
 def _iorr(base: int, mask: int, name: str) -> str:
     reads, writes = ("RAM" if base & bit else "MMIO" for bit in (1 << 4, 1 << 3))
-    start = base & mask & _ADDRESS
-    end = (start | ~mask & _ADDRESS | 0xFFF) + 1 if mask & _ADDRESS else 0
-    place = f"[{start:#x}, {end:#x})" if (end - start) & (end - start - 1) == 0 else f"{start:#x}"
+    start, above = base & mask & _ADDRESS, mask & _ADDRESS
+    size = above & -above
+    whole = size and (above + size) & above == 0
+    place = f"[{start:#x}, {start + size:#x})" if whole else f"{start:#x}"
     return f"{name}: {place} reads {reads}, writes {writes}; it sets no memory type"
 
 

@@ -34,7 +34,7 @@ class Measured:
     """As ``compare`` counts them; each run must have as many."""
     ranges: int
     modelled: Prediction | None
-    """None for a protocol that the simulator does not know."""
+    """None for a protocol that the simulator does not know, or if the guest's memory is unknown."""
 
     @property
     def findings(self) -> Iterator[str]:
@@ -65,7 +65,8 @@ def measured(
         requests = list(replay(trace, case.policy, host))
         sums = total(requests)
         prediction = None
-        if PROTOCOLS.get(case.policy.protocol) is case.protocol:
+        known = trace.header.memory_known
+        if known and PROTOCOLS.get(case.policy.protocol) is case.protocol:
             cost = expected(guest, case.policy, requests)
             prediction = Prediction(round(cost.zaps), millions(cost.cycles), millions(cost.longest))
         found.append(Measured(case, runs, sums.requests, sums.ranges, prediction))

@@ -71,7 +71,7 @@ def load(
 def text_of(source: Path) -> str:
     """Return a listing's text. Raises ``UserError`` if it cannot be read or is too long."""
     with _opened(source) as stream:
-        return _text(stream, source)
+        return listing.plain(_text(stream, source))
 
 
 def _text(stream: BufferedReader, source: Path) -> str:
@@ -80,7 +80,7 @@ def _text(stream: BufferedReader, source: Path) -> str:
         raise UserError(
             f"more than {LIMIT >> 20} MiB", place=str(source), mend="cut out the lines about MTRRs"
         )
-    return data.decode("utf-8", "replace")
+    return listing.decoded(data)
 
 
 @contextmanager

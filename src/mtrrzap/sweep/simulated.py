@@ -73,8 +73,12 @@ class Simulator:
 
     def _with_memory(self, name: str, vcpus: int | None, memory: int | None) -> Made:
         trace, why = self._wide(name, vcpus)
-        if trace is None or memory is None:
-            return (trace, None) if trace is not None else (None, str(why))
+        if trace is None:
+            return None, str(why)
+        if not trace.header.memory_known:
+            return None, "memory: unknown, and the figures depend on it; give it when importing"
+        if memory is None:
+            return trace, None
         try:
             return with_memory(trace, memory), None
         except UserError as error:

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.capture_forms import (
+    BPFTRACE,
     NAMES_CUT,
     NO_THREADS,
     NO_TIMES,
@@ -63,7 +64,7 @@ def events(data: bytes) -> list[Event]:
 @settings(max_examples=40, deadline=None)
 @given(streams(), st.sampled_from(VMMS))
 def test_every_form_of_every_vmm(stream: list[Seen], vmm: str) -> None:
-    for name, form in (THREADS | NO_THREADS).items():
+    for name, form in (THREADS | NO_THREADS | BPFTRACE).items():
         if "no comm" in name:
             continue
         assert events(render(form, stream, vmm)) == expected(stream, times=True), name
@@ -89,14 +90,14 @@ def test_threads_without_names_count_as_they_appear(stream: list[Seen]) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(streams(), st.sampled_from(sorted(THREADS)), st.data())
+@given(streams(), st.sampled_from(sorted(THREADS | BPFTRACE)), st.data())
 def test_a_wrapped_line_is_read_or_refused(
     stream: list[Seen], name: str, data: st.DataObject
 ) -> None:
     """Where mail wraps a line, at a space: nothing is lost in silence, nothing is changed."""
     if "no comm" in name:
         return
-    text = render(THREADS[name], stream).decode()
+    text = render((THREADS | BPFTRACE)[name], stream).decode()
     spaces = [at for at, char in enumerate(text) if char == " " and text[at - 1] not in " \n"]
     at = data.draw(st.sampled_from(spaces))
     wrapped = f"{text[:at]}\n{text[at + 1 :]}".encode()

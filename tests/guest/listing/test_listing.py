@@ -111,7 +111,7 @@ def test_a_mask_with_leading_zeros_in_a_log() -> None:
         (LOG + ONE_A_LINE + PROC, "", "several listings are in it: linux, proc-mtrr"),
         ("{", ":1", "not JSON: "),
         ("[" * 100000, ":1", "JSON that cannot be read"),
-        ("[1]", ":1", "an item without msr and value"),
+        ("[1]", ":1", "no MSR and its value in it"),
         ('{"0x2ff": []}', ":1", "not an MSR and its value"),
         ('{"x": {"0x2ff": 1}}', ":1", "not a processor's number: 'x'"),
         ('[{"cpu": -1, "msr": 1, "value": 1}]', ":1", "not a processor's number"),

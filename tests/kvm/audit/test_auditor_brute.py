@@ -13,7 +13,7 @@ from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Slot, Trace
 from mtrrzap.kvm.audit import audit
 from mtrrzap.kvm.mtmask import MtMask
-from mtrrzap.kvm.policy import POLICIES, Ask, Policy, Walk, by_name
+from mtrrzap.kvm.policy import OLDER, POLICIES, Ask, Policy, Walk, by_name
 from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.tdp import Memslot
 from mtrrzap.kvm.vcpu import Vcpu, power_on, step
@@ -69,7 +69,7 @@ class Brute:
         if self.mask.policy.walk is Walk.MARK:
             top = SIZE[4]
             return not r.start // top <= first // top <= (r.end - 1) // top
-        if self.mask.policy.walk is Walk.LEAFS:
+        if self.mask.policy.walk in (Walk.LEAFS, Walk.TREES):
             return end <= r.start or first >= r.end
         return not (r.start <= first and end <= r.end)
 
@@ -177,7 +177,7 @@ hosts = st.builds(
 
 
 @settings(max_examples=400, deadline=None)
-@given(some_events(), st.sampled_from((*POLICIES, CLEAR_ONLY)), hosts)
+@given(some_events(), st.sampled_from((*POLICIES, *OLDER, CLEAR_ONLY)), hosts)
 def test_against_every_interleaving_of_faults(
     events: list[Event], policy: Policy, host: Host
 ) -> None:

@@ -64,11 +64,19 @@ def test_a_full_table_by_subtrees() -> None:
     assert (table.leaf_count(), table.pages) == (0, 2)
 
 
+def test_a_tree_zap_of_everything() -> None:
+    """v5.15: the walk ends at the root, whose one present entry goes with its subtree."""
+    table = filled(16, 1)
+    pages = 1 + 16 + 8_192
+    assert table.zap(EVERYTHING, Walk.TREES) == Zap(128, 1, 4_194_304, pages, pages + 1)
+    assert (table.leaf_count(), table.pages) == (0, 1)
+
+
 def test_a_huge_leaf_that_sticks_out() -> None:
-    """A leaf zap takes it at either end of the range, a subtree zap at neither."""
+    """A leaf zap and v5.15's take it at either end of the range, patch 12's at neither."""
     r = Range(0x100, 0x300)
     first = LeafRun(0, 0x400, 2, MASK.at(PLAIN, 0))
-    for walk, left in ((Walk.LEAFS, []), (Walk.SUBTREES, [first])):
+    for walk, left in ((Walk.LEAFS, []), (Walk.SUBTREES, [first]), (Walk.TREES, [])):
         table = PageTable([Memslot(0, 0x400, 2)])
         table.fill(PLAIN, MASK)
         table.zap(r, walk)
@@ -189,11 +197,13 @@ class Pair:
         zap = {
             Walk.LEAFS: self.naive.zap_leafs,
             Walk.SUBTREES: self.naive.zap_subtrees,
+            Walk.TREES: self.naive.zap_trees,
             Walk.MARK: self.naive.mark,
         }[walk]
         visits, entries = zap(r.start, r.end)
         gone, freed = leaves - len(self.naive.leaves()), pages - self.naive.pages()
         flushes = entries if walk is Walk.SUBTREES else int(entries > 0)
+        flushes += freed if walk is Walk.TREES else 0
         assert self.fast.zap(r, walk) == Zap(visits, entries, gone, freed, flushes)
 
     def compare(self) -> None:

@@ -5,7 +5,7 @@ the import takes one for the other, the first CR0 write becomes a toggle of CD t
 or a real toggle is lost.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -160,13 +160,28 @@ class _Assembly:
         self._devices = 0
         self._touched: set[int] = set()
         """vCPUs with other events than RESET."""
+        self._handlers: dict[What, Callable[[Record, int], None]] = {
+            What.WRITE: self._write,
+            What.HOST_WRITE: self._host_write,
+            What.READ: self._read,
+            What.WRITE_CR0: self._cr0,
+            What.READ_CR0: self._cr0,
+            What.INIT: self._init,
+            What.INIT_IPI: self._init,
+            What.RESET: self._reset_seen,
+            What.CREATED: self._created,
+            What.SREGS: self._sregs,
+            What.DMA: self._device,
+            What.ZAP: self._zap,
+        }
 
     def run(self) -> Assembled:
         self._begin()
+        events, vcpu = self.made.events, self._vm.vcpu
         for record in self._records:
-            position = len(self.made.events)
-            self._record(record, self._vm.vcpu(record))
-            if len(self.made.events) > position:
+            position = len(events)
+            self._handlers[record.what](record, vcpu(record))
+            if self._zaps_told and len(events) > position:
                 self._event_of[id(record)] = position
         if self._zaps_told:
             self.made.zaps = KernelZaps(tuple(map(self._call, self._zaps)), tuple(self._dma))
@@ -215,27 +230,13 @@ class _Assembly:
         for vcpu in range(self._vm.size):
             self._emit(vcpu, Kind.RESET, record)
 
-    def _record(self, record: Record, vcpu: int) -> None:
-        match record.what:
-            case What.WRITE | What.HOST_WRITE:
-                self._write(record, vcpu)
-            case What.READ:
-                self._read(record, vcpu)
-            case What.WRITE_CR0 | What.READ_CR0:
-                self._cr0(record, vcpu)
-            case What.INIT | What.INIT_IPI:
-                self._init(record, vcpu)
-            case What.RESET if not self._sregs_probed:
-                self._machine_reset(record)
-            case What.CREATED:
-                self._created(record, vcpu)
-            case What.SREGS:
-                self._sregs(record, vcpu)
-            case What.DMA:
-                self._device(record)
-            case What.ZAP:
-                assert isinstance(record, ZapRecord)
-                self._zaps.append(record)
+    def _reset_seen(self, record: Record, _: int) -> None:
+        if not self._sregs_probed:
+            self._machine_reset(record)
+
+    def _zap(self, record: Record, _: int) -> None:
+        assert isinstance(record, ZapRecord)
+        self._zaps.append(record)
 
     def _created(self, record: Record, vcpu: int) -> None:
         """Reset one vCPU, unless it has been in that state since the start."""
@@ -249,16 +250,13 @@ class _Assembly:
             model.cr0 = record.value
             self._emit(vcpu, Kind.HELD_CR0, record, value=record.value)
 
-    def _device(self, record: Record) -> None:
+    def _device(self, record: Record, _: int) -> None:
         before = self._devices
         self._devices += 1 if record.number else -1
         if (before > 0) != (self._devices > 0):
             self._dma.append(Dma(len(self.made.events), self._devices > 0))
 
     def _write(self, record: Record, vcpu: int) -> None:
-        if record.what is What.HOST_WRITE:
-            self._host_write(record, vcpu)
-            return
         if record.cost_ns is not None:
             self.made.costs.append(
                 Cost(len(self.made.events), vcpu, record.number, record.value, record.cost_ns)

@@ -62,7 +62,10 @@ def notes(seen: Seen, vm: CapturedVm, made: Assembled, width: str) -> tuple[str,
     ):
         found.append("APIC ids were taken for vCPU numbers")
     if not seen.counted_time:
-        found.append("the capture's clock does not count seconds, so events have no times")
+        found.append(
+            "the capture's times do not count seconds, or are not in order (perf's --deltatime): "
+            "events have none"
+        )
     found.append(width)
     if made.costs:
         found.append(f"measured, exit to entry: {summary(made.costs)}")

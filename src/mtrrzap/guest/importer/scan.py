@@ -5,9 +5,10 @@ A small model of each thread's registers drops the accesses that change nothing.
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 from mtrrzap.errors import UserError, docs_page
-from mtrrzap.guest.importer import event_text
+from mtrrzap.guest.importer import event_text, natural
 from mtrrzap.guest.importer.event_text import EventLine, parse, vcpu_of_body, vcpu_of_name
 from mtrrzap.guest.importer.probes import ProbeReader
 from mtrrzap.guest.importer.records import (
@@ -22,6 +23,7 @@ from mtrrzap.guest.importer.search import (
     ENTRY,
     EXIT,
     Absence,
+    BadLine,
     Block,
     Blocks,
     Needles,
@@ -39,7 +41,7 @@ from mtrrzap.x86 import msr as m
 _WRITTEN = re.compile(rb"^# entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})", re.MULTILINE)
 _LOST = re.compile(
     rb"\[LOST (?:(\d{1,18}) )?EVENTS\]|\[(?:(\d{1,18}) )?EVENTS DROPPED\]"
-    rb"|RECORD_LOST lost (\d{1,18})"
+    rb"|RECORD_LOST lost (\d{1,18})|\bLost (\d{1,18}) events"
 )
 _HEAD = 1 << 16
 """Bytes at the start in which a reader's own header is."""
@@ -50,14 +52,6 @@ _EVENT = re.compile(rb"[: ]kvm_(?:msr: +(?:msr_|write=)|cr: +(?:cr_|rw=))")
 
 Source = Callable[[], Iterable[bytes]]
 """Begins to read a capture from its start. A second call is made only to number a bad line."""
-
-
-class _BadLine(Exception):  # noqa: N818 - never leaves this module
-    """An event that cannot be understood, and its offset in the capture."""
-
-    def __init__(self, offset: int, problem: str) -> None:
-        super().__init__(problem)
-        self.offset = offset
 
 
 class Scanner:
@@ -85,7 +79,7 @@ class Scanner:
         }
 
     def read(self, chunks: Iterable[bytes]) -> Seen:
-        """Read all. Raises ``_BadLine`` at an event that cannot be understood."""
+        """Read all. Raises ``BadLine`` at an event that cannot be understood."""
         seen = self.seen
         blocks = Blocks(chunks)
         for block in blocks:
@@ -101,7 +95,22 @@ class Scanner:
             seen.losses.append(f"the capture lost {count}, in {self._losses} {places}")
         for record in self._owed.values():
             record.cost_ns = None
+        if seen.reader == "perf script":
+            self._doubt_times()
         return seen
+
+    def _doubt_times(self) -> None:
+        """Give up times that are not in order, which perf script prints with ``--deltatime``."""
+        times = [record.time_ns for record in self.seen.records if record.time_ns is not None]
+        if any(later < earlier for earlier, later in pairwise(times)):
+            self.seen.counted_time = False
+            for record in self.seen.records:
+                record.cost_ns = None
+
+    @property
+    def knows_form(self) -> bool:
+        """Whether a reader's form was recognised."""
+        return self._needles is not None
 
     # -- finding
 
@@ -169,7 +178,7 @@ class Scanner:
                 self._probe(block, start, line)
         elif (lost := _LOST.search(block.data, start, end)) is not None:
             self._losses += 1
-            self._lost += int(lost[1] or lost[2] or lost[3] or 0)
+            self._lost += int(next(filter(None, lost.groups()), 0))
             self._forget()
         elif _EVENT.search(block.data, start, end):
             raise _bad(block, start, "a KVM event in an unknown form")
@@ -331,10 +340,26 @@ class Scanner:
             self._keep(block, start, line, thread, record)
 
 
-def _bad(block: Block, start: int, problem: str) -> _BadLine:
+def _bad(block: Block, start: int, problem: str) -> BadLine:
     line = block.data[start : min(block.line_at(start)[1], start + 160)]
     shown = line.decode("utf-8", "replace").strip()
-    return _BadLine(block.offset + start - block.start, f"{problem}: {shown!r}")
+    return BadLine(block.offset + start - block.start, f"{problem}: {shown!r}")
+
+
+def _read(source: Source) -> Seen:
+    """Read a capture; one in which no reader's form is found may be a bpftrace one-liner's."""
+    scanner = Scanner()
+    try:
+        seen = scanner.read(source())
+    except BadLine:
+        if not natural.in_json(source()):
+            raise
+    else:
+        if seen.records or scanner.knows_form or not natural.begins(source()):
+            return seen
+    seen = Scanner().read(natural.in_ftraces_form(source()))
+    seen.reader = "bpftrace"
+    return seen
 
 
 def scan(source: Source, name: str) -> Seen:
@@ -344,8 +369,8 @@ def scan(source: Source, name: str) -> Seen:
     or to CR0.
     """
     try:
-        seen = Scanner().read(source())
-    except _BadLine as bad:
+        seen = _read(source)
+    except BadLine as bad:
         number = line_number(source(), bad.offset)
         raise UserError(
             str(bad),

@@ -20,6 +20,14 @@ MAX_LINE = 1 << 10
 """Bytes of the longest line that can be an event; real ones have some 200."""
 
 
+class BadLine(Exception):  # noqa: N818 - never leaves this room
+    """An event that cannot be understood, and its offset in the capture."""
+
+    def __init__(self, offset: int, problem: str) -> None:
+        super().__init__(problem)
+        self.offset = offset
+
+
 class Block(NamedTuple):
     """Whole lines in ``data[start:end]``; before them is the end of the block before."""
 
@@ -101,17 +109,18 @@ _PATIENCE = 16
 """Blocks after which a byte that was not rare gets another try."""
 
 _STYLE = re.compile(
-    rb"(?P<kvm>kvm:)?kvm_(?:msr|cr|entry|exit|pio|apic_\w+)(?:(?P<fields>\()|:\s+\w+(?P<raw>=)?)"
-    rb"|(?P<bare>\b(?:msr|cr)_(?:read|write)\s+[0-9a-f]+\s+=)"
+    rb"(?P<kvm>kvm:)?kvm_(?:msr|cr|entry|exit|pio|apic_\w+)"
+    rb"(?:(?P<fields>\()|(?::\w{1,4})?:\s+\w+(?P<raw>=)?)"
+    rb"|(?P<bare>\b(?:msr|cr)_(?:read|write)\s+(?:0x)?[0-9a-f]+\s+=)"
     rb"|(?P<probe>\b" + _PROBE + rb")"
 )
 _PROBE_ADDRESSES = (b": (kvm_", b": (ffffffff")
-_ACCESS = rb"msr_(?:read|write)\s+2[0-9a-f]{2}\b|cr_(?:read|write)\s+0\s"
+_ACCESS = rb"msr_(?:read|write)\s+(?:0x)?2[0-9a-f]{2}\b|cr_(?:read|write)\s+0\s"
 _REGISTER = (
     # Two letters behind kvm_ tell most other events apart at a single look.
     rb"kvm_[cmzsvatp][rsatecdo]"
-    rb"(?:(?<=ms)r:\s+(?:msr_(?:read|write)\s+|[^\n]*ecx=(?:0x)?)2[0-9a-f]{2}\b"
-    rb"|:\s+(?:cr_(?:read|write)\s+|[^\n]*cr=(?:0x)?)0\s"
+    rb"(?:(?<=ms)r(?::\w{1,4})?:\s+(?:msr_(?:read|write)\s+|[^\n]*ecx=(?:0x)?)2[0-9a-f]{2}\b"
+    rb"|(?::\w{1,4})?:\s+(?:cr_(?:read|write)\s+|[^\n]*cr=(?:0x)?)0\s"
     rb"|(?:p_gfn_range|rr_set_msr|t_msr_common|st_set_cr0|pu_reset|ch_vcpu_ioctl_set_sregs"
     rb"|ch_(?:un)?register_noncoherent_dma)(?:\+0x0/|\))"
     rb"|p_mmu_spte_changed:)"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
+from codecs import iterdecode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ _CHUNK = 1 << 19
 _TRACE_DAT = b"\x17\x08\x44tracing"
 _PERF_DATA = (b"PERFILE2", b"2ELIFREP")
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+"""What Windows' tools write."""
 _OPENERS: dict[bytes, Callable[..., Any]] = {
     b"\xfd7zXZ\0": lzma.open,
     b"\x1f\x8b": gzip.open,
@@ -43,6 +46,8 @@ def opened(path: Path) -> Iterator[Opened]:
     with _errors(name):
         source = _stdin() if str(path) == "-" else _file(path)
         head = _head(source)
+        if head.startswith(_UTF16):
+            source, head = _as_utf8(source), head.decode("utf-16", "ignore").encode()
     if head.startswith(_PERF_DATA):
         raise UserError(
             "a perf.data, which only perf can read",
@@ -81,6 +86,10 @@ def _errors(name: str) -> Iterator[None]:
 def _guarded(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
     with _errors(name):
         yield from chunks
+
+
+def _as_utf8(source: Source) -> Source:
+    return lambda: (text.encode() for text in iterdecode(source(), "utf-16", errors="replace"))
 
 
 def _head(source: Source) -> bytes:

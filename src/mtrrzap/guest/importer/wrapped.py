@@ -14,8 +14,10 @@ _OTHER_EVENT = re.compile(rb"\d(?:us\W?)?\s?:\s+(?:\(\+\d+\)\s+)?(?:\w+:)?\w+:\s
 """A time and the name of an event: a line of its own."""
 _WINDOWS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (0, 3), (3, 0))
 """Pieces before and after the line, fewest first."""
-FRAGMENT = re.compile(rb"\bkvm_(?:(?:msr|cr)\b|\w{0,2}[ \t\r]*\n)|\b(?:msr|cr)_(?:read|write)\b")
-"""What a needle may miss: an event that is broken before its ``=``."""
+FRAGMENT = re.compile(
+    rb"\bkvm_(?:(?:msr|cr)\b|\w{0,2}[ \t\r]*\n)|\b(?:msr|cr)_(?:read|write)\b|\bLost \d"
+)
+"""What a needle may miss: an event that is broken before its ``=``, and bpftrace's losses."""
 
 
 def whole(line: EventLine | None) -> bool:

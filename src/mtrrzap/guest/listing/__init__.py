@@ -11,9 +11,10 @@ from typing import NamedTuple
 from mtrrzap.errors import UserError
 from mtrrzap.guest.listing import firmware, json_dump, linux, linux_map, msr_dump, size_lists
 from mtrrzap.guest.listing.linux_map import KernelMap
+from mtrrzap.guest.listing.pasted import decoded, plain
 from mtrrzap.guest.listing.registers import ListedRegisters, Listing
 
-__all__ = ["FORMATS", "KernelMap", "ListedRegisters", "Listing", "read"]
+__all__ = ["FORMATS", "KernelMap", "ListedRegisters", "Listing", "decoded", "plain", "read"]
 
 Lines = Sequence[str]
 
@@ -21,14 +22,16 @@ Lines = Sequence[str]
 class Form(NamedTuple):
     """A form of listing: how its text is known, and its reader."""
 
-    signs: tuple[str, ...]
-    """One of them is in every such text: looking for them is fast."""
+    sign: str
+    """It is in every such text: looking for it is fast."""
     head: re.Pattern[str]
     read: Callable[[Lines, str, int | None], Listing]
 
     def found(self, text: str) -> bool:
         """Tell if a text has a line of this form."""
-        return any(sign in text for sign in self.signs) and self.head.search(text) is not None
+        sign = self.sign
+        # A single character is found faster still.
+        return sign[0] in text and sign in text and self.head.search(text) is not None
 
 
 def _without_width(read: Callable[[Lines, str], Listing]) -> Callable[..., Listing]:
@@ -37,17 +40,20 @@ def _without_width(read: Callable[[Lines, str], Listing]) -> Callable[..., Listi
 
 
 _FORMS = {
-    "linux": Form(("MTRR default type:",), linux.HEAD, _without_width(linux.read_log)),
-    "proc-mtrr": Form((": base=0x",), linux.PROC_HEAD, linux.read_proc),
-    "mtrr-cleanup": Form(("B, range: ", "B, type "), linux.CLEANUP_HEAD, linux.read_cleanup),
-    "linux-map": Form(("MTRR map:",), linux_map.HEADER, _without_width(linux.read_map)),
-    "coreboot": Form(("MTRR: ",), firmware.COREBOOT, _without_width(firmware.read_coreboot)),
-    "edk2": Form(("MTRR Default Type:",), firmware.EDK2, _without_width(firmware.read_edk2)),
-    "slimboot": Form(("MTRRs....",), firmware.SLIM, _without_width(firmware.read_slim)),
-    "uboot": Form(("Reg Valid",), firmware.UBOOT, _without_width(firmware.read_uboot)),
-    "memcontrol": Form(("/0x",), size_lists.MEMCONTROL, size_lists.read_memcontrol),
-    "fwts": Form(("MTRR overview",), size_lists.FWTS, size_lists.read_fwts),
+    "linux": Form("MTRR default type:", linux.HEAD, _without_width(linux.read_log)),
+    "proc-mtrr": Form(": base=0x", linux.PROC_HEAD, linux.read_proc),
+    "mtrr-cleanup": Form("base: ", linux.CLEANUP_HEAD, linux.read_cleanup),
+    "linux-map": Form("MTRR map:", linux_map.HEADER, _without_width(linux.read_map)),
+    "coreboot": Form("MTRR: ", firmware.COREBOOT, _without_width(firmware.read_coreboot)),
+    "edk2": Form("MTRR Default Type:", firmware.EDK2, _without_width(firmware.read_edk2)),
+    "slimboot": Form("MTRRs....", firmware.SLIM, _without_width(firmware.read_slim)),
+    "uboot": Form("Reg Valid", firmware.UBOOT, _without_width(firmware.read_uboot)),
+    "memcontrol": Form("/0x", size_lists.MEMCONTROL, size_lists.read_memcontrol),
+    "fwts": Form("MTRR overview", size_lists.FWTS, size_lists.read_fwts),
 }
+_SMALL = 1 << 12
+_SIGNS = re.compile("|".join(re.escape(form.sign) for form in _FORMS.values()))
+"""All signs at once, which is faster for a text of up to ``_SMALL`` characters."""
 _OF_ONE_LOG = ("linux", "mtrr-cleanup", "linux-map")
 """What one boot log may have all of; the first reads the others too."""
 FORMATS = (*_FORMS, "json", "msr", msr_dump.HALVES, msr_dump.CPUS)
@@ -62,27 +68,30 @@ def read(text: str, name: str, maxphyaddr: int | None = None, form: str | None =
     Raises ``UserError`` if it has no MTRR, at a line that cannot be understood, or if two forms are
     in it.
     """
+    text = plain(text)
     lines = text.split("\n")
     begins = json_dump.is_json(text)
     if form is None:
         about = _about_mtrrs(text)
-        found = [
-            each
-            for each, how in _FORMS.items()
-            if how.found(about if "MTRR" in how.signs[0] else text)
-        ]
+        found = []
+        if len(text) > _SMALL or _SIGNS.search(text) is not None:
+            found = [
+                each
+                for each, how in _FORMS.items()
+                if how.found(about if "MTRR" in how.sign else text)
+            ]
         form = "json" if begins and not found else _only(found, name)
+    elif form in _FORMS and not _FORMS[form].found(text):
+        raise UserError(f"no line of the format {form}", place=name, mend="choose another")
     if begins and form in _FORMS:
-        lines = json_dump.messages(lines)
+        lines = json_dump.messages(lines, text)
     if form in _FORMS:
-        if not _FORMS[form].found(text):
-            raise UserError(f"no line of the format {form}", place=name, mend="choose another")
         return _FORMS[form].read(lines, name, maxphyaddr)
-    if form == "json":
+    if form == "json" and _REGISTERS.search(text) is None:
         return json_dump.read_json(text, name)
     if form not in FORMATS:
         raise UserError(f"no format {form!r}", place="form", mend=f"use {', '.join(FORMATS)}")
-    return _read_dump(lines, name, form)
+    return _read_dump(lines, name, "msr" if form == "json" else form)
 
 
 def _about_mtrrs(text: str) -> str:
@@ -107,18 +116,37 @@ def _only(found: Sequence[str], name: str) -> str:
     return kinds[0]
 
 
+_REGISTERS = re.compile(r"[ER]AX=[0-9a-f]{2,16} [ER]BX=")
+_LISTED = "boot with mtrr=debug, or give /proc/mtrr or an MSR dump"
+_CUT = "the block is cut: no line 'MTRR default type: ...' above {!r}", "give all its lines"
+_NO_DUMP = (
+    (" ranges ", linux.CUT, *_CUT),
+    ("write-", linux.CUT, *_CUT),
+    ("uncachable", linux.CUT, *_CUT),
+    (
+        "isabled",
+        linux.DISABLED,
+        "no MTRR is listed, because the kernel found them off: {!r}",
+        _LISTED,
+    ),
+    ("Linux version", linux.KERNEL, "a boot log without MTRRs: {!r}", _LISTED),
+    ("Command line", linux.KERNEL, "a boot log without MTRRs: {!r}", _LISTED),
+    (
+        "AX=",
+        _REGISTERS,
+        "QEMU's 'info registers' has no MTRR: {!r}",
+        "give scripts/analyze-migration.py's output of a saved VM, or rdmsr's in the guest",
+    ),
+)
+"""What is no dump: a word of it, how it is known, what is wrong and what helps."""
+
+
 def _read_dump(lines: Lines, name: str, form: str) -> Listing:
     text = "\n".join(lines) if form == "msr" else ""
-    signs = (
-        (linux.DISABLED, "no MTRR is listed, because the kernel found them off: {!r}"),
-        (linux.KERNEL, "a boot log without MTRRs: {!r}"),
-    )
-    for sign, problem in signs:
-        for number, line in enumerate(lines if sign.search(text) else (), start=1):
-            if sign.search(line) is not None:
-                raise UserError(
-                    problem.format(line.strip()[-40:]),
-                    place=f"{name}:{number}",
-                    mend="boot with mtrr=debug, or give /proc/mtrr or an MSR dump",
-                )
+    for word, sign, problem, mend in _NO_DUMP if text else ():
+        if word in text and (found := sign.search(text)) is not None:
+            line = text.count("\n", 0, found.start())
+            raise UserError(
+                problem.format(lines[line].strip()[-40:]), place=f"{name}:{line + 1}", mend=mend
+            )
     return msr_dump.read_text(lines, name, None if form == "msr" else form)

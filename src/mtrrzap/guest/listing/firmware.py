@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 
 from mtrrzap.guest.listing.linux import put_range_list
-from mtrrzap.guest.listing.registers import Collector, Listing, Range, cleaned, command_of
+from mtrrzap.guest.listing.pasted import cleaned, command_of
+from mtrrzap.guest.listing.registers import Collector, Listing, Range
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.memtype import MemType
 
@@ -51,38 +52,70 @@ _C_RANGE = re.compile(
     r"MTRR: (?P<reg>\d{1,3}) base 0x(?P<base>[0-9a-f]{16}) mask 0x(?P<mask>[0-9a-f]{16}) "
     r"type (?P<type>\d)$"
 )
+_C_CHECK = re.compile(r"(?P<what>Fixed|Variable) MTRRs\s*: (?P<state>Enabled|Disabled)$")
+"""``x86_mtrr_check``, at the end."""
 
 
 def read_coreboot(lines: Sequence[str], name: str) -> Listing:
-    """Read coreboot's console log; what it sets up for a time (``TEMPORARY``) does not count."""
-    kept = Collector(name)
-    temporary, bits, default, ranges, fixed = 0, 0, None, 0, 0
+    """Read coreboot's console log: the last solution counts, but no ``TEMPORARY`` one."""
+    log = _Coreboot(Collector(name))
     for number, line in enumerate(lines, start=1):
-        text = cleaned(line)
+        log.line(number, cleaned(line))
+    return log.listing()
+
+
+class _Coreboot:
+    def __init__(self, kept: Collector) -> None:
+        self._kept = kept
+        self._temporary = False
+        self._bits = 0
+        self._default: tuple[MemType, int] | None = None
+        self._fixed = 0
+        self._off = 0
+        """Bits of IA32_MTRR_DEF_TYPE that the check at the end found clear."""
+        self._ranges: dict[int, tuple[int, int, int]] = {}
+
+    def line(self, number: int, text: str) -> None:
         if (space := _SPACE.search(text)) is not None:
-            temporary = number if space["temporary"] else 0
+            self._temporary = bool(space["temporary"])
+            if self._temporary:
+                self._kept.notes.append(f"line {number}: coreboot's temporary MTRRs are left out")
         elif (size := _C_BITS.search(text)) is not None:
-            bits = int(size["bits"])
+            self._bits = int(size["bits"])
         elif (found := _C_FIXED.search(text)) is not None:
-            fixed = number
-            kept.put(0, int(found["msr"], 16), int(found["value"], 16), number, again=True)
-        elif (found := _C_TYPE.search(text)) is not None and not temporary:
-            default = (MemType[found["type"]], number)
-        elif (found := _C_RANGE.search(text)) is not None and not temporary:
-            ranges = number
+            self._fixed = number
+            self._kept.put(0, int(found["msr"], 16), int(found["value"], 16), number, again=True)
+        elif (found := _C_CHECK.search(text)) is not None:
+            bit = m.DEF_TYPE_FE if found["what"] == "Fixed" else m.DEF_TYPE_E
+            self._off = self._off & ~bit if found["state"] == "Enabled" else self._off | bit
+        elif not self._temporary:
+            self._solution(number, text)
+
+    def _solution(self, number: int, text: str) -> None:
+        if (found := _C_TYPE.search(text)) is not None:
+            if self._ranges:
+                self._kept.notes.append(f"line {number}: a later table replaces the one before it")
+            self._default = (MemType[found["type"]], number)
+            self._ranges = {}  # coreboot clears the ranges that a solution does not use
+        elif (found := _C_RANGE.search(text)) is not None:
             mask = int(found["mask"], 16) | m.PHYSMASK_V
             base = int(found["base"], 16) | int(found["type"])
-            kept.put_range(int(found["reg"]), base, mask, number, again=True)
-        elif re.search(r"MTRR: (?:Fixed MSR|\d+ base)", text) and not temporary:
-            raise _bad(kept, number, text, "coreboot's MTRRs")
-        if space is not None and temporary:
-            kept.notes.append(f"line {number}: coreboot's temporary MTRRs are left out")
-    if default is None:
-        raise _cut(kept, ranges or fixed or 1, "no line 'MTRR: WB selected as default type.'")
-    flags = m.DEF_TYPE_E | (m.DEF_TYPE_FE if fixed else 0)
-    kept.put(0, m.DEF_TYPE, flags | default[0], default[1])
-    listing = kept.listing("coreboot's log")
-    return listing._replace(maxphyaddr=bits if 32 <= bits <= 52 else listing.maxphyaddr)
+            self._ranges[int(found["reg"])] = (base, mask, number)
+        elif re.search(r"MTRR: (?:Fixed MSR|\d+ base)", text):
+            raise _bad(self._kept, number, text, "coreboot's MTRRs")
+
+    def listing(self) -> Listing:
+        kept = self._kept
+        if self._default is None:
+            at = next(iter(self._ranges.values()))[2] if self._ranges else self._fixed or 1
+            raise _cut(kept, at, "no line 'MTRR: WB selected as default type.'")
+        for reg, row in self._ranges.items():
+            kept.put_range(reg, *row)
+        flags = m.DEF_TYPE_E | (m.DEF_TYPE_FE if self._fixed else 0)
+        kept.put(0, m.DEF_TYPE, flags & ~self._off | self._default[0], self._default[1])
+        listing = kept.listing("coreboot's log")
+        width = self._bits if 32 <= self._bits <= 52 else listing.maxphyaddr
+        return listing._replace(maxphyaddr=width)
 
 
 # ---- EDK2 ----------------------------------------------------------------------------------------
@@ -138,8 +171,11 @@ def read_slim(lines: Sequence[str], name: str) -> Listing:
     kept = Collector(name)
     ranges: list[Range] = []
     exact, flags, default = 0, 0, None
-    for number, line in enumerate(lines, start=1):
+    start = next(n for n, line in enumerate(lines) if SLIM.match(line))
+    for number, line in enumerate(lines[start:], start=start + 1):
         text = cleaned(line).strip()
+        if command_of(text) is not None:
+            break
         if (found := _S_ON.match(text)) is not None:
             bit = m.DEF_TYPE_FE if found["what"].startswith("Fixed") else m.DEF_TYPE_E
             flags |= bit if found["state"] == "Enabled" else 0
@@ -155,7 +191,7 @@ def read_slim(lines: Sequence[str], name: str) -> Listing:
                 raise _bad(kept, number, text, "Slim Bootloader's MTRRs")
             base, size = int(found["first"], 16), int(found["last"], 16) + 1
             ranges.append(Range(len(ranges), base, size - base, kind, number))
-        elif text and text != "Variable MTRRs" and command_of(text) is None:
+        elif text and text != "Variable MTRRs":
             raise _bad(kept, number, text, "Slim Bootloader's MTRRs")
     if default is None:
         raise _cut(kept, 1, "no default type")
@@ -180,6 +216,7 @@ _U_ROW = re.compile(
     r"(?P<reg>\d{1,3})\s+(?P<valid>[YN])\s+(?P<type>\w+)\s+(?P<base>[0-9a-f]{16}) "
     r"(?P<mask>[0-9a-f]{16}) (?P<size>[0-9a-f]{16})$"
 )
+_U_PROMPT = re.compile(r"[^\s=>]*\s*=?>(?:\s|$)|mtrr\b")
 
 
 def read_uboot(lines: Sequence[str], name: str) -> Listing:
@@ -189,7 +226,9 @@ def read_uboot(lines: Sequence[str], name: str) -> Listing:
     cpu = 0
     for number, line in enumerate(lines, start=1):
         text = cleaned(line).strip()
-        if (named := re.match(r"CPU (\d{1,4}):$", text)) is not None:
+        if text.startswith("Failed to read CPU"):
+            kept.notes.append(f"line {number}: U-Boot says: {text[:40]}")
+        elif (named := re.match(r"CPU (\d{1,4}):$", text)) is not None:
             cpu = int(named[1])
         elif (found := _U_ROW.match(text)) is not None:
             kind = kind_of(found["type"])
@@ -198,7 +237,7 @@ def read_uboot(lines: Sequence[str], name: str) -> Listing:
             mask = int(found["mask"], 16) | (m.PHYSMASK_V if found["valid"] == "Y" else 0)
             base = int(found["base"], 16) | (kind or 0)
             tables.setdefault(cpu, {})[int(found["reg"])] = (base, mask, number)
-        elif text and not UBOOT.match(text) and not re.match(r"\S*\s*(?:=>|mtrr\b)", text):
+        elif text and not UBOOT.match(text) and not _U_PROMPT.match(text):
             raise _bad(kept, number, text, "U-Boot's MTRRs")
     if not tables:
         raise _cut(kept, 1, "no register under its heading")

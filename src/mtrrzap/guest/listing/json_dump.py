@@ -1,23 +1,29 @@
 """MSR dumps as JSON.
 
-``{"0x2ff": "0xc06"}``, the same by processor (``{"0": {"0x2ff": "0xc06"}}``, also inside
-``{"cpus": {...}}``), or a list of ``{"cpu": 0, "msr": "0x2ff", "value": "0xc06"}``. Strings are
-hex; JSON numbers are taken as they are.
+``{"0x2ff": "0xc06"}``, the same by processor (``{"0": {"0x2ff": "0xc06"}}``) or in a list, or items
+``{"cpu": 0, "msr": "0x2ff", "value": "0xc06"}``, also one a line. They are found wherever they
+stand. Strings are hex; JSON numbers are taken as they are. A snapshot by the rust-vmm crates (Cloud
+Hypervisor, Firecracker) has items ``{"index": 767, "data": 3078}``, one list a vCPU; parts of it
+may be JSON inside of strings or of lists of bytes.
 
-Two more forms are found wherever they stand. A snapshot by the rust-vmm crates (Cloud Hypervisor,
-Firecracker) has ``{"index": 767, "data": 3078}``, as numbers, in one list a vCPU; parts of it may
-be JSON inside of strings. QEMU's ``scripts/analyze-migration.py`` prints ``env.mtrr_fixed``,
-``env.mtrr_deftype`` and ``env.mtrr_var``.
+QEMU's ``scripts/analyze-migration.py`` prints ``env.mtrr_fixed``, ``env.mtrr_deftype`` and
+``env.mtrr_var``.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.listing.registers import Collector, Listing, hex_number, msr_number
+from mtrrzap.guest.listing.registers import (
+    Collector,
+    Listing,
+    hex_number,
+    is_kept,
+    msr_number,
+)
 from mtrrzap.x86 import msr as m
 
 BEGIN = re.compile(r'\s*(?:\{|\[\s*(?:[\[{"\]]|\Z))')
@@ -39,8 +45,12 @@ def is_json(text: str) -> bool:
     return True
 
 
-def messages(lines: Iterable[str]) -> list[str]:
-    """Return a log's lines, each of which may be a JSON object with the message in it."""
+def messages(lines: Iterable[str], whole: str) -> list[str]:
+    """Return a log's lines: of JSON's strings, or of objects that have the message, one a line."""
+    with suppress(ValueError, RecursionError):
+        texts = list(_strings(json.loads(whole), 0))
+        if len(texts) == 1 or any("\n" in text for text in texts):
+            return [line for text in texts for line in text.split("\n")]
     found = []
     for line in lines:
         text = line
@@ -53,11 +63,21 @@ def messages(lines: Iterable[str]) -> list[str]:
     return found
 
 
+def _strings(value: Any, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth <= _DEPTH:
+        for _, inner in _children(value):
+            yield from _strings(inner, depth + 1)
+
+
 def read_json(text: str, name: str) -> Listing:
     """Read a dump. Raises ``UserError`` where it has another shape."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
+        with suppress(ValueError):
+            return _read(Collector(name), [json.loads(line) for line in text.splitlines()], text)
         raise UserError(
             f"not JSON: {error.msg}", place=f"{name}:{error.lineno}", mend="fix the file"
         ) from error
@@ -65,23 +85,25 @@ def read_json(text: str, name: str) -> Listing:
         raise UserError(
             "JSON that cannot be read", place=f"{name}:1", mend="fix the file"
         ) from error
-    kept = Collector(name)
+    return _read(Collector(name), value, text)
+
+
+def _read(kept: Collector, value: Any, text: str) -> Listing:
     if '"env.mtrr_deftype"' in text:
         _Migration(kept).walk(value, 0)
         return kept.listing("QEMU's migration state")
-    if re.search(r'"index\\*"\s*:\s*\d', text):
-        _Snapshot(kept).walk(value, None, "", 0)
-        return kept.listing("rust-vmm snapshot")
-    if isinstance(value, dict):
-        inner = value.get("cpus", value)
-        _by_cpu(kept, inner if isinstance(inner, dict | list) else value)
-    else:
-        _by_cpu(kept, value)
-    return kept.listing("MSR dump in JSON")
+    dump = _Dump(kept)
+    dump.walk(value, None, "", 0)
+    if dump.next == 0:
+        raise kept.error(1, "no MSR and its value in it", 'write {"0x2ff": "0xc06"}')
+    return kept.listing(dump.what)
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield what is inside of a value, with its key or position; JSON in a string is unpacked."""
+    if isinstance(value, list) and value[:1] in ([ord("{")], [ord("[")]):
+        with suppress(ValueError, TypeError):
+            value = bytes(value).decode()
     if isinstance(value, dict):
         yield from value.items()
     elif isinstance(value, list):
@@ -93,38 +115,95 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
             return
 
 
-class _Snapshot:
-    """Finds lists of ``{"index": ..., "data": ...}``. Without a vCPU's number, the order counts."""
+_MSR_KEYS = ("index", "msr", "address", "addr", "register", "reg")
+_VALUE_KEYS = ("data", "value", "val")
+_CPU_KEYS = ("cpu", "vcpu", "cpu_id", "vcpu_id")
+_HOLDERS = ("", "msrs", "mtrrs", "mtrr", "registers", "regs")
+"""Keys of a processor's registers, which are no processor's number."""
+
+
+def _either(item: Any, keys: Sequence[str]) -> Any:
+    """Return the first of some keys' values that is a number, or a string; else None."""
+    if isinstance(item, dict):
+        for key in keys:
+            if isinstance(found := item.get(key), int | str):
+                return found
+    return None
+
+
+def _is_msr(item: Any) -> bool:
+    return _either(item, _MSR_KEYS) is not None and _either(item, _VALUE_KEYS) is not None
+
+
+def _has_registers(values: dict[str, Any]) -> bool:
+    return any(not isinstance(v, dict) and is_kept(msr_number(key)) for key, v in values.items())
+
+
+class _Dump:
+    """Finds registers. Where nothing numbers the processors, the order counts."""
 
     def __init__(self, kept: Collector) -> None:
         self._kept = kept
-        self._next = 0
+        self.next = 0
+        self.what = "MSR dump in JSON"
 
     def walk(self, value: Any, cpu: int | None, within: str, depth: int) -> None:
         """``within`` is the key of the value: a list's positions are vCPUs if it names CPUs."""
         if depth > _DEPTH:
             raise self._kept.error(1, f"nested more than {_DEPTH} deep", "give the vCPUs' part")
-        found = [item for item in value if _is_msr(item)] if isinstance(value, list) else []
-        if found:
-            number = self._next if cpu is None else cpu
-            self._next = number + 1
-            for item in found:
-                self._kept.put(number, item["index"], item["data"] % (1 << 64), 1)
-            return
-        numbered = isinstance(value, dict) or "cpu" in within.lower()
+        if isinstance(value, list) and any(map(_is_msr, value)):
+            self._items(value, cpu)
+        elif _is_msr(value):
+            self._items([value], cpu)
+        elif isinstance(value, dict) and _has_registers(value):
+            self._registers(value, cpu, within)
+        else:
+            self._inside(value, cpu, within, depth)
+
+    def _inside(self, value: Any, cpu: int | None, within: str, depth: int) -> None:
+        of_cpus = "cpu" in within.lower()
+        keys = (*_CPU_KEYS, "id") if of_cpus else _CPU_KEYS
+        if (said := _either(value, keys)) is not None:
+            cpu = self._number(said)  # which a list's positions need not agree with
+        numbered = cpu is None and (isinstance(value, dict) or of_cpus)
         for key, inner in _children(value):
-            named = _CPU_KEY.match(key) if numbered and cpu is None else None
+            named = _CPU_KEY.match(key) if numbered else None
             below = key if isinstance(value, dict) else within
             self.walk(inner, int(named[1]) if named else cpu, below, depth + 1)
 
+    def _number(self, said: int | str) -> int:
+        text = str(said)
+        if not (text.isascii() and text.isdecimal() and len(text) <= 4):
+            raise self._kept.error(1, f"not a processor's number: {text[:40]!r}", "write a number")
+        return int(text)
 
-def _is_msr(item: Any) -> bool:
-    return (
-        isinstance(item, dict)
-        and isinstance(index := item.get("index"), int)
-        and isinstance(item.get("data"), int)
-        and 0 <= index < 1 << 32
-    )
+    def _items(self, items: list[Any], cpu: int | None) -> None:
+        default = self.next if cpu is None else cpu
+        for item in items:
+            msr, value = _either(item, _MSR_KEYS), _either(item, _VALUE_KEYS)
+            if msr is None or value is None:
+                mend = 'write {"cpu": 0, "msr": …, "value": …}'
+                raise self._kept.error(1, "an item without msr and value", mend)
+            if isinstance(value, int) and "data" in item:
+                self.what = "rust-vmm snapshot"
+                value %= 1 << 64
+            said = _either(item, _CPU_KEYS)
+            if said is None:
+                self.next = default + 1
+            number = default if said is None else self._number(said)
+            _put(self._kept, number, msr, value)
+        self.next = max(self.next, 1)
+
+    def _registers(self, values: dict[str, Any], cpu: int | None, within: str) -> None:
+        if cpu is None and within.lower() not in _HOLDERS and not _CPU_KEY.match(within):
+            problem = f"not a processor's number: {within[:40]!r}"
+            raise self._kept.error(1, problem, 'write "0": {…}')
+        said = _either(values, _CPU_KEYS) if cpu is None else cpu
+        number = self.next if said is None else self._number(said)
+        self.next = number + 1
+        for msr, value in values.items():
+            if msr not in _CPU_KEYS and msr != "id":
+                _put(self._kept, number, msr, value)
 
 
 class _Migration:
@@ -156,33 +235,6 @@ class _Migration:
                 _put(self._kept, cpu, m.variable(index) + half, named.get(key), any_number=True)
         if "env.pat" in state:
             _put(self._kept, cpu, m.PAT, state["env.pat"])
-
-
-def _by_cpu(kept: Collector, value: Any) -> None:
-    if isinstance(value, list):
-        for item in value:
-            _item(kept, item)
-        return
-    for key, inner in value.items() if isinstance(value, dict) else ():
-        if isinstance(inner, dict):
-            cpu = key.lower().removeprefix("v").removeprefix("cpu").strip()
-            if not (cpu.isascii() and cpu.isdecimal() and len(cpu) <= 4):
-                raise kept.error(1, f"not a processor's number: {key[:40]!r}", 'write "0": {…}')
-            for msr, number in inner.items():
-                _put(kept, int(cpu), msr, number)
-        else:
-            _put(kept, 0, key, inner)
-
-
-def _item(kept: Collector, item: Any) -> None:
-    if not isinstance(item, dict) or not {"msr", "value"} <= item.keys():
-        raise kept.error(
-            1, "an item without msr and value", 'write {"cpu": 0, "msr": …, "value": …}'
-        )
-    cpu = item.get("cpu", 0)
-    if not isinstance(cpu, int) or cpu < 0:
-        raise kept.error(1, f"not a processor's number: {str(cpu)[:40]!r}", "write a number")
-    _put(kept, cpu, item["msr"], item["value"])
 
 
 def _put(kept: Collector, cpu: int, msr: Any, value: Any, *, any_number: bool = False) -> None:

@@ -8,28 +8,23 @@ with its prefix. ``print_out_mtrr_range_state`` in cleanup.c lists variable rang
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from mtrrzap.guest.listing import linux_map
 from mtrrzap.guest.listing.linux_map import TYPES
-from mtrrzap.guest.listing.registers import (
-    Collector,
-    Listing,
-    Range,
-    cleaned,
-    command_of,
-    joined,
-    some,
-)
+from mtrrzap.guest.listing.pasted import cleaned, command_of, joined
+from mtrrzap.guest.listing.registers import Collector, Listing, Range, some
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.memtype import MemType
 
 _SHORT = {"UC": MemType.UC, "WC": MemType.WC, "WT": MemType.WT, "WP": MemType.WP, "WB": MemType.WB}
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _TYPE = "(?P<type>" + "|".join(TYPES) + r")(?![\w-])"
+_HEX = "[0-9A-Fa-f]"
 _NO_WORD = r"(?<![\w-])"
 
 PROC = re.compile(
-    rf"reg(?P<reg>\d{{2,3}}): base=0x(?P<base>[0-9a-f]{{1,16}}) \(\s*\d+[KMGT]B\), "
+    rf"reg(?P<reg>\d{{2,3}}): base=0x(?P<base>[0-9a-fA-F]{{1,16}}) \(\s*\d+[KMGT]B\), "
     rf"size=\s*(?P<size>\d{{1,9}})(?P<unit>[KMGT])B(?:, count=\d+)?: {_TYPE}"
 )
 PROC_HEAD = re.compile(r"reg\d{2,3}: base=0x")
@@ -38,18 +33,22 @@ CLEANUP = re.compile(
     r"reg (?P<reg>\d{1,3}), base: (?P<base>\d{1,9})(?P<base_unit>[KMGT])B, "
     r"range: (?P<size>\d{1,9})(?P<unit>[KMGT])B, type (?P<type>UC|WC|WT|WP|WB)\b"
 )
-CLEANUP_HEAD = re.compile(r"(?:base|range): \d{1,9}[KMGT]B\b")
-DISABLED = re.compile(r"\bMTRR: Disabled|PAT: MTRRs disabled")
+CLEANUP_HEAD = re.compile(r"base: \d{1,9}[KMGT]B\b")
+_CLEANUP_ROW = re.compile(r"(?:base|range): \d{1,9}[KMGT]B\b")
+DISABLED = re.compile(r"\bMTRR: Disabled|\bMTRRs disabled")
 """What Linux says of a processor whose firmware left the MTRRs off."""
 KERNEL = re.compile(r"\bLinux version \d|\bCommand line: ")
 """What says that a text is a boot log."""
+CUT = re.compile(
+    rf"MTRR (?:fixed|variable) ranges|{_HEX}{{5}}-{_HEX}{{5}}\s+{_TYPE}|base {_HEX}{{7,}} mask "
+)
+"""What follows the first line of the block."""
 _DEFAULT = re.compile(rf"MTRR default type:\s+{_TYPE}")
 _CLEANUP_BEGIN = re.compile(r"(?P<which>original|New) variable MTRRs")
 _WORDS = ("base", "disabled", "mask", "MTRR")
 """One of them is in every line of the variable ranges, and of what follows them."""
 _SECTION_HEAD = re.compile(r"MTRR (?:fixed|variable) ranges")
 _SECTION = re.compile(r"MTRR (?P<what>fixed|variable) ranges\s+(?P<state>enabled|disabled)")
-_HEX = "[0-9A-Fa-f]"
 _FIXED = re.compile(rf"{_NO_WORD}(?P<first>{_HEX}{{5}})-(?P<last>{_HEX}{{5}})\s+{_TYPE}\s*$")
 _BEGIN = r"(?:^|[\])>:]\s?|\s\s)\s*"
 """What stands before a register's number: 'CPU 1 disabled' is not one of its lines."""
@@ -101,21 +100,33 @@ def put_range_list(
 def read_proc(lines: Sequence[str], name: str, maxphyaddr: int | None = None) -> Listing:
     """Read ``/proc/mtrr``. Raises ``UserError`` at a line that is not one of its lines."""
     kept = Collector(name)
-    ranges = []
+    ranges = list[Range]()
+    passed = list[str]()
+    other = False  # another command's output
     at = 0
     while at < len(lines):
         text, taken = lines[at], 1
-        if PROC_HEAD.search(text) is not None:
-            try:
-                found, taken = joined(lines, at, PROC)
-            except LookupError:
-                raise _unknown(kept, at, text, "/proc/mtrr") from None
-            size = int(found["size"]) * _UNITS[found["unit"]]
-            kind = TYPES[found["type"]]
-            ranges.append(Range(int(found["reg"]), int(found["base"], 16), size, kind, at + 1))
-        elif text.strip() and command_of(text) is None:
+        if heads := text.count(": base=0x"):
+            other = False
+            rows = PROC.findall(text)
+            if heads == 1 and not rows:
+                with suppress(LookupError):
+                    row, taken = joined(lines, at, PROC)
+                    rows = [row.groups()]
+            if len(rows) < heads:
+                raise _unknown(kept, at, text, "/proc/mtrr")
+            for reg, base, size, unit, kind in rows:
+                length = int(size) * _UNITS[unit]
+                ranges.append(Range(int(reg), int(base, 16), length, TYPES[kind], at + 1))
+        elif (command := command_of(text)) is not None:
+            other = bool(command) and "mtrr" not in command
+        elif text.strip() and not other:
             raise _unknown(kept, at, text, "/proc/mtrr")
+        elif text.strip():
+            passed.append(str(at + 1))
         at += taken
+    if passed:
+        kept.notes.append(f"another command's output is left out: lines {some(passed)}")
     return put_range_list(kept, "/proc/mtrr", ranges, maxphyaddr)
 
 
@@ -128,11 +139,11 @@ def _cleanup_list(kept: Collector, lines: Sequence[str]) -> tuple[str, list[Rang
     """Return the last list of ``mtrr_cleanup``, and which one it is: ``New``, ``original``."""
     which, ranges = "", list[Range]()
     for at, text in enumerate(lines):
-        if not any(word in text for word in _LISTS):
-            continue
+        if not any(word in text for word in _LISTS) or "Setting variable MTRR" in text:
+            continue  # what mtrr_cleanup tries on the way is no list
         if (head := _CLEANUP_BEGIN.search(text)) is not None:
             which, ranges = head["which"], []
-        elif CLEANUP_HEAD.search(text) is not None:
+        elif _CLEANUP_ROW.search(text) is not None:
             try:
                 found, _ = joined(lines, at, CLEANUP)
             except LookupError:
@@ -146,8 +157,21 @@ def _cleanup_list(kept: Collector, lines: Sequence[str]) -> tuple[str, list[Rang
 def read_cleanup(lines: Sequence[str], name: str, maxphyaddr: int | None = None) -> Listing:
     """Read a boot log's ``reg 0, base: 0GB, range: 2GB, type WB``; the last list counts."""
     kept = Collector(name)
-    _, ranges = _cleanup_list(kept, lines)
+    which, ranges = _cleanup_list(kept, lines)
+    if not ranges:
+        problem = "what the kernel or the firmware tried to set, with no list of what it set"
+        raise kept.error(1, problem, "give the lines that begin with 'reg 0, base:'")
+    if which != "New":
+        _note_replaced(kept, "\n".join(lines))
     return put_range_list(kept, "the boot log's list of variable MTRRs", ranges, maxphyaddr)
+
+
+def _note_replaced(kept: Collector, text: str) -> None:
+    if _OPTIMAL.search(text) is not None:
+        kept.notes.append(
+            "the kernel replaced the variable ranges afterwards (mtrr_cleanup: 'Found optimal "
+            "setting'): the registers shown are no longer what the processor holds"
+        )
 
 
 class _Block:
@@ -288,13 +312,18 @@ class _Block:
 
 def read_log(lines: Sequence[str], name: str) -> Listing:
     """Read a boot log of Linux or Xen with ``MTRR default type``; the last such block counts."""
-    start = max(at for at, text in enumerate(lines) if "MTRR default type:" in text)
+    *earlier, start = (at for at, text in enumerate(lines) if "MTRR default type:" in text)
     kept = Collector(name)
+    if earlier:
+        shown = some(str(at + 1) for at in earlier)
+        kept.notes.append(f"the block of line {start + 1} counts; there are earlier ones: {shown}")
     block = _Block(kept, lines, start)
     block.read()
     what = "Xen's boot log" if "(XEN)" in lines[start] else "boot log"
     width = block.width(kept.listing(what).maxphyaddr or 0)
     rest = lines[start:]
+    # Some kernels print their PAT first, both early in the boot.
+    _put_pat(kept, lines, max(start - 1000, earlier[-1] + 1 if earlier else 0), start)
     _put_later(kept, lines, start)
     _put_replaced(kept, lines, start, block.listed, width)
     found = linux_map.read(rest, name, start)
@@ -314,15 +343,27 @@ def _put_later(kept: Collector, lines: Sequence[str], start: int) -> None:
                 f"line {number}: the processors had different {said['what']} settings before the "
                 "kernel corrected them; the block is the boot processor's"
             )
-        elif (pat := _PAT.search(cleaned(text))) is not None:
-            types = bytes(_PAT_NAMES[word] for word in pat["types"].split())
-            kept.put(0, m.PAT, int.from_bytes(types, "little"), number)
-        elif (pat := _OLD_PAT.search(text)) is not None:
-            kept.put(0, m.PAT, int(pat["pat"], 16), number)
-        elif _PAT_HEAD.search(text) is not None:
-            raise _unknown(kept, number - 1, text, "the kernel's PAT")
+        elif "PAT" in text:
+            _put_pat(kept, lines, number - 1, number)
         elif _TOM2_LIKE.search(cleaned(text)) and not linux_map.tom2((text,)):
             raise _unknown(kept, number - 1, text, "the kernel's TOM2")
+
+
+def _put_pat(kept: Collector, lines: Sequence[str], start: int, end: int) -> None:
+    """Take the last PAT of some lines."""
+    for at in range(end - 1, start - 1, -1):
+        text = lines[at]
+        if "PAT" not in text:
+            continue
+        if (pat := _PAT.search(cleaned(text))) is not None:
+            types = bytes(_PAT_NAMES[word] for word in pat["types"].split())
+            kept.put(0, m.PAT, int.from_bytes(types, "little"), at + 1, again=True)
+            return
+        if (pat := _OLD_PAT.search(text)) is not None:
+            kept.put(0, m.PAT, int(pat["pat"], 16), at + 1, again=True)
+            return
+        if _PAT_HEAD.search(text) is not None:
+            raise _unknown(kept, at, text, "the kernel's PAT")
 
 
 def _put_replaced(
@@ -344,11 +385,8 @@ def _put_replaced(
             f"line {line}: the kernel replaced the variable ranges (mtrr_cleanup); its new list "
             "counts"
         )
-    elif _OPTIMAL.search(rest) is not None:
-        kept.notes.append(
-            "the kernel replaced the variable ranges afterwards (mtrr_cleanup: 'Found optimal "
-            "setting'): the registers shown are no longer what the processor holds"
-        )
+    else:
+        _note_replaced(kept, rest)
 
 
 def read_map(lines: Iterable[str], name: str) -> Listing:

@@ -68,13 +68,13 @@ def read(lines: Iterable[str], name: str, before: int = 0) -> KernelMap | None:
     found: KernelMap | None = None
     top = 0
     for number, text in enumerate(lines, start=before + 1):
-        if found is None and "MTRR map" not in text and "TOM2" not in text:
-            continue
-        if (head := HEADER.search(text)) is not None:
+        if "MTRR map" in text and (head := HEADER.search(text)) is not None:
             found = KernelMap(int(head["fixed"]), int(head["entries"]), (), top)
-        elif (line := _TOM2.search(text)) is not None:
+        elif "TOM2" in text and (line := _TOM2.search(text)) is not None:
             top = int(line["tom2"], 16)
-        elif found is not None and (line := _ENTRY.search(text.rstrip("\"',}] "))) is not None:
+        elif found is None or ("write-" not in text and "uncachable" not in text):
+            continue
+        elif (line := _ENTRY.search(text.rstrip("\"',}] "))) is not None:
             if int(line["number"]) != len(found.entries):
                 raise UserError(
                     f"entry {line['number']} of the MTRR map comes after {len(found.entries)}",

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.listing.registers import cleaned, command_of
+from mtrrzap.guest.listing.pasted import cleaned, command_of
 
 
 class Use(Enum):
@@ -29,13 +29,20 @@ class Region(NamedTuple):
 IOMEM = re.compile(r"^\s*[0-9a-f]{8,16}-[0-9a-f]{8,16} : \S", re.MULTILINE)
 E820 = re.compile(r"BIOS-e820: |\(XEN\)\s+(?:\[[^\]]*\]\s*)?\[?[0-9a-f]{16}(?: -|, )")
 _IOMEM_ROW = re.compile(r"\s*(?P<first>[0-9a-f]{8,16})-(?P<last>[0-9a-f]{8,16}) : (?P<name>\S.*)$")
-_E820_NEW = re.compile(r"\[mem 0x(?P<first>[0-9a-f]+)-0x(?P<last>[0-9a-f]+)\]\s+(?P<name>\S.*)$")
+_E820_NEW = re.compile(
+    r"\[mem 0x(?P<first>[0-9a-f]+)-0x(?P<last>[0-9a-f]+)\]"
+    r"\s+(?:[\d.]+\s+[KMGT]?B\s+)?(?P<name>\S.*)$"
+)
 _E820_OLD = re.compile(
     r"(?P<first>[0-9a-f]{16}) - (?P<end>[0-9a-f]{16}) \(?(?P<name>[A-Za-z][^)]*)\)?$"
 )
 _E820_XEN = re.compile(r"\[(?P<first>[0-9a-f]{16}), (?P<last>[0-9a-f]{16})\] \((?P<name>[^)]+)\)?$")
-_RAM = re.compile(r"System RAM|usable$|RAM$|Kernel (?:code|data|bss|rodata)|Crash kernel", re.I)
-_OTHER = re.compile(r"reserved|unusable|ACPI|NVS|ROM|RAM buffer|Persistent|type \d+|Unknown", re.I)
+_RAM = re.compile(r"System RAM|\busable$|RAM$|Kernel (?:code|data|bss|rodata)|Crash kernel", re.I)
+_OTHER = re.compile(
+    r"reserved|unusable|ACPI|NVS|ROM|RAM buffer|Persistent|^(?:dax|namespace|region)\d|CXL Window"
+    r"|type \d+|Unknown",
+    re.I,
+)
 
 
 def is_regions(text: str) -> bool:
@@ -71,7 +78,7 @@ def _iomem(lines: Sequence[str], name: str) -> Iterator[Region]:
 
 def _e820(lines: Sequence[str], name: str) -> Iterator[Region]:
     for number, line in enumerate(lines, start=1):
-        if E820.search(line) is None:
+        if E820.search(line) is None or "[gap 0x" in line:
             continue
         text = cleaned(line)
         rows = (_E820_NEW.search(text), _E820_OLD.search(text), _E820_XEN.search(text))

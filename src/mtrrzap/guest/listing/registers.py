@@ -1,6 +1,5 @@
 """What every kind of listing comes down to: values of MSRs, per logical processor."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,6 +15,9 @@ NAMED = 4
 
 _VARIABLE = [m.variable(index) + half for index in range(40) for half in (0, 1)]
 _KEPT = frozenset((*m.FIXED_INDEX, m.DEF_TYPE, m.PAT, m.MTRRCAP, *m.OTHERS))
+_MASKS = frozenset(_VARIABLE[1::2])
+_FEW = _KEPT.union(_VARIABLE)
+"""The MSRs that most listings have."""
 _NAMES: dict[str, int] = {
     m.name(msr).replace("_", "").upper(): msr for msr in (*_VARIABLE, *sorted(_KEPT))
 }
@@ -57,18 +59,18 @@ class Listing(NamedTuple):
 def msr_number(word: str) -> int | None:
     """Return the MSR that a word names: ``0x2ff``, ``2ffh``, ``2ff``, ``IA32_MTRR_DEF_TYPE``."""
     name = word.upper().replace("_", "")
-    for part in ("IA32", "MSR", "MTRR", "AMD64", "K8"):
-        name = name.replace(part, "", 1)
+    for part in ("IA32", "MSR", "AMD64", "K8", "IA32", "MTRR", "MSR"):
+        name = name.removeprefix(part)
     if name in _NAMES:
         return _NAMES[name]
-    return hex_number(word.lower().removesuffix("h"), 32)
+    return hex_number(word, 32)
 
 
 def hex_number(word: str, bits: int = 64) -> int | None:
-    """Return a number in hex, with or without 0x; None if it is none or too large."""
+    """Return a number in hex (``0x2ff``, ``2ff``, ``2ffh``); None if it is none or too large."""
     digits = word[2:] if word[:2] in ("0x", "0X") else word
-    if digits[-1:] in ("l", "L"):
-        digits = digits.lower().removesuffix("ull").removesuffix("ul")
+    if digits[-1:] in ("l", "L", "h", "H"):
+        digits = digits.lower().removesuffix("ull").removesuffix("ul").removesuffix("h")
     if len(digits) > 16 or not (digits.isascii() and digits.isalnum()):
         return None
     try:
@@ -104,15 +106,16 @@ class Collector:
 
         ``again``: the listing itself says that the value replaces one, so no note does.
         """
-        index = m.variable_index(msr)
-        if index is None and msr not in _KEPT:
-            self._passed.setdefault(msr, line)
-            return
+        if msr not in _FEW:
+            index = m.variable_index(msr)
+            if index is None:
+                self._passed.setdefault(msr, line)
+                return
+            if index >= m.MAX_VCNT:
+                problem = f"range {index}: a processor has at most {m.MAX_VCNT}"
+                raise self.error(line, problem, "fix the line")
         if cpu >= MAX_CPUS:
             raise self.error(line, f"CPU {cpu} is beyond {MAX_CPUS - 1}", "fix the line")
-        if index is not None and index >= m.MAX_VCNT:
-            problem = f"range {index}: a processor has at most {m.MAX_VCNT}"
-            raise self.error(line, problem, "fix the line")
         found = self._cpus.get(cpu)
         if found is None:
             found = self._cpus[cpu] = ListedRegisters(cpu, {}, {})
@@ -136,12 +139,15 @@ class Collector:
         """
         end = max((r.base + r.size for r in ranges), default=1)
         width = given or min(52, max(36, (end - 1).bit_length()))
-        for r in ranges:
-            if not r.size or r.size & (r.size - 1):
-                problem = f"a size of {r.size:#x} is not a power of two, so no single mask has it"
-                raise self.error(r.line, problem, "give an MSR dump instead")
-            mask = ((1 << width) - r.size) & ((1 << width) - 1) & ~0xFFF
-            self.put_range(r.reg, r.base | r.kind, mask | m.PHYSMASK_V, r.line, again=again)
+        every = (1 << width) - 1
+        for reg, base, size, kind, line in ranges:
+            if not size or size & (size - 1):
+                problem = f"a size of {size:#x} is not a power of two, so no single mask has it"
+                raise self.error(line, problem, "give an MSR dump instead")
+            mask = every & -size & ~0xFFF | m.PHYSMASK_V
+            msr = m.variable(reg)
+            self.put(0, msr, base | kind, line, again=again)
+            self.put(0, msr + 1, mask, line, again=again)
         return width
 
     def put_fixed(self, types: Sequence[int], line: int) -> None:
@@ -158,27 +164,33 @@ class Collector:
         """Return everything. Raises ``UserError`` if there is no MTRR."""
         cpus = tuple(self._cpus[cpu] for cpu in sorted(self._cpus))
         if not any(_is_mtrr(msr) for found in cpus for msr in found.values):
-            raise UserError(
-                f"no MTRR found (read as {what})",
-                place=f"{self._name}:1",
-                mend="give a trace, an MSR dump, /proc/mtrr or a boot log with mtrr=debug",
-            )
+            others = ": only " + self._others() if self._passed else ""
+            mend = "give a trace, an MSR dump, /proc/mtrr or a boot log with mtrr=debug"
+            mend = "MSR numbers are read as hex" if self._passed else mend
+            raise self.error(1, f"no MTRR found (read as {what}){others}", mend)
         masks = [
             value.bit_length()
             for found in cpus
             for msr, value in found.values.items()
-            if msr & 1 and m.variable_index(msr) is not None
+            if msr & 1 and (msr in _MASKS or msr >= 1 << 32)
         ]
         width = max(masks, default=0)
         notes = (*self.notes, *self._dropped())
         return Listing(what, cpus, width if 32 <= width <= 52 else None, notes)
 
+    def _others(self) -> str:
+        return "MSR " + some(f"{msr:#x} (line {line})" for msr, line in self._passed.items())
+
     def _dropped(self) -> Iterator[str]:
         if self._passed:
-            first = (f"{msr:#x} (line {line})" for msr, line in self._passed.items())
-            yield f"not used, because no memory type depends on it: MSR {some(first)}"
+            yield f"not used, because no memory type depends on it: {self._others()}"
         if self._replaced:
             yield f"listed again with another value, the last one counts: {some(self._replaced)}"
+
+
+def is_kept(msr: int | None) -> bool:
+    """Tell if memory types, or what is said of them, depend on an MSR."""
+    return msr is not None and (msr in _KEPT or m.variable_index(msr) is not None)
 
 
 def _is_mtrr(msr: int) -> bool:
@@ -190,46 +202,3 @@ def some(words: Iterable[str]) -> str:
     found = list(words)
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     return ", ".join(found[:NAMED]) + more
-
-
-# ---- lines as people paste them ------------------------------------------------------------------
-
-_TAIL = re.compile(r"(?:<br\s*/?>|</?\w{1,10}>|&nbsp;|\\[nrt]|[\s\"',}\]\\])+$")
-_PROMPT = re.compile(
-    r"\s*(?:\[[^\]\s]+@[^\]]*\]|[\w.-]+@[\w.:~/-]+|[\w.:~/-]{0,40})\s*[$#%>\u276f]\s*(?P<command>.*)$"
-)
-_SIGN = re.compile("[$#%>\u276f+]")
-_TRACED = re.compile(r"\s*\++ (?P<command>\S.*)$")
-
-
-def cleaned(line: str) -> str:
-    """Return a line without what mail, HTML or JSON put behind it."""
-    if line[-1:].isalnum() and "\\" not in line:
-        return line
-    return _TAIL.sub("", line)
-
-
-def command_of(line: str) -> str | None:
-    """Return the command of a line with a shell's prompt (or ``set -x``'s plus), else None."""
-    if _SIGN.search(line) is None:
-        return None
-    found = _PROMPT.match(line) or _TRACED.match(line)
-    return found["command"].strip() if found else None
-
-
-def joined(lines: Sequence[str], at: int, pattern: re.Pattern[str]) -> tuple[re.Match[str], int]:
-    """Match a line, or a line that was wrapped, with the one or two behind it.
-
-    Returns the match and how many lines it took, at least one. Raises ``LookupError`` for none.
-    """
-    if (whole := pattern.search(lines[at])) is not None:
-        return whole, 1
-    for count in range(1, 4):
-        # Quoted-printable mail ends a wrapped line with "=".
-        parts = [cleaned(line).removesuffix("=") for line in lines[at : at + count]]
-        parts[1:] = [part.lstrip("> \t") for part in parts[1:]]
-        for glue in (" ", ""):
-            found = pattern.search(glue.join(parts))
-            if found is not None and found.start() < len(parts[0]):
-                return found, count
-    raise LookupError

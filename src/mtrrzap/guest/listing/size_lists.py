@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 
 from mtrrzap.guest.listing.linux import put_range_list
-from mtrrzap.guest.listing.registers import Collector, Listing, Range, cleaned, command_of
+from mtrrzap.guest.listing.pasted import cleaned, command_of
+from mtrrzap.guest.listing.registers import Collector, Listing, Range
 from mtrrzap.x86.memtype import MemType
 
 MEMCONTROL = re.compile(r"^[ \t]*0x[0-9a-f]+/0x[0-9a-f]+ \S+ ", re.MULTILINE)
-FWTS = re.compile(r"^\s*(?:\S+ )?MTRR overview\s*$", re.MULTILINE)
+FWTS = re.compile(r"^\s*(?:\S+ |\d{5}\s+\w+\s+)?MTRR overview\s*$", re.MULTILINE)
 _M_ROW = re.compile(
     r"0x(?P<base>[0-9a-f]{1,16})/0x(?P<size>[0-9a-f]{1,16}) (?P<owner>\S+)(?P<flags>[a-z -]*)$"
 )
@@ -19,7 +20,9 @@ _FLAGS = {
     "write-back": MemType.WB,
     "write-protect": MemType.WP,
 }
-_SILENT = {"force", "fixed-base", "fixed-length", "set-by-firmware", "active"}
+_SILENT = {"force", "fixed-base", "fixed-length", "set-by-firmware", "active", "unknown", "bogus"}
+_WHOLE = [1 << bits for bits in range(36, 53)]
+_F_PREFIX = re.compile(r"^\d{5}\s+\w+\s*")
 _F_ROW = re.compile(
     r"Reg (?P<reg>\d{1,3}): (?:(?P<off>disabled)|0x(?P<start>[0-9a-f]{8,16}) - "
     r"0x(?P<end>[0-9a-f]{8,16}) \(\s*\d+ [KM]B\)\s+(?P<type>[A-Za-z-]+))$"
@@ -37,7 +40,7 @@ def read_memcontrol(lines: Sequence[str], name: str, maxphyaddr: int | None = No
     """Read ``memcontrol list``, with or without ``-a``."""
     kept = Collector(name)
     ranges: list[Range] = []
-    types, fixed = bytearray(0x100), 0
+    types, fixed, variable, width = bytearray(0x100), 0, 0, maxphyaddr
     for number, line in enumerate(lines, start=1):
         text = cleaned(line).strip()
         if not text or command_of(text) is not None:
@@ -46,8 +49,8 @@ def read_memcontrol(lines: Sequence[str], name: str, maxphyaddr: int | None = No
         flags = found["flags"].split() if found else ["?"]
         kinds = [_FLAGS[flag] for flag in flags if flag in _FLAGS]
         active = "active" in flags
-        wrong = found is None or set(flags) - _FLAGS.keys() - _SILENT
-        if found is None or wrong or (len(kinds) != 1 if active else int(found["size"], 16)):
+        wrong = set(flags) - _FLAGS.keys() - _SILENT
+        if found is None or wrong or (active and (len(kinds) != 1 or "bogus" in flags)):
             problem = f"not a line of memcontrol list: {text[:60]!r}"
             raise kept.error(number, problem, "give it as it was printed, or delete it")
         base, size = int(found["base"], 16), int(found["size"], 16)
@@ -58,11 +61,16 @@ def read_memcontrol(lines: Sequence[str], name: str, maxphyaddr: int | None = No
                 min(end, 0x100) - first
             )
         elif active:
-            ranges.append(Range(len(ranges), base, size, kinds[0], number))
+            ranges.append(Range(variable, base, size, kinds[0], number))
+        else:
+            # The size of a register that is off is that of an empty mask: all addresses.
+            width = size.bit_length() - 1 if size in _WHOLE else width
+        variable += "fixed-base" not in flags
+    if len(ranges) == variable:
+        kept.notes.append("the ranges are numbered in the order of the list, which has no numbers")
     if fixed:
         kept.put_fixed(types, fixed)
-    kept.notes.append("the ranges are numbered in the order of the list, which has no numbers")
-    return put_range_list(kept, "memcontrol list", ranges, maxphyaddr, fixed=bool(fixed))
+    return put_range_list(kept, "memcontrol list", ranges, maxphyaddr or width, fixed=bool(fixed))
 
 
 def read_fwts(lines: Sequence[str], name: str, maxphyaddr: int | None = None) -> Listing:
@@ -71,7 +79,7 @@ def read_fwts(lines: Sequence[str], name: str, maxphyaddr: int | None = None) ->
     ranges: list[Range] = []
     start, ended = next(n for n, line in enumerate(lines) if FWTS.match(line)), False
     for number, line in enumerate(lines[start:], start=start + 1):
-        text = cleaned(line).strip()
+        text = _F_PREFIX.sub("", cleaned(line)).strip()
         if not re.match(r"Reg \d", text) and (ended or not text or number < start + 3):
             ended |= not text
             if "inconsistent" in text:

@@ -246,16 +246,21 @@ class PageTable:
         if walk is Walk.MARK:
             return done  # the entries stay; later accesses recompute their types
         if walk is Walk.LEAFS:
-            for level, runs in self._leaves.items():
-                runs.clear(down(start, level), up(end, level))
+            self._clear_leaves(start, end)
             return done
-        for level, zones in self._zones(start, end):
+        for level, zones in self._zones(start, self._end(r, walk), walk):
             for a, b in zones:
                 for k in range(1, level):
                     self._tables[k].clear(a, b)
+                for k in range(1, min(level, TOP_LEAF) + 1):
                     self._leaves[k].clear(a, b)
-                self._leaves[level].clear(a, b)
+        if walk is Walk.TREES:
+            self._clear_leaves(start, end)
         return done
+
+    def _clear_leaves(self, start: int, end: int) -> None:
+        for level, runs in self._leaves.items():
+            runs.clear(down(start, level), up(end, level))
 
     def cost(self, r: Range, walk: Walk) -> Zap:
         """Return what zapping a range would take, without doing it."""
@@ -264,16 +269,27 @@ class PageTable:
             return NOTHING
         if walk is Walk.LEAFS:
             return self._leaf_cost(start, end)
-        return self._mark_cost(start, end) if walk is Walk.MARK else self._subtree_cost(start, end)
+        if walk is Walk.MARK:
+            return self._mark_cost(start, end)
+        return self._subtree_cost(start, self._end(r, walk), walk)
+
+    def _end(self, r: Range, walk: Walk) -> int:
+        """Return the range's end; everything has all of the root's entries inside (``TREES``)."""
+        end = min(r.end, self._top)
+        everything = r.start == 0 and r.end >= self._top
+        return up(end, self.root_level) if walk is Walk.TREES and everything else end
 
     def _leaf_cost(self, start: int, end: int) -> Zap:
         visits = _entries(start, end, self.root_level)
         visits += sum(self._entries_in_tables(level, start, end) for level in self._tables)
-        leaves = sum(
+        leaves = self._overlapping_leaves(start, end)
+        return Zap(visits, leaves, leaves, 0, int(leaves > 0))
+
+    def _overlapping_leaves(self, start: int, end: int) -> int:
+        return sum(
             runs.count(down(start, level), up(end, level)) // frames(level)
             for level, runs in self._leaves.items()
         )
-        return Zap(visits, leaves, leaves, 0, int(leaves > 0))
 
     def _mark_cost(self, start: int, end: int) -> Zap:
         """Count the root's entries in the range, and as entries those of them that are present."""
@@ -282,32 +298,45 @@ class PageTable:
         marked = tables.count(down(start, level), up(end, level)) // frames(level)
         return Zap(_entries(start, end, level), marked, 0, 0, int(marked > 0))
 
-    def _subtree_cost(self, start: int, end: int) -> Zap:
+    def _subtree_cost(self, start: int, end: int, walk: Walk) -> Zap:
         visits = _entries(start, end, self.root_level)
+        limit = self._limit(walk)
         visits += sum(
-            self._entries_in_tables(level, start, end) for level in range(TOP_LEAF, self.root_level)
+            self._entries_in_tables(level, start, end) for level in range(limit, self.root_level)
         )
         entries = leaves = pages = 0
-        for level, zones in self._zones(start, end):
+        for level, zones in self._zones(start, end, walk):
             for a, b in zones:
                 below = range(1, level)
-                whole = self._leaves[level].count(a, b) // frames(level)
+                whole = self._leaves[level].count(a, b) // frames(level) if level <= TOP_LEAF else 0
                 entries += whole
                 if level > 1:
                     entries += self._tables[level - 1].count(a, b) // frames(level)
-                leaves += whole + sum(self._leaves[k].count(a, b) // frames(k) for k in below)
+                inside = range(1, min(level, TOP_LEAF + 1))
+                leaves += whole + sum(self._leaves[k].count(a, b) // frames(k) for k in inside)
                 pages += self._table_pages(below, a, b)
             if level > 1:
                 # The entries that stick out of the range are entered, the whole ones are not.
                 visits += sum(
                     self._entries_in_tables(level - 1, a, b) for a, b in _borders(start, end, level)
                 )
-        return Zap(visits, entries, leaves, pages, entries)
+        if walk is Walk.SUBTREES:
+            return Zap(visits, entries, leaves, pages, entries)
+        cut = self._overlapping_leaves(start, end) - leaves
+        entries += cut
+        # The TLBs are flushed for each freed page, and once at the end.
+        return Zap(visits, entries, leaves + cut, pages, pages + int(entries > 0))
 
-    def _zones(self, start: int, end: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    def _limit(self, walk: Walk) -> int:
+        """Return the level up to which a walk clears entries with what is below them."""
+        return TOP_LEAF if walk is Walk.SUBTREES else self.root_level
+
+    def _zones(
+        self, start: int, end: int, walk: Walk
+    ) -> Iterator[tuple[int, list[tuple[int, int]]]]:
         """Yield, per level, where a subtree zap clears whole entries of that level."""
         open_parts = [(start, end)]
-        for level in range(TOP_LEAF, 0, -1):
+        for level in range(self._limit(walk), 0, -1):
             zones = [(up(a, level), down(b, level)) for a, b in open_parts]
             yield level, [(a, b) for a, b in zones if a < b]
             open_parts = _borders(start, end, level)

@@ -43,7 +43,7 @@ def test_status_1_if_nothing_was_decided() -> None:
         (["v4", "-p", "speed"], "unknown property 'speed'"),
         (["v4", "--range", "5"], "--range: invalid range 5"),
         (["v4", "--range", "9-5"], "invalid range"),
-        (["v4", "--memory", "arm"], "unknown memory model 'arm'"),
+        (["v4", "--memory-model", "arm"], "unknown memory model 'arm'"),
         (["v4", "--strategy", "luck"], "--strategy: unknown strategy 'luck'"),
         (["v4", "--engine", "gpu"], "--engine: unknown engine 'gpu'"),
         (["nowhere.py:f"], "nowhere.py: no such file"),
@@ -137,7 +137,7 @@ def test_a_schedule_cannot_command_a_terminal(tmp_path: Path) -> None:
 
 def test_what_is_left_out_of_a_scenario_is_said_in_its_row() -> None:
     asked = ["direct", "-n", "4", "-p", "starvation", "-p", "ordering", "-p", "work"]
-    done = RUN.invoke(APP, [*asked, "-p", "lost zap", "--json", "--memory", "tso"])
+    done = RUN.invoke(APP, [*asked, "-p", "lost zap", "--json", "--memory-model", "tso"])
     details = {each["property"]: each["detail"] for each in json.loads(done.stdout)}
     fewer = "with 3 of 4 vCPUs: more take too many states"
     model = "under sc: it is not modelled under tso"

@@ -105,7 +105,7 @@ def test_the_requests_of_a_guest_with_a_fixed_number(run: Run) -> None:
         (("--certificate", "x"), "--certificate: a certificate of several protocols"),
         (("v4", "--certificate", "x"), "--certificate: a certificate of 2 vCPUs"),
         (("v4", "-n", "any", "--strategy", "pct"), "--strategy: a proof does not sample"),
-        (("v4", "-n", "any", "--memory", "tso"), "a proof knows sc only"),
+        (("v4", "-n", "any", "--memory-model", "tso"), "a proof knows sc only"),
         (("v4", "-n", "any", "-p", "work"), "'work' is not decided for every number of vCPUs"),
         (("--requests-of", "seabios-8"), "--policy: no policy for the guest's requests"),
         (("--requests-of", "seabios-8", "-p", "v6.11"), "the trace makes no request"),

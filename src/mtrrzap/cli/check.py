@@ -64,7 +64,6 @@ class ModelOptions:
     memory_model: Annotated[
         str, typer.Option("--memory-model", help="sc, or tso (x86's store buffers).")
     ] = "sc"
-    memory: Annotated[str | None, typer.Option("--memory", hidden=True)] = None
     requests_of: Annotated[
         Path | None,
         typer.Option(
@@ -86,7 +85,7 @@ class ModelOptions:
             kinds=_ranges(self.ranges) if kinds is None else kinds,
             each=kinds is not None,
             alloc_fails=self.alloc_fails,
-            memory=self.memory or self.memory_model,
+            memory=self.memory_model,
         )
 
 

@@ -12,12 +12,12 @@ from helpers import broken_protocols, hidden_state, unsound_protocols
 from mtrrzap.checker import solo
 from mtrrzap.checker.automaton import LONG, Automaton, Place
 from mtrrzap.checker.check import SAFETY, check
-from mtrrzap.checker.freeze import Freezer, UnfreezableError, freeze
 from mtrrzap.checker.scenario import scenario
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import ALL_GFNS, PROTOCOLS, Range, Steps, Vm
 from mtrrzap.protocol.load import load
 from mtrrzap.protocol.registry import protocol
+from mtrrzap.protocol.standing import Freezer, UnfreezableError, freeze
 
 SOURCE = Path(broken_protocols.__file__)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from helpers import broken_protocols, unsound_protocols
 from mtrrzap.checker.check import Options, check
-from mtrrzap.checker.forever import ForeverStepper, rebased
+from mtrrzap.checker.forever import ForeverStepper
 from mtrrzap.checker.ghost import NoGhost
 from mtrrzap.checker.graph import Edge, Graph, build, components
 from mtrrzap.checker.model import Model
@@ -20,6 +20,7 @@ from mtrrzap.checker.schedule_run import run_schedule
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import ALL_GFNS, Number, Protocol, Sequence, Steps, Vm
 from mtrrzap.protocol.load import load
+from mtrrzap.protocol.numbers import counted_from
 from mtrrzap.protocol.registry import protocol
 from mtrrzap.report.counterexample import drawn
 
@@ -110,7 +111,7 @@ def test_a_loop_that_leaves_out_who_could_go_on_is_no_starvation() -> None:
 
 def test_numbers_are_counted_from_the_lowest_in_use() -> None:
     results = (Number(3), True, None, Number(5), Number(7), 7)
-    assert rebased(results, 6) == (Number(-2), True, None, Number(-1), Number(1), 7)
+    assert counted_from(results, 6) == (Number(-2), True, None, Number(-1), Number(1), 7)
 
 
 def test_components_come_after_what_they_lead_to() -> None:
@@ -165,7 +166,7 @@ def test_a_loop_back_to_the_first_step_is_no_new_call() -> None:
         ("adds_to_a_number", "unsupported operand type(s) for +: 'Number' and 'int'"),
         ("compares_with_a_constant", "expected a Sequence's number, not 3"),
         ("tests_a_number", "a Sequence's number is neither true nor false"),
-        ("looks_inside_a_number", "does more with a Sequence's number than compare it"),
+        ("looks_inside_a_number", "'Number' object has no attribute 'position'"),
         ("hands_over_a_constant", "expected a Sequence's number, not 0"),
     ],
 )

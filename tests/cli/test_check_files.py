@@ -41,7 +41,8 @@ def test_a_certificate_is_written_and_verified(run: Run, tmp_path: Path, suffix:
     done = run("check", "--verify", path)
     assert done.status == 0
     assert done.out == (
-        f"{path}: verified. review, any number of vCPUs that ask for ever: lost zap holds.\n"
+        f"{path}: verified. review, any number of vCPUs that ask for ever, each time for [0,~0). "
+        "Proved: lost zap.\n"
     )
 
 
@@ -72,7 +73,15 @@ def test_a_protocol_of_ones_own(run: Run, tmp_path: Path) -> None:
     assert run("check", name, "-n", "any", "--certificate", path).status == 0
     done = run("check", name, "--verify", path)
     assert done.status == 0
-    assert "lost zap, deadlock, unlocked access, capacity, ordering hold." in done.out
+    proved = "lost zap, deadlock, unlocked access, capacity, ordering, starvation"
+    assert f"each time for [0,~0); allocation may fail. Proved: {proved}." in done.out
+    changed = file.read_text(encoding="utf-8").replace("yield vm.lock.lock()", "pass")
+    file.write_text(changed.replace("yield vm.lock.unlock()", "pass"), encoding="utf-8")
+    done = run("check", name, "--verify", path)
+    assert done.status == 1
+    assert done.out == (
+        f"{path}: REJECTED: it is for another text of the protocol: prove it again\n"
+    )
 
 
 @pytest.mark.parametrize("policy", [("-p", "review"), ("--policy", "review")])

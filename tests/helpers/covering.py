@@ -6,12 +6,13 @@ from itertools import combinations, product
 from typing import Any
 
 from mtrrzap.checker.any_number.prove import Proof
-from mtrrzap.checker.any_number.steps import IDLE, ranked
+from mtrrzap.checker.any_number.steps import IDLE
 from mtrrzap.checker.any_number.watched import Control, Other, Watch
-from mtrrzap.checker.forever import rebased
 from mtrrzap.checker.model import Model, State
 from mtrrzap.checker.properties.lost_zap import Atoms
 from mtrrzap.protocol import Number, Sequence
+from mtrrzap.protocol.atomic import position_of
+from mtrrzap.protocol.numbers import counted_from
 
 
 class Covering:
@@ -39,7 +40,7 @@ class Covering:
 
     @staticmethod
     def key(kind: Any, place: Any, held: Any, phase: int) -> Any:
-        return (kind, ranked(place.key), frozenset(lock.name for lock in held), phase)
+        return (kind, counted_from(place.key, 0), frozenset(lock.name for lock in held), phase)
 
     def translated(self, state: State) -> tuple[int, list[int]]:
         """Return the number of the values, and each vCPU's set of local states."""
@@ -47,9 +48,9 @@ class Covering:
         objects = self.model.objects
         values = [self.model.values[i].items[state[vcpus + i]] for i in range(len(objects))]
         at = [i for i, known in enumerate(objects) if isinstance(known, Sequence)]
-        base = min((values[i].position for i in at), default=0)
+        base = min((position_of(values[i]) for i in at), default=0)
         for i in at:
-            values[i] = Number(values[i].position - base)
+            values[i] = Number(position_of(values[i]) - base)
         return self.values[self.typed(values)], [self.local(n, base) for n in state[:vcpus]]
 
     def local(self, number: int, base: int) -> int:
@@ -63,7 +64,7 @@ class Covering:
             return IDLE
         kind = self.model.scenario.requests[self.model.groups.index(local.group)][local.request]
         automaton = self.proof.steps.model.automaton
-        place = automaton.replay(kind, rebased(local.place.results, base))
+        place = automaton.replay(kind, counted_from(local.place.results, base))
         at = self.locals[self.key(kind, place, local.held, local.phase)]
         return self.proof.alike.of(at)
 

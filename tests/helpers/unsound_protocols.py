@@ -264,7 +264,7 @@ def tests_a_number(vm: NumberVm, ranges: Ranges) -> Steps:
 
 def looks_inside_a_number(vm: NumberVm, ranges: Ranges) -> Steps:
     number = yield from take(vm)
-    odd = number.position % 2
+    odd = number.position % 2  # type: ignore[attr-defined]
     yield vm.done.post(number)
     yield vm.stored_number.store(odd)
     yield vm.mmu.zap(*ranges[0])

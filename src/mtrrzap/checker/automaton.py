@@ -12,11 +12,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from mtrrzap.checker.freeze import UnfreezableError, freeze, standing
 from mtrrzap.checker.hidden import Hidden
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import (
-    Number,
     Operation,
     Protocol,
     Range,
@@ -25,6 +23,8 @@ from mtrrzap.protocol import (
     SharedState,
     Steps,
 )
+from mtrrzap.protocol.numbers import positions
+from mtrrzap.protocol.standing import UnfreezableError, freeze, key, standing
 from mtrrzap.protocol.watched import Watched
 from mtrrzap.protocol.yielded import where
 
@@ -149,9 +149,10 @@ class Automaton:
             if operation is None:
                 return Place(("end",), None, results, tuple(operations), self._home())
             operations.append(operation)
+        found = operations[-1]
         return Place(
-            key=(_key(call.steps, results), operations[-1]),
-            operation=operations[-1],
+            key=(_key(call.steps, results), found.target, found.verb, key(found.args), found.order),
+            operation=found,
             results=results,
             operations=tuple(operations),
             where=where(call.steps),
@@ -177,7 +178,7 @@ class Automaton:
         operation = call.send(value, bounded=watched, before=before)
         if operation is None or operation is before:
             return operation
-        if not isinstance(operation.target, Sequence) and _holds_number(operation.args):
+        if not isinstance(operation.target, Sequence) and positions(operation.args):
             raise UserError(
                 f"{operation} takes a Sequence's number, which only a Sequence understands",
                 place=where(call.steps),
@@ -186,14 +187,8 @@ class Automaton:
         return operation
 
 
-def _holds_number(value: Any) -> bool:
-    if isinstance(value, tuple | frozenset):
-        return any(_holds_number(each) for each in value)
-    return isinstance(value, Number)
-
-
 def _key(steps: Steps, results: tuple[Any, ...]) -> Hashable:
     try:
         return standing(steps)
     except UnfreezableError:
-        return ("results", tuple((type(result), result) for result in results))
+        return ("results", tuple(map(key, results)))

@@ -14,13 +14,13 @@ from enum import Enum
 from types import BuiltinFunctionType, CodeType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
-from mtrrzap.checker.freeze import UnfreezableError, standing
 from mtrrzap.protocol import Protocol, SharedObject, SharedState
 from mtrrzap.protocol.source import ships
+from mtrrzap.protocol.standing import UnfreezableError, standing
 
 _DEPTH = 20
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_SEALED = (FunctionType, BuiltinFunctionType, CodeType, ModuleType, type, SharedObject, SharedState)
+_SEALED = (FunctionType, BuiltinFunctionType, CodeType, ModuleType, type)
 _SELDOM = object()
 """Stands for a name that is not there."""
 
@@ -114,11 +114,13 @@ def _names(code: CodeType) -> Iterator[str]:
 def _picture(value: Any, seen: dict[int, int], depth: int) -> Hashable:
     if type(value) in _PLAIN:
         return (type(value), value)
-    if isinstance(value, (*_SEALED, Enum)):
+    if isinstance(value, _SEALED):
         return ("is", id(value))
     if id(value) in seen or depth > _DEPTH:
         return ("again", seen.get(id(value), -1))
     seen[id(value)] = len(seen)
+    if isinstance(value, SharedObject | SharedState | Enum):
+        return ("is", id(value), _picture(vars(value), seen, depth + 1))
     items = _items(value)
     if items is None:
         return ("is", id(value))

@@ -16,8 +16,9 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from mtrrzap.checker.automaton import Place
-from mtrrzap.checker.operations import drains, is_alloc, is_buffered
+from mtrrzap.checker.operations import drains, is_buffered
 from mtrrzap.protocol import Operation, SharedObject
+from mtrrzap.protocol.meaning import is_alloc
 
 BUFFER = 8
 """Stores that one vCPU may have pending. With none left, the next store waits, as on hardware."""

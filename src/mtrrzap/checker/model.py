@@ -12,17 +12,25 @@ from typing import Any, NamedTuple
 from mtrrzap.checker.automaton import Automaton, Place
 from mtrrzap.checker.ghost import Ghost, GhostStep
 from mtrrzap.checker.memory_model import Alternative, LocalState, MemoryModel
-from mtrrzap.checker.operations import is_buffered, is_lock, is_zap, outcomes
+from mtrrzap.checker.operations import is_buffered, outcomes
 from mtrrzap.checker.properties import safety
 from mtrrzap.checker.scenario import Scenario
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import Operation, SharedObject
+from mtrrzap.protocol import Operation, Outcome, Sequence, SharedObject
+from mtrrzap.protocol.atomic import NUMBER_RULE
+from mtrrzap.protocol.meaning import is_lock, is_zap, lacks_lock
+from mtrrzap.protocol.numbers import far, positions
+from mtrrzap.protocol.source import ships
+from mtrrzap.protocol.standing import key
 
 LOCALS = 1 << 16
 """Local states of one vCPU, after which a search is stopped."""
 
 LONGEST = 2000
 """Operations of one call for each range, after which a search is stopped."""
+
+STRANGER = -2
+"""A vCPU that is not there."""
 
 State = tuple[int, ...]
 
@@ -55,14 +63,29 @@ class Interned:
         return len(self.items)
 
 
+def more_than_compared(place: Place) -> UserError:
+    """Return the error of a protocol that does more with a sequence's number than compare it."""
+    return UserError(
+        "the protocol does more with a Sequence's number than compare it",
+        place=place.where,
+        mend=NUMBER_RULE,
+    )
+
+
 class Model:
     """One scenario with one ghost, learned while the search asks.
 
     At first only the vCPUs' start is known.
     """
 
-    def __init__(self, scenario: Scenario, ghost: Ghost) -> None:
+    def __init__(self, scenario: Scenario, ghost: Ghost, *, endless: bool = False) -> None:
+        """``endless``: a search shifts the numbers of sequences, as in a scenario for ever.
+
+        Raises:
+            UserError: if it must not, as the protocol does more with them than compare.
+        """
         self.scenario = scenario
+        self._endless = endless or scenario.forever
         self.ghost = ghost
         self.vcpus = scenario.vcpus
         self.groups = scenario.groups()
@@ -70,6 +93,9 @@ class Model:
         self.objects: tuple[SharedObject, ...] = vm.objects()
         self.automaton = Automaton(scenario.protocol, vm)
         self._named = scenario.named
+        for each in self.objects if self._endless else ():
+            if isinstance(each, Sequence) and type(each).effect is not Sequence.effect:
+                raise UserError(f"{each.name} is a Sequence with an effect of its own")
         self._memory = MemoryModel(self.objects, scenario.memory, alloc_fails=scenario.alloc_fails)
         self.locals = Interned()
         self.values = [Interned() for _ in (*self.objects, None)]
@@ -82,7 +108,7 @@ class Model:
     def _initial(self) -> State:
         locals_ = tuple(self.local(self._start(group, 0)) for group in self.groups)
         values = tuple(
-            interned.number((type(known.initial), known.initial), known.initial)
+            interned.number(key(known.initial), known.initial)
             for interned, known in zip(self.values, self.objects, strict=False)
         )
         nothing = self.values[-1].number("nothing", None)
@@ -125,9 +151,23 @@ class Model:
                     f"stopped after {LOCALS:,} local states of one vCPU",
                     mend="shorten its loops, or check that they end",
                 )
+            if self._endless:
+                self._check_numbers(local)
             operation = self.operation(local)
             self.alternatives.append(self._memory.alternatives(local, operation))
         return number
+
+    def _check_numbers(self, local: LocalState) -> None:
+        """See that larger numbers lead to the same place, with larger numbers."""
+        place = local.place
+        if place is not None and positions((place.results, place.key)):
+            again = self.replayed(local, far(place.results))
+            if again.key != far(place.key):
+                raise more_than_compared(place)
+
+    def replayed(self, local: LocalState, results: tuple[Any, ...]) -> Place:
+        """Return the place to which other results lead."""
+        return self.automaton.replay(self._requests(local.group)[local.request], results)
 
     def operation(self, local: LocalState) -> Operation | None:
         """Return the next step of a local state, with zaps and queued locks taken apart."""
@@ -163,6 +203,8 @@ class Model:
         seen = option.seen[0] if option.seen else before
         where = at.place.where if at.place else ""
         found = outcomes(seen, operation, self.name(at), where)
+        if not self._named and not ships(type(operation.target).__module__):
+            self._check_symmetry(seen, operation, found, where)
         if option.choice >= len(found):
             return None
         after, result = found[option.choice]
@@ -170,13 +212,23 @@ class Model:
         if operation.target.problem(seen, operation, after) is not None:
             flags |= safety.CAPACITY_FLAG
         if not option.seen:
-            value = self.values[option.target].number((type(after), after), after)
+            value = self.values[option.target].number(key(after), after)
         return self._moved(at, option, value, result, flags=flags)
+
+    def _check_symmetry(
+        self, value: Any, operation: Operation, found: tuple[Outcome, ...], where: str
+    ) -> None:
+        if found != outcomes(value, operation, STRANGER, where):
+            raise UserError(
+                f"{operation.target.name} is symmetric, but what {operation} does depends on who",
+                place=where,
+                mend="leave out symmetric",
+            )
 
     def _flush(self, at: LocalState, option: Alternative, value: int) -> Effect:
         before = self.values[option.target].items[value]
         after = option.operation.target.effect(before, option.operation, self.name(at))[0][0]
-        number = self.values[option.target].number((type(after), after), after)
+        number = self.values[option.target].number(key(after), after)
         return Effect(self.local(at._replace(buffer=at.buffer[1:])), number, -1, 0)
 
     def _moved(
@@ -190,7 +242,12 @@ class Model:
         buffer: tuple[Operation, ...] | None = None,
     ) -> Effect:
         operation = option.operation
-        flags |= safety.UNLOCKED_FLAG if safety.lacks_lock(at.held, operation) else 0
+        flags |= safety.UNLOCKED_FLAG if lacks_lock(at.held, operation) else 0
+        if self._endless and positions(result) and not isinstance(operation.target, Sequence):
+            raise UserError(
+                f"{operation} sends back a Sequence's number",
+                place=at.place.where if at.place else "",
+            )
         after, returns = self._advance(at, operation, result)
         if buffer is not None:
             after = after._replace(buffer=buffer)

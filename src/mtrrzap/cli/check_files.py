@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mtrrzap.checker import verifier
+from mtrrzap.checker.any_number import certificate
 from mtrrzap.checker.check import PROPERTIES, Counterexample
 from mtrrzap.checker.scenario import Request
 from mtrrzap.checker.schedule import SIZE, replay
@@ -12,6 +13,7 @@ from mtrrzap.guest.open import load as load_trace
 from mtrrzap.kvm.policy import Policy, by_name
 from mtrrzap.protocol import PROTOCOLS
 from mtrrzap.protocol.load import blamed, load
+from mtrrzap.protocol.operation import show_range
 from mtrrzap.study.checked import distinct_requests
 
 
@@ -88,7 +90,7 @@ def allowed(name: str, protocols: list[str], place: str) -> str:
 
 def verify(path: Path, protocols: list[str]) -> int:
     """Verify a certificate and say what it proves; return 1 if it proves nothing."""
-    text = verifier.read(path)
+    text = certificate.read(path)
     name = text.get("protocol")
     if not isinstance(name, str):
         raise UserError("the certificate names no protocol", place=str(path))
@@ -98,10 +100,11 @@ def verify(path: Path, protocols: list[str]) -> int:
     except verifier.RejectedError as error:
         show(f"{path}: REJECTED: {error}\n")
         return 1
-    count = len(text["requests"])
-    asked = f", each time for any of {count} requests" if count > 1 else ""
+    asked = [" and ".join(show_range(*part) for part in each) for each in text["requests"]]
+    any_of = f"any of {len(asked)}: " if len(asked) > 1 else ""
+    fails = "; allocation may fail" if text["alloc-fails"] else ""
     show(
-        f"{path}: verified. {name}, any number of vCPUs that ask for ever{asked}: "
-        f"{', '.join(holds)} hold{'s' if len(holds) == 1 else ''}.\n"
+        f"{path}: verified. {name}, any number of vCPUs that ask for ever, each time for "
+        f"{any_of}{', '.join(asked)}{fails}. Proved: {', '.join(holds)}.\n"
     )
     return 0

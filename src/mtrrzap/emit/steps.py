@@ -21,6 +21,7 @@ from mtrrzap.checker.scenario import scenario
 from mtrrzap.checker.stepper import Stepper
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import ALL_GFNS, Allocator, Cpu, Mmu, Number, Operation, Protocol, Range
+from mtrrzap.protocol.atomic import position_of
 
 
 class Difference(NamedTuple):
@@ -73,7 +74,7 @@ def line(operation: Operation, result: Any, value: Any) -> str:
 
 
 def _number(value: Any) -> int:
-    return value.position if isinstance(value, Number) else int(value)
+    return position_of(value) if isinstance(value, Number) else int(value)
 
 
 class _Walk:

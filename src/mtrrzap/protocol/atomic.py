@@ -9,6 +9,7 @@ from mtrrzap.errors import UserError
 from mtrrzap.protocol.operation import (
     ACQUIRE,
     FULL,
+    MADE,
     RELAXED,
     RELEASE,
     Operation,
@@ -89,13 +90,12 @@ class Number:
     with each other and hand them to a sequence, and nothing else: no arithmetic, no constants.
     """
 
-    __slots__ = ("position",)
+    __slots__ = ("_position",)
 
-    position: int
-    """For engines only."""
+    _position: int
 
     def __init__(self, position: int) -> None:
-        object.__setattr__(self, "position", position)
+        object.__setattr__(self, "_position", position)
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         """Refuse: a number never changes."""
@@ -103,29 +103,36 @@ class Number:
 
     def __eq__(self, other: object) -> bool:
         """Compare with another number, or with None."""
-        return other is not None and self.position == _number(other)
+        return other is not None and self._position == _number(other)
 
     def __lt__(self, other: Number) -> bool:
-        return self.position < _number(other)
+        return self._position < _number(other)
 
     def __le__(self, other: Number) -> bool:
-        return self.position <= _number(other)
+        return self._position <= _number(other)
 
     def __gt__(self, other: Number) -> bool:
-        return self.position > _number(other)
+        return self._position > _number(other)
 
     def __ge__(self, other: Number) -> bool:
-        return self.position >= _number(other)
+        return self._position >= _number(other)
 
     def __bool__(self) -> bool:
         """Refuse: 0 is a number like any other."""
         raise UserError("a Sequence's number is neither true nor false", mend=NUMBER_RULE)
 
-    def __hash__(self) -> int:
-        return hash((Number, self.position))
+    def __hash__(self) -> int:  # that of all numbers: it must not tell them apart
+        return hash(Number)
 
     def __repr__(self) -> str:
-        return str(self.position)
+        if MADE.get() is not None:  # a protocol asks
+            raise UserError("a Sequence's number has no text", mend=NUMBER_RULE)
+        return str(self._position)
+
+
+def position_of(number: Number) -> int:
+    """Return a number's position. For engines only: a protocol must not know it."""
+    return number._position
 
 
 NUMBER_RULE = "only compare it with other numbers, and pass it to a Sequence"
@@ -133,7 +140,7 @@ NUMBER_RULE = "only compare it with other numbers, and pass it to a Sequence"
 
 def _number(value: object) -> int:
     if isinstance(value, Number):
-        return value.position
+        return value._position
     raise UserError(f"expected a Sequence's number, not {value!r}", mend=NUMBER_RULE)
 
 
@@ -186,11 +193,11 @@ class Sequence(SharedObject):
             case "load":
                 return ((value, value),)
             case "advance":
-                return ((Number(value.position + 1), None),)
+                return ((Number(value._position + 1), None),)
             case "post":
                 return ((operation.args[0], None),)
         number, lag = operation.args
-        there = value.position >= number.position - lag
+        there = value._position >= number._position - lag
         if operation.verb == "reached":
             return ((value, there),)
         return ((value, None),) if there else ()

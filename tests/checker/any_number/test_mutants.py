@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from helpers.mutants import mutants, written
+from mtrrzap.checker.any_number import certificate
 from mtrrzap.checker.any_number.prove import PROPERTIES, Proof
 from mtrrzap.checker.check import VIOLATED, Options, check
 from mtrrzap.checker.properties import starvation
 from mtrrzap.checker.scenario import scenario
+from mtrrzap.checker.verifier import verify
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import PROTOCOLS
 
@@ -39,6 +41,8 @@ def test_mutants(tmp_path: Path, name: str, count: int, refuted: int, proved: in
         proof = Proof(row, properties=SHOWN)
         try:
             proof.run()
+            shown = certificate.certified(proof)
+            assert not shown or verify(certificate.written(proof, name), row) == shown
             world = scenario(row, 4, 1, alloc_fails=PROTOCOLS[name].allocates)
             verdicts = check(world, Options(properties=SHOWN, engine="python"))
         except UserError:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from helpers import broken_protocols, hasty_ticket, polling_protocols, unsound_protocols
+from mtrrzap.checker.any_number import certificate
 from mtrrzap.checker.any_number.prove import PROPERTIES, Proof, check
 from mtrrzap.checker.any_of import ways
 from mtrrzap.checker.check import HOLDS, UNKNOWN, VIOLATED, Options, Verdict
@@ -15,6 +16,7 @@ from mtrrzap.checker.check import check as bounded
 from mtrrzap.checker.result import Limits
 from mtrrzap.checker.scenario import Request
 from mtrrzap.checker.schedule import shows
+from mtrrzap.checker.verifier import verify
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import (
     ALL_GFNS,
@@ -239,11 +241,16 @@ CALLS = [
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
 @pytest.mark.parametrize("kinds", [(ALL,), (FIXED, ALL)], ids=["one", "two"])
 def test_what_few_vcpus_refute_never_holds(call: Any, kinds: tuple[Request, ...]) -> None:
-    """Of the odd protocols that other tests need; what is refused is refused here, too."""
+    """Of the odd protocols that other tests need; what is refused is refused here, too.
+
+    What is proved, the verifier finds proved.
+    """
     try:
         row = protocol(call, "test")
         proof = Proof(row, kinds)
         proof.run(Limits(seconds=10))
+        shown = certificate.certified(proof)
+        assert not shown or verify(certificate.written(proof, "x"), row) == shown
         for vcpus, requests in ((2, 1), (2, 2), (3, 1)):
             limits = Limits(seconds=3, states=20_000)
             options = Options(properties=proof.proved, limits=limits, first=True)

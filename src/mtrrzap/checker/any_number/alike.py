@@ -17,8 +17,8 @@ from typing import Any
 
 from mtrrzap.checker.any_number.steps import IDLE, BeyondError, Step, Steps
 from mtrrzap.checker.memory_model import LocalState
-from mtrrzap.checker.operations import is_lock
 from mtrrzap.errors import UserError
+from mtrrzap.protocol.meaning import is_lock
 
 MOST = 20_000
 """Local states beyond which none are merged: then each is a set of its own."""

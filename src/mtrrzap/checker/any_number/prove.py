@@ -79,12 +79,16 @@ class Proof:
         self.anonymous: dict[int, Graph] = {}
         self.watched: list[Watch] = []
         self.somebody: Somebody | None = None
-        self.bound: int | None = None
-        """The zaps that a call sits through at most, where *starvation* is proved."""
+        self.waiting: Waiting | None = None
         self.views = self.transitions = 0
         self.seconds = 0.0
         self._limits = Limits()
         self._progress: Progress | None = None
+
+    @property
+    def bound(self) -> int | None:
+        """The zaps that a call sits through at most, where *starvation* is proved."""
+        return self.waiting.bound if self.waiting else None
 
     @property
     def proved(self) -> tuple[str, ...]:
@@ -132,7 +136,9 @@ class Proof:
 
     def _compute(self) -> None:
         self.steps = Steps(self.protocol, self.kinds, alloc_fails=self.alloc_fails)
-        self._check_each_step(self._anonymous(self.steps))
+        graphs = self._anonymous(self.steps)
+        self.steps.check_repeats()
+        self._check_each_step(graphs)
         self.alike = Alike(self.steps, range(len(self.steps.values)))
         self.anonymous = self._anonymous(self.alike)
         if {safety.DEADLOCK, starvation.NAME} & self.why.keys():
@@ -185,7 +191,7 @@ class Proof:
         wanted = lost_zap.FLAG
         if ordering.NAME in self.why:
             wanted |= ordering.FLAG
-        for atom, kinds in watches(self.steps, self.anonymous):
+        for atom, kinds in watches(self.steps):
             while wanted:
                 bad = self._watch(atom, kinds, wanted) & wanted
                 if not bad:
@@ -226,7 +232,7 @@ class Proof:
         except NotProvedError as error:
             self._settle(starvation.NAME, str(error))
         else:
-            self.bound = waiting.bound
+            self.waiting = waiting
             self._settle(starvation.NAME)
         finally:
             self.views += waiting.views.count()

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mtrrzap.checker.forever import rebased, without_numbers
+from mtrrzap.checker.forever import shifted
 from mtrrzap.checker.memory_model import Alternative, LocalState
 from mtrrzap.checker.model import Interned, Model
-from mtrrzap.checker.properties.ordering import Ordering, Sync
+from mtrrzap.checker.properties.ordering import Ordering
 from mtrrzap.checker.scenario import Request, Scenario
-from mtrrzap.errors import UserError
-from mtrrzap.protocol import Number, Operation, Protocol, Sequence
+from mtrrzap.protocol import Number, Protocol, Sequence
+from mtrrzap.protocol.atomic import position_of
+from mtrrzap.protocol.meaning import Sync
+from mtrrzap.protocol.numbers import counted_from
+from mtrrzap.protocol.standing import UnfreezableError, freeze
 
 IDLE = 0
 """The local state of a vCPU between two calls."""
@@ -70,7 +73,7 @@ class Steps:
         if not scenario.symmetric:
             raise BeyondError("an object's effect depends on which vCPU uses it")
         self.kinds = kinds
-        self.model = Model(scenario, Ordering(scenario, protocol.vm.objects()))
+        self.model = Model(scenario, Ordering(scenario, protocol.vm.objects()), endless=True)
         self.values = Interned()
         self.effects = Interned()
         self.effects.number(NOTHING, NOTHING)
@@ -86,6 +89,17 @@ class Steps:
         self.shifts: set[int] = set()
         self._known: dict[tuple[int, int], tuple[Step, ...]] = {}
         self._shifted: dict[tuple[int, int], int] = {}
+
+    def check_repeats(self) -> None:
+        """See that every call does the same again.
+
+        Raises:
+            BeyondError: if it does not: something remembers what no object shows.
+        """
+        for number in self.locals.items[1:]:
+            at: LocalState = self.model.locals.items[number]
+            if at.place and self.model.replayed(at, at.place.results).key != at.place.key:
+                raise BeyondError(f"at {at.place.where} a call does not do the same again")
 
     def steps(self, values: int, local: int) -> tuple[Step, ...]:
         """Return every step of a vCPU in ``local`` while the objects have ``values``."""
@@ -103,7 +117,9 @@ class Steps:
         known = self._shifted.get((local, by))
         if known is None:
             at: LocalState = self.model.locals.items[self.locals.items[local]]
-            known = self._shifted[local, by] = self._local(self.model.local(self._moved(at, by)))
+            known = self._shifted[local, by] = self._local(
+                self.model.local(shifted(self.model, at, by))
+            )
         return known
 
     def local(self, local: int) -> LocalState:
@@ -149,8 +165,8 @@ class Steps:
     def _numbered(self, number: int) -> int:
         at: LocalState = self.model.locals.items[number]
         if at.place is not None:
-            key = at.key()
-            return self.locals.number(ranked(key) if self._sequences else key, number)
+            _check_comparable(list(at.place.results))
+            return self.locals.number(counted_from(at.key(), 0), number)
         if at.held:
             names = ", ".join(sorted(lock.name for lock in at.held))
             raise BeyondError(f"a call returns while its vCPU holds {names}")
@@ -159,7 +175,7 @@ class Steps:
     def _values(self, numbers: list[int]) -> tuple[int, int]:
         """Return the number of the objects' values, counted from the lowest sequence."""
         known = self.model.values
-        positions = [known[i].items[numbers[i]].position for i in self._sequences]
+        positions = [position_of(known[i].items[numbers[i]]) for i in self._sequences]
         base = min(positions, default=0)
         if base < 0:
             raise BeyondError("a sequence goes back to a number that all had left behind")
@@ -168,18 +184,11 @@ class Steps:
                 number = Number(position - base)
                 numbers[i] = known[i].number((Number, number), number)
             self.shifts.add(base)
-        key = tuple(numbers)
-        return self.values.number(key, key), base
-
-    def _moved(self, at: LocalState, by: int) -> LocalState:
-        assert at.place is not None
-        if not any(isinstance(each, Number) for each in at.place.results):
-            return at
-        ranges = self.model.scenario.requests[at.group][at.request]
-        place = self.model.automaton.replay(ranges, rebased(at.place.results, by))
-        if without_numbers(place.key) != without_numbers(at.place.key):
-            raise UserError("a number is used for more than comparing", place=at.place.where)
-        return at._replace(place=place)
+        count, key = len(self.values), tuple(numbers)
+        found = self.values.number(key, key)
+        if found == count:
+            _check_comparable(list(self.shown(found).values()))
+        return found, base
 
     def _effect(self, event: int) -> int:
         if event < 0:
@@ -198,30 +207,10 @@ class Steps:
         }
 
 
-def ranked(key: Any) -> Any:
-    """Return a place's key with the numbers behind all sequences called -1, -2, ... by their order.
-
-    Other numbers that were behind as well, and that the vCPU has forgotten, may have left gaps.
-    """
-    behind = sorted(_behind(key))
-    return _renamed(key, {position: i - len(behind) for i, position in enumerate(behind)})
-
-
-def _behind(key: Any) -> set[int]:
-    if isinstance(key, Number):
-        return {key.position} if key.position < 0 else set()
-    if isinstance(key, Operation):
-        return _behind(key.args)
-    if isinstance(key, tuple):
-        return set().union(*map(_behind, key))
-    return set()
-
-
-def _renamed(key: Any, names: dict[int, int]) -> Any:
-    if isinstance(key, Number):
-        return Number(names.get(key.position, key.position))
-    if isinstance(key, Operation):
-        return (key.target, key.verb, _renamed(key.args, names), key.order)
-    if isinstance(key, tuple):
-        return tuple(_renamed(each, names) for each in key)
-    return key
+def _check_comparable(values: list[Any]) -> None:
+    """See that values are compared by what they hold, and not by what they say."""
+    for value in values:
+        try:
+            freeze(value)
+        except UnfreezableError as error:
+            raise BeyondError(f"it cannot tell what a {error} holds") from error

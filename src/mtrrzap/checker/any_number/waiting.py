@@ -61,6 +61,8 @@ class Waiting:
         self._most = 4 * (1 + len(ranges))
         self.bound = 0
         """The zaps that a call sits through at most."""
+        self.ranks: list[int] = []
+        """For each set of local states: inside a call a step leads to a lower one, until a zap."""
         self.views: Views[Control] = Views(self._moves, self._own, alike.shifted, limits, progress)
 
     def prove(self) -> None:
@@ -148,5 +150,6 @@ class Waiting:
             len(self._alike), lambda node: after.get(node, nothing) | shifts.get(node, nothing)
         )
         part = {node: number for number, nodes in enumerate(found) for node in nodes}
+        self.ranks = [part[node] for node in range(len(part))]
         if any(part[node] == part[each] for node, then in after.items() for each in then):
             raise NotProvedError("a call may go round without a zap, or under a lock")

@@ -29,8 +29,8 @@ from mtrrzap.checker.any_number.steps import IDLE, Effect, Step, Steps
 from mtrrzap.checker.any_number.views import Graph, Views, bits
 from mtrrzap.checker.explore import Progress
 from mtrrzap.checker.properties import lost_zap, ordering
-from mtrrzap.checker.properties.ordering import Sync
 from mtrrzap.checker.result import Limits
+from mtrrzap.protocol.meaning import Sync
 
 
 class Control(NamedTuple):
@@ -197,7 +197,7 @@ def published_after(sync: Sync, published: int, *, knows: bool) -> int:
     return published | bit if sync.exchanges and knows else published
 
 
-def watches(steps: Steps, anonymous: dict[int, Graph]) -> list[tuple[int, tuple[int, ...]]]:
+def watches(steps: Steps) -> list[tuple[int, tuple[int, ...]]]:
     """Return the atoms of frames to watch, and for each the numbers of the requests it is for."""
     effects: list[Effect] = steps.effects.items
     zaps = {effect.ended for effect in effects if effect.ended >= 0}
@@ -206,9 +206,9 @@ def watches(steps: Steps, anonymous: dict[int, Graph]) -> list[tuple[int, tuple[
         return frozenset(zap for zap in zaps if zap >> atom & 1)
 
     found: dict[int, list[int]] = {}
-    for kind, start in enumerate(steps.starts):
-        calls = (step.effect for each in anonymous for step in steps.steps(each, start))
-        asked = next((effects[call].called for call in calls), 0)  # 0: it can never begin
+    all_atoms = lost_zap.Atoms(steps.model.scenario)
+    for kind in range(len(steps.kinds)):
+        asked = all_atoms.mask(steps.kinds[kind])
         atoms = {atom: covers(atom) for atom in bits(asked)}
         for atom, mine in atoms.items():
             stands_for_me = any(

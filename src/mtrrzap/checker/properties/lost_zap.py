@@ -14,9 +14,9 @@ from itertools import pairwise
 from typing import Any
 
 from mtrrzap.checker.ghost import GhostStep
-from mtrrzap.checker.operations import is_zap
 from mtrrzap.checker.scenario import Scenario
 from mtrrzap.protocol import Range
+from mtrrzap.protocol.meaning import is_zap
 
 NAME = "lost zap"
 FLAG = 1

@@ -18,37 +18,16 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from mtrrzap.checker.ghost import GhostStep
-from mtrrzap.checker.operations import is_load, is_lock, is_store
 from mtrrzap.checker.properties.lost_zap import LostZap, swap_bits
 from mtrrzap.checker.scenario import Scenario
-from mtrrzap.protocol import (
-    ACQUIRE,
-    FULL,
-    RELEASE,
-    Allocator,
-    Atomic,
-    Cpu,
-    Mmu,
-    Operation,
-    SharedObject,
-    Spinlock,
-)
+from mtrrzap.protocol import SharedObject
+from mtrrzap.protocol.meaning import Sync, sync, synchronises
 
 NAME = "ordering"
 FLAG = 8
 
 Known = tuple[int, ...]
 """For each vCPU: which atoms of its call are known to be zapped."""
-
-
-class Sync(NamedTuple):
-    """What an operation does to happens-before: on which object, and how."""
-
-    target: int
-    acquires: bool
-    stores: bool
-    releases: bool
-    exchanges: bool
 
 
 class OrderedCall(NamedTuple):
@@ -76,46 +55,30 @@ class Ordering:
     def __init__(self, scenario: Scenario, objects: tuple[SharedObject, ...]) -> None:
         self._zaps = LostZap(scenario)
         self._vcpus = scenario.vcpus
-        self._targets = [target for target in objects if synchronises(target)]
+        synchronising = filter(synchronises, objects)
+        self._numbers = {target: number for number, target in enumerate(synchronising)}
 
     def initial(self) -> Hashable:
         """Nobody knows of any zap."""
         nothing = (0,) * self._vcpus
-        vcpus, objects = (nothing,) * self._vcpus, (nothing,) * len(self._targets)
+        vcpus, objects = (nothing,) * self._vcpus, (nothing,) * len(self._numbers)
         return Value((_NO_CALL,) * self._vcpus, vcpus, objects)
 
     def event(self, step: GhostStep) -> Hashable:
         """Keep what *lost zap* keeps, and what orders."""
         zap = self._zaps.event(step)
-        sync = self._sync(step.operation, step.result)
-        return None if zap is None and sync is None else (zap, sync)
-
-    def _sync(self, operation: Operation, result: Any) -> Sync | None:
-        if not any(operation.target is target for target in self._targets):
-            return None
-        order = operation.order
-        locks = isinstance(operation.target, Spinlock)
-        stores, reads = is_store(operation), is_load(operation) or is_lock(operation)
-        atomic = isinstance(operation.target, Atomic)
-        failed = atomic and operation.verb == "cmpxchg" and result != operation.args[0]
-        exchanged = not (stores or reads or failed)
-        sync = Sync(
-            target=self._targets.index(operation.target),
-            acquires=(reads or exchanged) and (locks or order in (ACQUIRE, FULL)),
-            stores=stores,
-            releases=stores and (locks or order in (RELEASE, FULL)),
-            exchanges=exchanged and order in (RELEASE, FULL),
-        )
-        return sync if any(sync[1:]) else None
+        target = self._numbers.get(step.operation.target)
+        orders = None if target is None else sync(step.operation, step.result, target)
+        return None if zap is None and orders is None else (zap, orders)
 
     def after(self, value: Any, event: Any, vcpu: int) -> tuple[Hashable, int]:
         """Follow one step; the flag says that the call returns unordered."""
-        zap, sync = event
+        zap, orders = event
         called, begun, ended, returns = zap or (-1, -1, -1, False)
         if called >= 0:
             value = _opened(value, vcpu, OrderedCall(called, 0, 0))
-        if sync:
-            value = _synchronised(value, sync, vcpu)
+        if orders:
+            value = _synchronised(value, orders, vcpu)
         if begun >= 0:
             calls = (_begun(call, begun, vcpu) for call in value.calls)
             value = value._replace(calls=tuple(calls))
@@ -144,19 +107,14 @@ class Ordering:
         )
 
 
-def synchronises(target: SharedObject) -> bool:
-    """Say whether vCPUs may synchronise through this object: what a lock guards needs no more."""
-    return target.guard is None and not isinstance(target, Mmu | Allocator | Cpu)
-
-
-def _synchronised(value: Value, sync: Sync, vcpu: int) -> Value:
+def _synchronised(value: Value, orders: Sync, vcpu: int) -> Value:
     vcpus, objects = list(value.vcpus), list(value.objects)
-    if sync.acquires:
-        vcpus[vcpu] = _union(vcpus[vcpu], objects[sync.target])
-    if sync.stores:
-        objects[sync.target] = vcpus[vcpu] if sync.releases else (0,) * len(vcpus)
-    elif sync.exchanges:
-        objects[sync.target] = _union(vcpus[vcpu], objects[sync.target])
+    if orders.acquires:
+        vcpus[vcpu] = _union(vcpus[vcpu], objects[orders.target])
+    if orders.stores:
+        objects[orders.target] = vcpus[vcpu] if orders.releases else (0,) * len(vcpus)
+    elif orders.exchanges:
+        objects[orders.target] = _union(vcpus[vcpu], objects[orders.target])
     return value._replace(vcpus=tuple(vcpus), objects=tuple(objects))
 
 

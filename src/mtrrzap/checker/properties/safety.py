@@ -11,16 +11,5 @@ steps do that is the object's own knowledge: see ``SharedObject.problem``.
 state without successors in which not every vCPU has made all its requests.
 """
 
-from mtrrzap.checker.operations import is_lock
-from mtrrzap.protocol import Operation, SharedObject
-
 UNLOCKED, CAPACITY, DEADLOCK = "unlocked access", "capacity", "deadlock"
 UNLOCKED_FLAG, CAPACITY_FLAG, DEADLOCK_FLAG = 2, 4, 16
-
-
-def lacks_lock(held: frozenset[SharedObject], operation: Operation) -> bool:
-    """Say whether ``operation`` needs a lock that is not among those that are ``held``."""
-    guard = operation.target.guard
-    if guard is not None and guard not in held:
-        return True
-    return is_lock(operation, "unlock") and operation.target not in held

@@ -23,11 +23,11 @@ from mtrrzap.checker.explore import Progress
 from mtrrzap.checker.ghost import NoGhost
 from mtrrzap.checker.graph import Edge, Graph, build, components
 from mtrrzap.checker.model import Model, State
-from mtrrzap.checker.operations import is_zap
 from mtrrzap.checker.result import Limits
 from mtrrzap.checker.scenario import Scenario
 from mtrrzap.checker.stepper import Stepper
 from mtrrzap.protocol import Range
+from mtrrzap.protocol.meaning import is_zap
 
 NAME = "work"
 

@@ -1,62 +1,42 @@
-"""What one vCPU can do, for the verifier: the protocol is run anew, step by step.
+"""One vCPU, for the verifier: where it can stand in a call, and every step from there.
 
-It trusts what a protocol is made of (``mtrrzap.protocol``: the objects, and what an operation does
-to them), and that a generator whose frames hold the same goes on in the same way.
+The protocol's generator is run anew for each step. This rests on ``mtrrzap.protocol``, which says
+what an operation does to its object and to the order of memory, and where a generator stands.
 """
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
-from enum import Enum
-from types import BuiltinFunctionType, CodeType, FunctionType, GeneratorType, ModuleType
+from contextlib import closing
 from typing import Any, NamedTuple
 
-from mtrrzap.protocol import (
-    Allocator,
-    Mmu,
-    Number,
-    Operation,
-    Protocol,
-    Range,
-    Sequence,
-    SharedObject,
-    SharedState,
-    Spinlock,
-)
+from mtrrzap.protocol import Number, Operation, Protocol, Range, Sequence, SharedObject
+from mtrrzap.protocol.atomic import position_of
+from mtrrzap.protocol.meaning import is_alloc, is_lock, is_zap, lacks_lock
+from mtrrzap.protocol.numbers import counted_from, far, positions, renumbered
+from mtrrzap.protocol.operation import is_range
+from mtrrzap.protocol.standing import UnfreezableError, freeze, standing
+from mtrrzap.protocol.watched import Watched
 
 IDLE = 0
-"""A vCPU between two calls."""
+"""The state of a vCPU between two calls."""
 
-_BY_IDENTITY = (
-    SharedObject, SharedState, type, FunctionType, BuiltinFunctionType, CodeType, ModuleType, Enum,
-)  # fmt: skip
+BEGINS, ENDS = 1, 2
+"""The halves of a zap."""
 
 
 class RejectedError(Exception):
     """The certificate does not prove what it says; the text says where."""
 
 
-def expect(true: bool, otherwise: str) -> None:
+def expect(true: object, otherwise: str) -> None:
     """Raise ``RejectedError`` unless it is true."""
     if not true:
         raise RejectedError(otherwise)
 
 
-class Step(NamedTuple):
-    """A step of one vCPU: values and state after it, the shift, and what it did."""
-
-    values: int
-    state: int
-    shift: int
-    operation: Operation
-    result: Any
-    phase: int
-    returns: bool
-
-
 class Local(NamedTuple):
-    """Where a vCPU stands in a call: what it was asked and told, its operation, its locks."""
+    """Where a vCPU stands in a call: ``results`` have led there, and it goes on as ``key`` says."""
 
     request: int
     results: tuple[Any, ...]
@@ -66,140 +46,155 @@ class Local(NamedTuple):
     key: Any
 
 
+class Step(NamedTuple):
+    """One step: values and state after it, by how much all numbers shift, and what it did.
+
+    ``phase`` is ``BEGINS`` or ``ENDS`` for a zap.
+    """
+
+    values: int
+    state: int
+    shift: int
+    operation: Operation
+    result: Any
+    phase: int
+
+
 class CertifiedVcpu:
-    """One of the vCPUs that a certificate is about."""
+    """Any one of the vCPUs that a certificate is about. A state is a list of local states."""
 
-    def __init__(self, certificate: dict[str, Any], protocol: Protocol) -> None:
-        self.text, self.protocol, self.vm = certificate, protocol, protocol.vm()
-        self.objects = self.vm.objects()
-        expect(certificate["objects"] == [each.name for each in self.objects], "other objects")
-        self.requests = [tuple(Range(*part) for part in each) for each in certificate["requests"]]
-        self.values = [_decoded(each) for each in certificate["values"]]
-        self.number_of = {_typed(each): i for i, each in enumerate(self.values)}
-        self.rows = [int(each, 16) for each in certificate["rows"]]
-        self.holds = tuple(certificate["holds"])
-        self.states = [
-            [self.run(request, _decoded(results), phase) for request, results, phase in each]
-            for each in certificate["states"]
+    def __init__(self, text: dict[str, Any], protocol: Protocol) -> None:
+        self._protocol, self._vm = protocol, protocol.vm()
+        self._fails, self._holds = text["alloc-fails"], text["holds"]
+        self.objects = self._vm.objects()
+        expect(text["objects"] == [each.name for each in self.objects], "other objects")
+        expect(all(each.is_symmetric() for each in self.objects), "an object knows who uses it")
+        self._sequences = [i for i, each in enumerate(self.objects) if isinstance(each, Sequence)]
+        same = all(type(self.objects[i]).effect is Sequence.effect for i in self._sequences)
+        expect(same, "a Sequence with an effect of its own")
+        self.requests = [tuple(Range(*part) for part in each) for each in text["requests"]]
+        parts = [is_range(*part) for each in self.requests for part in each]
+        expect(self.requests and all(self.requests) and all(parts), "invalid request")
+        self._values = [_decoded(each) for each in text["values"]]
+        self._number_of = {freeze(each): number for number, each in enumerate(self._values)}
+        self._begun = [self._run(number, (), 0) for number in range(len(self.requests))]
+        self._states = [
+            [self._run(request, _decoded(results), phase) for request, results, phase in state]
+            for state in text["states"]
         ]
-        self.state_of = {
-            (each.request, each.phase, each.held, each.key): i
-            for i, members in enumerate(self.states)
-            for each in members
+        expect(self._states[IDLE] == [], "a vCPU in a call is not idle")
+        self._state_of = {
+            (each.request, each.phase, each.held, each.key): number
+            for number, state in enumerate(self._states)
+            for each in state
         }
+        self._known: dict[tuple[int, int], list[tuple[Local, list[Step]]]] = {}
         self.zaps: set[tuple[int, int]] = set()
-        self.known: dict[tuple[int, int], list[Step]] = {}
-        self.moved: dict[tuple[int, int], int] = {}
 
-    def run(self, request: int, results: tuple[Any, ...], phase: int) -> Local:
-        """Run a call up to where it has been sent ``results``."""
-        steps = self.protocol.call(self.vm, self.requests[request])
-        held: frozenset[SharedObject] = frozenset()
-        try:
-            operation = next(steps)
-            for result in results:
-                if isinstance(operation.target, Spinlock):
-                    mine = frozenset((operation.target,))
-                    held = held | mine if operation.verb == "lock" else held - mine
-                operation = steps.send(result)
-        except StopIteration:
-            expect(not held, "a call returns while it holds a lock")
-            return Local(request, results, 0, None, held, None)
-        key = (_frames(steps), (operation.target, operation.verb, operation.args, operation.order))
-        return Local(request, results, phase, operation, held, _ranked(key))
-
-    def state(self, local: Local) -> int:
-        """Return the number of the state that a local state belongs to."""
-        if local.operation is None:
-            return IDLE
-        found = self.state_of.get((local.request, local.phase, local.held, local.key))
-        expect(found is not None, f"no state for request {local.request} at {local.operation}")
-        assert found is not None
+    def _run(self, request: int, results: tuple[Any, ...], phase: int) -> Local:
+        found = Local(request, results, phase, *self._sent(request, results))
+        if positions((results, found.key)):  # larger numbers must lead to the same place
+            _, _, key = self._sent(request, far(results))
+            expect(key == far(found.key), "a sequence's number is used for more than comparing")
         return found
 
-    def steps(self, values: int, state: int) -> list[Step]:
-        """Return every step of a vCPU in a state, of any of its members."""
-        if (values, state) not in self.known:
-            begun = [self.run(i, (), 0) for i in range(len(self.requests))]
-            origins = begun if state == IDLE else self.states[state]
-            self.known[values, state] = [
-                step for each in origins for step in self.local_steps(values, each)
-            ]
-        return self.known[values, state]
+    def _sent(self, request: int, results: tuple[Any, ...]) -> tuple[Any, frozenset[Any], Any]:
+        """Run a call and send it ``results``: return its operation, the locks it holds, its key."""
+        steps = self._protocol.call(self._vm, self.requests[request])
+        with closing(Watched(steps, self.objects, self._protocol.name)) as call:
+            operation = call.send(None)
+            held: frozenset[SharedObject] = frozenset()
+            for i, result in enumerate(results, 1):
+                if operation is None:
+                    raise RejectedError("results go on after the end of a call")
+                if is_lock(operation):
+                    held |= {operation.target}
+                elif is_lock(operation, "unlock"):
+                    held -= {operation.target}
+                operation = call.send(result, bounded=i == len(results))
+            if operation is None:
+                expect(not held, "a call returns while it holds a lock")
+                return None, held, None
+            does = (operation.target, operation.verb, freeze(operation.args), operation.order)
+            try:
+                return operation, held, (standing(steps), does)
+            except UnfreezableError:  # the same results lead to the same place, too
+                return operation, held, (freeze(results), does)
 
-    def local_steps(self, values: int, at: Local) -> Iterator[Step]:
-        """Yield the steps of one local state; see that none is bad by itself."""
-        operation = at.operation
-        assert operation is not None
-        i = next(i for i, each in enumerate(self.objects) if each is operation.target)
-        before = self.values[values][i]
-        is_zap = isinstance(operation.target, Mmu) and operation.verb == "zap"
-        if is_zap and at.phase == 0:
-            self.zaps.add(operation.args)
-            after = at._replace(phase=1)
-            yield Step(values, self.state(after), 0, operation, None, 1, False)
-            return
-        outcomes = operation.target.effect(before, operation, -1)
-        if isinstance(operation.target, Allocator) and not self.text["alloc-fails"]:
-            outcomes = outcomes[:1]
-        for value, result in outcomes:
-            self.check_step(at, before, value)
-            changed = (*self.values[values][:i], value, *self.values[values][i + 1 :])
-            shifted, by = self.counted(changed)
-            after = self.shifted_local(self.run(at.request, (*at.results, result), 0), by)
-            returns = after.operation is None
-            phase = 2 if is_zap else 0
-            yield Step(shifted, self.state(after), by, operation, result, phase, returns)
-
-    def check_step(self, at: Local, before: Any, after: Any) -> None:
-        """See that a step uses what it may use, and that its object loses nothing."""
-        operation = at.operation
-        assert operation is not None
-        target = operation.target
-        if "unlocked access" in self.holds:
-            wrong = isinstance(target, Spinlock) and operation.verb == "unlock"
-            needed = target if wrong else target.guard
-            expect(needed is None or needed in at.held, f"unlocked access: {operation}")
-        if "capacity" in self.holds:
-            expect(target.problem(before, operation, after) is None, f"capacity: {operation}")
-
-    def counted(self, values: tuple[Any, ...]) -> tuple[int, int]:
-        """Return the number of values, counted from the lowest sequence, and by how much."""
-        at = [i for i, each in enumerate(self.objects) if isinstance(each, Sequence)]
-        by = min((values[i].position for i in at), default=0)
-        expect(by >= 0, "a sequence goes back")
-        values = tuple(
-            Number(each.position - by) if i in at else each for i, each in enumerate(values)
-        )
-        found = self.number_of.get(_typed(values))
-        expect(found is not None, f"values are missing: {values}")
-        assert found is not None
-        return found, by
-
-    def shifted_local(self, local: Local, by: int) -> Local:
-        """Count a local state's numbers from ``by`` on; those behind keep only their order."""
-        if not by or local.operation is None:
-            return local
-        numbers = {each.position for each in local.results if isinstance(each, Number)}
-        behind = sorted(each for each in numbers if each < by)
-        new = {n: behind.index(n) - len(behind) if n < by else n - by for n in numbers}
-        results = tuple(
-            Number(new[each.position]) if isinstance(each, Number) else each
-            for each in local.results
-        )
-        after = self.run(local.request, results, local.phase)
-        expect(_blank(after.key) == _blank(local.key), "numbers are used for more than comparing")
-        return after
+    def _state(self, at: Local, by: int = 0) -> int:
+        """Return the state of a vCPU whose numbers are counted from ``by`` on."""
+        key = (at.request, at.phase, at.held, counted_from(at.key, by))
+        expect(at.operation is None or key in self._state_of, f"no state for {at.operation}")
+        return IDLE if at.operation is None else self._state_of[key]
 
     def shift(self, state: int, by: int) -> int:
-        """Return the state in which a vCPU is after the numbers are counted from ``by`` on."""
+        """Return the state after another vCPU's step that shifts all numbers."""
         if not by or state == IDLE:
             return state
-        if (state, by) not in self.moved:
-            after = {self.state(self.shifted_local(each, by)) for each in self.states[state]}
-            expect(len(after) == 1, f"state {state} is more than one after a shift")
-            self.moved[state, by] = after.pop()
-        return self.moved[state, by]
+        after = {self._state(each, by) for each in self._states[state]}
+        expect(len(after) == 1, f"state {state} is more than one after a shift")
+        return after.pop()
+
+    def steps(self, values: int, state: int) -> list[tuple[Local, list[Step]]]:
+        """Return for each local state of a state its steps; it is blocked if there are none."""
+        if (values, state) not in self._known:
+            locals_ = self._begun if state == IDLE else self._states[state]
+            found = [(each, list(self._steps(values, each))) for each in locals_]
+            self._known[values, state] = found
+        return self._known[values, state]
+
+    def _steps(self, values: int, at: Local) -> Iterator[Step]:
+        operation = at.operation
+        assert operation is not None
+        zaps = is_zap(operation)
+        if zaps and at.phase != BEGINS:
+            self.zaps.add(operation.args)
+            begun = self._state(at._replace(phase=BEGINS))
+            yield Step(values, begun, 0, operation, None, BEGINS)
+            return
+        before, i = self._values[values], self.number(operation.target)
+        outcomes = operation.target.effect(before[i], operation, -1)
+        if is_alloc(operation) and not self._fails:
+            outcomes = outcomes[:1]
+        alike = outcomes == operation.target.effect(before[i], operation, -2)[: len(outcomes)]
+        expect(alike, f"an object knows who uses it: {operation}")
+        for after, result in outcomes:
+            self._check(at, operation, before[i], after, result)
+            then, by = self.counted((*before[:i], after, *before[i + 1 :]))
+            local = self._run(at.request, (*at.results, result), 0)
+            yield Step(then, self._state(local, by), by, operation, result, ENDS if zaps else 0)
+
+    def _check(self, at: Local, operation: Operation, before: Any, after: Any, result: Any) -> None:
+        """See that a step uses what it may use, and that its object loses nothing."""
+        target = operation.target
+        if "unlocked access" in self._holds:
+            expect(not lacks_lock(at.held, operation), f"unlocked access: {operation}")
+        if "capacity" in self._holds:
+            expect(target.problem(before, operation, after) is None, f"capacity: {operation}")
+        numbers = positions(freeze((operation.args, result)))
+        expect(isinstance(target, Sequence) or not numbers, f"a sequence's number: {operation}")
+
+    def number(self, target: SharedObject) -> int:
+        """Return the number of an object."""
+        return next(i for i, each in enumerate(self.objects) if each is target)
+
+    def counted(self, values: tuple[Any, ...]) -> tuple[int, int]:
+        """Return the number of the objects' values, counted from the lowest sequence on."""
+        by = min((position_of(values[i]) for i in self._sequences), default=0)
+        key = freeze(renumbered(values, (-by).__add__))
+        expect(by >= 0, "a sequence goes back")
+        expect(key in self._number_of, f"values are missing: {values}")
+        return self._number_of[key], by
+
+    def waits(self, values: int, state: int) -> bool:
+        """Say whether a vCPU may be blocked elsewhere than in the queue of a lock."""
+        steps = self.steps(values, state)
+        return any(not each and not is_lock(at.operation) for at, each in steps if at.operation)
+
+    def check_again(self) -> None:
+        """Run everything once more: what keeps a state elsewhere may give itself away."""
+        for each in [local for found in self._known.values() for local, _ in found]:
+            expect(self._run(each.request, each.results, each.phase) == each, "hidden state")
 
 
 def _decoded(value: Any) -> Any:
@@ -208,68 +203,3 @@ def _decoded(value: Any) -> Any:
     if isinstance(value, dict):
         return Number(value["number"]) if "number" in value else Range(*value["range"])
     return value
-
-
-def _typed(value: Any) -> Any:
-    """Return a value that differs where the types differ: 0 is not False."""
-    if isinstance(value, tuple):
-        return tuple(_typed(each) for each in value)
-    return (type(value), value)
-
-
-def _frames(steps: Any) -> Any:
-    """Return what the frames of a generator hold: it goes on alike wherever this is equal."""
-    found, seen = [], {}  # type: ignore[var-annotated]
-    while isinstance(steps, GeneratorType):
-        frame, inner = steps.gi_frame, steps.gi_yieldfrom
-        assert frame is not None
-        names = frame.f_locals
-        apart = (id(frame), id(names), id(inner) if isinstance(inner, GeneratorType) else 0)
-        held = [each for each in gc.get_referents(steps) if id(each) not in apart]
-        pictures = tuple(_picture(each, seen) for each in held)
-        found.append((frame.f_code, frame.f_lasti, tuple(names), pictures))
-        steps = inner
-    return tuple(found)
-
-
-def _picture(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
-    """Return a value that is equal for what behaves alike; a list that is shared is one list."""
-    if isinstance(value, _BY_IDENTITY):
-        return ("is", id(value))
-    if type(value) in (bool, int, str, range, Number, type(None)):
-        return (type(value), value)
-    if type(value) in (tuple, Range):
-        return (type(value), *(_picture(each, seen) for each in value))
-    if id(value) in seen:
-        return ("again", seen[id(value)][0])
-    seen[id(value)] = (len(seen), value)
-    if type(value) is list:
-        return (list, tuple(_picture(each, seen) for each in value))
-    if hasattr(type(value), "__next__") and type(value).__module__ == "builtins":
-        return (type(value), _picture(value.__reduce__()[1:], seen))
-    raise RejectedError(f"a protocol that keeps a {type(value).__name__} cannot be verified")
-
-
-def _blank(key: Any) -> Any:
-    if isinstance(key, tuple):
-        return tuple(_blank(each) for each in key)
-    return Number if isinstance(key, Number) else key
-
-
-def _ranked(key: Any) -> Any:
-    """Return a key with the numbers behind all sequences renamed: only their order matters."""
-    behind = sorted(_behind(key))
-    names = {position: i - len(behind) for i, position in enumerate(behind)}
-
-    def renamed(part: Any) -> Any:
-        if isinstance(part, Number):
-            return Number(names.get(part.position, part.position))
-        return tuple(map(renamed, part)) if isinstance(part, tuple) else part
-
-    return renamed(key)
-
-
-def _behind(key: Any) -> set[int]:
-    if isinstance(key, tuple):
-        return {position for part in key for position in _behind(part)}
-    return {key.position} if isinstance(key, Number) and key.position < 0 else set()

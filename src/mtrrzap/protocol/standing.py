@@ -1,7 +1,12 @@
-"""Values as keys: hashable, equal for what behaves alike, and never for what does not."""
+"""Where a generator stands, as a key: equal for what goes on alike, and never for what does not.
+
+A generator goes on alike if its frames stand at the same instructions and hold the same values, as
+Python runs the same code on them.
+"""
 
 import dataclasses
 import gc
+import sys
 from collections.abc import Callable, Hashable, Iterator
 from enum import Enum
 from types import (
@@ -15,7 +20,9 @@ from types import (
 )
 from typing import Any
 
-from mtrrzap.protocol import Number, SharedObject, SharedState
+from mtrrzap.protocol.atomic import Number
+from mtrrzap.protocol.operation import SharedObject
+from mtrrzap.protocol.shared import SharedState
 from mtrrzap.protocol.yielded import chain
 
 
@@ -24,7 +31,6 @@ class UnfreezableError(Exception):
 
 
 _BY_VALUE = (bool, int, str, bytes, range, Number)
-_BY_IDENTITY = (BuiltinFunctionType, CodeType, ModuleType, SharedObject, SharedState, type, Enum)
 _ITERATORS: tuple[type, ...] = (
     type(iter(())),
     type(iter([])),
@@ -52,6 +58,14 @@ def freeze(value: Any) -> Hashable:
     return Freezer().freeze(value)
 
 
+def key(value: Any) -> Hashable:
+    """Freeze a value; one that cannot be is equal to what it says that it is equal to."""
+    try:
+        return freeze(value)
+    except UnfreezableError:
+        return (type(value), value)
+
+
 class Freezer:
     """Freezes values that may share what they hold: two lists alike are not one list twice."""
 
@@ -64,10 +78,10 @@ class Freezer:
             return None
         if type(value) in _BY_VALUE:
             return (type(value), value)
-        if isinstance(value, _BY_IDENTITY):
-            return value
         if type(value) is float:
             return (float, value.hex())
+        if isinstance(value, CodeType | ModuleType | type | Enum):
+            return _global(value)
         if isinstance(value, tuple):
             return (type(value), tuple(self.freeze(item) for item in value))
         if type(value) is frozenset:
@@ -79,6 +93,12 @@ class Freezer:
 
     def _held(self, value: Any) -> Hashable:
         kind = type(value)
+        if isinstance(value, SharedObject | SharedState):  # itself, unless somebody changes it
+            return (value, self.freeze(vars(value)))
+        if kind is BuiltinFunctionType:  # of a module, or a method of a list, for instance
+            owner = value.__self__
+            mine = None if isinstance(owner, ModuleType) else self.freeze(owner)
+            return (kind, value.__name__, value if mine is None else mine)
         if kind is list:
             return (list, tuple(self.freeze(item) for item in value))
         if kind is dict:
@@ -108,6 +128,24 @@ class Freezer:
         if not set(getattr(value, "__dict__", ())) <= set(names):
             raise UnfreezableError(type(value).__name__)
         return (type(value), tuple(self.freeze(getattr(value, name, None)) for name in names))
+
+
+def _global(value: CodeType | ModuleType | type | Enum) -> Hashable:
+    """Return what is there once for all; whoever runs protocols sees whether it changes."""
+    named: Any = value
+    found: Any
+    if isinstance(value, CodeType):
+        return value
+    if isinstance(value, ModuleType):
+        found = sys.modules.get(value.__name__)
+    else:
+        named = value if isinstance(value, type) else type(value)
+        found = sys.modules.get(named.__module__)
+        for name in named.__qualname__.split("."):
+            found = getattr(found, name, None)
+    if found is not named:
+        raise UnfreezableError(type(value).__name__)
+    return value
 
 
 def _contents(cell: CellType) -> tuple[Any, ...]:

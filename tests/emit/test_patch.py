@@ -95,6 +95,7 @@ def test_the_rule_is_the_policy_s() -> None:
         (HOST, "noncoherent_dma_count", "not found: once: atomic_t noncoherent_dma_count;"),
         (MTRR, "update_mtrr", "not found: function update_mtrr()"),
         (MTRR, "gpa_to_gfn(end)", "not found: in update_mtrr(): kvm_zap_gfn_range(vcpu->kvm, "),
+        (MTRR, "var_mtrr_range_is_valid", "not found: function var_mtrr_range_is_valid()"),
         (X86, "kvm_arch_init_vm", "not found: function kvm_arch_init_vm()"),
         (X86, "X86_CR0_CD", "not found: the zap in kvm_post_set_cr0()"),
         (X86_H, "kvm_vcpu_mtrr_init", "not found: once: void kvm_vcpu_mtrr_init("),
@@ -107,6 +108,26 @@ def test_another_tree_is_refused(path: str, old: str, problem: str) -> None:
         patch(PROTOCOLS["v4"], by_name("+9"), tree, MAIL)
     assert error.value.problem.startswith(problem)
     assert error.value.place == path
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_everything_is_as_posted_or_as_the_review_asks(name: str) -> None:
+    """A list keeps the end of v4, so that a toggle and a write of the default type are the same."""
+    mail = patch(PROTOCOLS[name], by_name("Base2"), texts(), MAIL)
+    listed = "zap_list" in mail
+    assert ("\n+\tstruct kvm_mtrr_zap_range range = { 0, ~0ULL };" in mail) != listed
+    assert (name in ("direct", "review", "ticket")) != listed
+    assert ("\n+\tif (range.start < range.end)\n" in mail) == (name != "direct")
+    assert "\n+static void kvm_" in mail
+    for line in mail.splitlines():
+        if line.startswith("+"):
+            assert len(line[1:].expandtabs(8)) <= 80, line
+
+
+@pytest.mark.parametrize("name", ["direct", "v4"])
+def test_only_an_array_makes_a_window_the_whole_area(name: str) -> None:
+    with pytest.raises(UserError, match="only an array makes a fixed MTRR's range the whole"):
+        patch(PROTOCOLS[name], by_name("review"), texts(), MAIL)
 
 
 @pytest.mark.parametrize("name", ["+9+10+11", "Base2+12", "lazy", "v6.11"])

@@ -37,6 +37,8 @@ def test_every_statement() -> None:
         ("attempt", 1, "no C for try:"),
         ("no_order", 1, "name the order: RELAXED, ACQUIRE, RELEASE or FULL"),
         ("hidden", 1, "no C for vm.lock"),
+        ("word_of_c", 1, "kvm means something else in C; choose another name"),
+        ("too_big", 1, "plain is an int in C, which is too small for a gfn"),
     ],
 )
 def test_what_has_no_c_is_refused(name: str, line: int, problem: str) -> None:
@@ -46,6 +48,12 @@ def test_what_has_no_c_is_refused(name: str, line: int, problem: str) -> None:
     first = inspect.getsourcelines(call)[1]
     assert error.value.problem.startswith(problem), error.value.problem
     assert error.value.place == f"{translated.__file__}:{first + line}"
+
+
+def test_big_numbers_and_a_comment_above() -> None:
+    text = kernel(protocol(translated.big, "test"))
+    assert "kvm_zap_gfn_range(kvm, 0x80000000ULL, ~0ULL);" in text
+    assert "\t/*\n\t * A comment above a statement, so long that it takes more than one" in text
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

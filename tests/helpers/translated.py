@@ -131,3 +131,17 @@ ORDERS = (ACQUIRE,)
 def hidden(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
     lock = vm.lock
     yield lock.lock()
+
+
+def word_of_c(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
+    kvm = yield vm.flag.load()
+    yield vm.flag.store(kvm)
+
+
+def too_big(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
+    yield vm.plain.store(1 << 32)
+
+
+def big(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
+    # a comment above a statement, so long that it takes more than one of the lines of C
+    yield vm.mmu.zap(1 << 31, 1 << 52)

@@ -1,7 +1,7 @@
 """``mtrrzap emit``: a protocol as C, as a program, or as a patch."""
 
 import email.utils
-import subprocess
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ import typer
 from mtrrzap.cli.options import ForceOption, with_options
 from mtrrzap.cli.output import put, result, write
 from mtrrzap.emit.claims import checked
+from mtrrzap.emit.native import ran
 from mtrrzap.emit.patch import FILES, Mail, patch, refuse
 from mtrrzap.emit.source import kernel, user
 from mtrrzap.errors import UserError
@@ -110,6 +111,8 @@ def _patch(protocol: Protocol, tree: Path, policy: Policy) -> str:
 
 def _author(tree: Path) -> str:
     """Return who git says the user is."""
+    if shutil.which("git") is None:
+        raise UserError("there is no git", place="--patch", mend="install git")
     name, address = (_git_config(tree, key) for key in ("user.name", "user.email"))
     if not name or not address:
         raise UserError(
@@ -121,10 +124,4 @@ def _author(tree: Path) -> str:
 
 
 def _git_config(tree: Path, key: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(tree), "config", key], capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise UserError("there is no git", place="--patch", mend="install git") from error
-    return done.stdout.strip()
+    return ran(["git", "-C", str(tree), "config", key]).stdout.strip()

@@ -250,14 +250,15 @@ def _native(test: RunOptions, *, json: bool) -> int:
         text.print_table(
             console, columns, cells, title=title, numbers=columns[1:], droppable=dropped
         )
-        text.say(console, _NATIVE)
+        slept = f", each of which sleeps {test.zap_ns:,} ns" if test.zap_ns else ""
+        text.say(console, _NATIVE.format(slept=slept))
     return int(any(counts.lost for _, counts in rows))
 
 
 _NATIVE = (
-    "Counted, but for seconds, which are measured. zaps: calls of kvm_zap_gfn_range(), each of "
-    "which sleeps; shared: requests without a zap of their own; lost: requests that returned "
-    "although no zap of one of their frames had begun and ended since they asked."
+    "Counted, but for seconds, which are measured. zaps: calls of kvm_zap_gfn_range(){slept}; "
+    "shared: requests without a zap of their own; lost: requests that returned although no zap of "
+    "one of their frames had begun and ended since they asked."
 )
 
 

@@ -29,8 +29,8 @@ def checked(protocol: Protocol) -> str:
     sentences = []
     if holds:
         sentences.append(
-            f"Checked in every interleaving of {' and of '.join(map(str, VCPUS))} vCPUs with 1 "
-            f"request each{_failing(protocol)}: {_listed(holds)} hold{'' if holds[1:] else 's'}."
+            f"In every interleaving of {' and of '.join(map(str, VCPUS))} vCPUs with 1 request "
+            f"each{_failing(protocol)} these properties of 'mtrrzap check' hold: {_listed(holds)}."
         )
     for name, *verdicts in zip(wanted, *found, strict=True):
         wrong = [each for each in verdicts if each.verdict not in (HOLDS, MEASURED)]

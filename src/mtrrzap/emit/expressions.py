@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +14,26 @@ from mtrrzap.emit import objects, reading
 from mtrrzap.emit.objects import Type
 from mtrrzap.emit.reading import shown
 from mtrrzap.errors import UserError, docs_page
-from mtrrzap.protocol import RELAXED, Order, SharedObject
+from mtrrzap.protocol import RELAXED, Atomic, Order, SharedObject, Variable
 
 _BINARY: dict[type, str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.BitAnd: "&", ast.BitOr: "|",
     ast.LShift: "<<", ast.RShift: ">>",
 }  # fmt: skip
+_FOLDED: dict[type, Callable[[int, int], int]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.LShift: operator.lshift,
+    ast.RShift: operator.rshift,
+}  # fmt: skip
+_WORDS = """
+auto bool break case char const continue default do double else enum extern false float for goto if
+inline int long register restrict return short signed sizeof static struct switch true typedef
+typeof union unsigned void volatile while asm current kvm z spare out i j k l m n
+"""
+_TAKEN = frozenset(_WORDS.split())
+"""C's words, the kernel's ``current``, and what the translation itself declares."""
+_MOST = (1 << 31) - 1
+"""Of an ``int``."""
 _COMPARE: dict[type, str] = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
 }  # fmt: skip
@@ -42,7 +57,7 @@ class Expressions:
         self.vm = self.tree.args.args[0].arg
         self.locals: dict[str, Type] = {}
         self.used: dict[str, SharedObject] = {}
-        self.defines: dict[str, int] = {}
+        self.defines: dict[str, tuple[int, str]] = {}
         self._of: dict[type[ast.expr], Callable[[Any], Value | None]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
@@ -91,6 +106,8 @@ class Expressions:
 
     def declare(self, name: str, kind: Type, node: ast.AST) -> None:
         """Note a local variable's type, which it keeps."""
+        if name in _TAKEN or name.startswith("nr_"):
+            self.refuse(node, f"{name} means something else in C; choose another name")
         known = self.locals.setdefault(name, kind)
         if known is not kind:
             self.refuse(node, f"{name} is a {known.value} and a {kind.value}")
@@ -109,7 +126,7 @@ class Expressions:
     def _constant(self, node: ast.Constant) -> Value | None:
         if isinstance(node.value, bool):
             return Value(_integer(node.value), Type.BOOL)
-        return Value(_integer(node.value), Type.INT) if isinstance(node.value, int) else None
+        return _number(node.value) if isinstance(node.value, int) else None
 
     def _name(self, node: ast.Name) -> Value:
         name, kind = node.id, self.locals.get(node.id)
@@ -122,8 +139,8 @@ class Expressions:
             return Value(_integer(value), Type.BOOL)
         if isinstance(value, int):
             macro = f"KVM_MTRR_ZAP_{name}"
-            self.defines[macro] = value
-            return Value(macro, Type.INT)
+            self.defines[macro] = (value, reading.note(self.call, name))
+            return Value(macro, _number(value).type)
         if not _is_range(value):
             self.refuse(node, f"{name} has no C: it is a {type(value).__name__}")
         return Value("", Type.RANGE, (_integer(value[0]), _integer(value[1])))
@@ -169,6 +186,10 @@ class Expressions:
         word = _BINARY.get(type(node.op))
         if word is None:
             return None
+        match node.left, node.right:
+            case ast.Constant(value=int(a)), ast.Constant(value=int(b)) if 0 <= b <= 64:
+                if (value := _FOLDED[type(node.op)](a, b)) >= 0:
+                    return _number(value)
         left, right = self.expression(node.left), self.expression(node.right)
         if Type.NUMBER in (left.type, right.type):
             self.refuse(node, "a Sequence's number takes no arithmetic")
@@ -225,7 +246,10 @@ class Expressions:
         method = getattr(type(shared), verb, None)
         if method is None:
             self.refuse(node, f"unknown operation {name}.{verb}")
-        order, texts = self._bound(method, call)
+        order, given = self._bound(method, call)
+        if type(shared) in (Atomic, Variable) and any(each.type is Type.GFN for each in given):
+            self.refuse(node, f"{name} is an int in C, which is too small for a gfn")
+        texts = [each.text for each in given]
         try:
             found = objects.of(shared).operation(shared, verb, order)
         except UserError as error:
@@ -240,17 +264,19 @@ class Expressions:
             spare="&spare" if self.entry else "spare",
             lagged=texts[0] if texts[1:] == ["0"] else " - ".join(texts[:2]),
         )
+        for zero in (" != false)", " != 0)"):  # a loop that waits for a flag to be cleared
+            text = text.replace(zero, ")")
         return Value(text.replace("*&", ""), found.type)
 
-    def _bound(self, method: Any, node: ast.Call) -> tuple[Order, list[str]]:
+    def _bound(self, method: Any, node: ast.Call) -> tuple[Order, list[Value]]:
         """Return the order, and the arguments in C with the defaults filled in."""
-        arguments: list[ast.expr | str] = []
+        arguments: list[ast.expr | Value] = []
         for each in node.args:
             if isinstance(each, ast.Starred):
                 parts = self.expression(each.value).parts
                 if parts is None:
                     self.refuse(node, f"no C for {shown(each)}")
-                arguments += parts
+                arguments += [Value(part, Type.GFN) for part in parts]
             else:
                 arguments.append(each)
         keywords = {each.arg: each.value for each in node.keywords if each.arg}
@@ -259,15 +285,15 @@ class Expressions:
         except TypeError as error:
             self.refuse(node, f"{shown(node)}: {error}")
         bound.apply_defaults()
-        order, texts = RELAXED, []
+        order, given = RELAXED, list[Value]()
         for name, value in list(bound.arguments.items())[1:]:
             if name == "order":
                 order = self._order(value, node)
             elif isinstance(value, ast.expr):
-                texts.append(self.expression(value).text)
+                given.append(self.expression(value))
             else:
-                texts.append(value if isinstance(value, str) else _integer(value))
-        return order, texts
+                given.append(value if isinstance(value, Value) else _number(value))
+        return order, given
 
     def _order(self, value: Any, node: ast.AST) -> Order:
         if isinstance(value, ast.Name):
@@ -295,9 +321,14 @@ def _is_range(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and all(type(v) is int for v in value)
 
 
+def _number(value: int) -> Value:
+    return Value(_integer(value), Type.INT if value <= _MOST else Type.GFN)
+
+
 def _integer(value: int | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if value >= 1 << 52:
         return "~0ULL"
-    return str(value) if -10 < value < 10 else f"{value:#x}"
+    suffix = "ULL" if value > _MOST else ""
+    return str(value) if -10 < value < 10 else f"{value:#x}{suffix}"

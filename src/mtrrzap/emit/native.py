@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +46,22 @@ def compiler() -> str:
     return found
 
 
+def ran(
+    command: Sequence[str | Path], given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, and return what it printed.
+
+    Raises:
+        UserError: if it cannot be run.
+    """
+    try:
+        return subprocess.run(
+            command, input=given, capture_output=True, text=True, errors="replace", check=False
+        )
+    except OSError as error:
+        raise UserError(f"cannot be run: {error.strerror}", place=str(command[0])) from error
+
+
 def build(
     protocol: Protocol, directory: Path, *, steps: bool = False, flags: tuple[str, ...] = ()
 ) -> Path:
@@ -57,7 +74,7 @@ def build(
     source.write_text(user(protocol, steps=steps), encoding="utf-8")
     program = source.with_suffix("")
     command = [compiler(), *FLAGS, *flags, "-o", str(program), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = ran(command)
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
         raise UserError(f"the C of {protocol.name} does not compile: {first}", place=str(source))
@@ -72,9 +89,10 @@ def storm(
     one_in_fails: int = 0,
     seed: int = 0,
     zap_ns: int = 0,
+    everything: bool = False,
     flags: tuple[str, ...] = (),
 ) -> Counts:
-    """Have ``threads`` ask ``requests`` times each for random ranges.
+    """Have ``threads`` ask ``requests`` times each for random ranges, or for everything.
 
     One in ``one_in_fails`` allocations fails, none if that is 0. A zap takes ``zap_ns``.
 
@@ -83,8 +101,8 @@ def storm(
     """
     with tempfile.TemporaryDirectory() as directory:
         program = build(protocol, Path(directory), flags=flags)
-        arguments = map(str, (threads, requests, one_in_fails, seed, zap_ns))
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+        arguments = map(str, (threads, requests, one_in_fails, seed, zap_ns, int(everything)))
+        done = ran([program, *arguments])
     if done.returncode not in (0, 1):
         why = done.stderr.strip().splitlines()[:1] or [f"status {done.returncode}"]
         raise UserError(f"the C of {protocol.name} ends early: {why[0]}")

@@ -16,8 +16,8 @@ from mtrrzap import __version__
 from mtrrzap.emit import objects, source
 from mtrrzap.emit.translate import Translation, translate
 from mtrrzap.errors import UserError
-from mtrrzap.kvm.policy import Ask, Lock, Policy, ToggleRange, Walk
-from mtrrzap.protocol import Protocol
+from mtrrzap.kvm.policy import Ask, FixedRange, Lock, Policy, ToggleRange, Walk
+from mtrrzap.protocol import Protocol, SharedObject, ZapArray, ZapList
 
 HOST = "arch/x86/include/asm/kvm_host.h"
 MTRR = "arch/x86/kvm/mtrr.c"
@@ -105,6 +105,13 @@ def edited(protocol: Protocol, policy: Policy, tree: Mapping[str, str]) -> dict[
 def _edited(protocol: Protocol, policy: Policy, tree: Mapping[str, str]) -> list[_File]:
     refuse(policy)
     found = translate(protocol)
+    if policy.fixed_range is FixedRange.AREA and not _holds(found, ZapArray):
+        raise UserError(
+            f"{policy.name} has no C for {protocol.name}: only an array makes a fixed MTRR's range "
+            "the whole fixed area",
+            place="policy",
+            mend="choose Base2+9+10",
+        )
     files = {path: _File(path, text) for path, text in tree.items()}
     edit = _Edit(files, found, policy)
     edit.state()
@@ -112,6 +119,10 @@ def _edited(protocol: Protocol, policy: Policy, tree: Mapping[str, str]) -> list
     edit.mtrr_write()
     edit.cd_toggle()
     return list(files.values())
+
+
+def _holds(found: Translation, kind: type[SharedObject]) -> bool:
+    return any(isinstance(each, kind) for each in found.used.values())
 
 
 def refuse(policy: Policy) -> None:
@@ -135,7 +146,7 @@ class _Edit:
 
     def __init__(self, files: dict[str, _File], found: Translation, policy: Policy) -> None:
         self.files, self.found, self.policy = files, found, policy
-        self.pieces = source.pieces(found)
+        self.pieces = source.pieces(found, exported=False)
 
     def state(self) -> None:
         """Put the types and the state before ``struct kvm_arch``, and a field into it."""
@@ -152,9 +163,10 @@ class _Edit:
         update = mtrr.function("update_mtrr")
         initialise = self.pieces.init.replace("static void", "void")
         changed = self._cd_changed()
-        functions = [each.replace("\nvoid ", "\nstatic void ") for each in self.pieces.functions]
-        made = [*self.pieces.defines, *functions, initialise, update, changed]
+        made = [*self.pieces.defines, *self.pieces.functions, initialise, update]
         mtrr.replace(update, "\n".join(each for each in made if each))
+        valid = mtrr.function("var_mtrr_range_is_valid")
+        mtrr.replace(valid, f"{valid}\n{changed}")
         header = self.files[X86_H]
         anchor = "void kvm_vcpu_mtrr_init(struct kvm_vcpu *vcpu);\n"
         new = "void kvm_mtrr_cr0_cd_changed(struct kvm_vcpu *vcpu);\n"
@@ -178,7 +190,10 @@ class _Edit:
         for each in (zap, declaration, enabled):
             if update.count(each) != 1:
                 raise mtrr.missing(f"in update_mtrr(): {each.strip()}")
-        new = update.replace(zap, _ASK.format(entry=self.found.entry.name))
+        # What vCPUs share has no place for an empty range.
+        whether = _UNLESS_EMPTY if self.pieces.state else "\t"
+        ask = _ASK.format(whether=whether, entry=self.found.entry.name)
+        new = update.replace(zap, ask)
         new = new.replace(declaration, "\tstruct kvm_mtrr_zap_range range;\n" + declaration)
         new = new.replace(enabled, _WHEN[self.policy.mtrr_write] + enabled)
         mtrr.replace(update, new)
@@ -204,16 +219,24 @@ class _Edit:
         honours = " && ".join(each for each in others if each != quirk)
         whether = f"\tif (!{honours})\n\t\treturn;\n{_TOGGLE_WHEN[self.policy.cd_toggle]}"
         text = objects.text(_TOGGLE[self.policy.toggle_range])
-        return text.replace("\tWHETHER\n", whether).replace("ENTRY", self.found.entry.name)
+        # As posted, a list has one end for "all"; the review wants 0 … ~0.
+        end = "gpa_to_gfn(~0ULL)" if _holds(self.found, ZapList) else "~0ULL"
+        words = {"\tWHETHER\n": whether, "ENTRY": self.found.entry.name, "END": end}
+        for word, meaning in words.items():
+            text = text.replace(word, meaning)
+        return text
 
 
 _ASK = """\
 	range.start = gpa_to_gfn(start);
 	range.end = gpa_to_gfn(end);
+{whether}{entry}(vcpu->kvm, &range, 1);
+"""
+
+_UNLESS_EMPTY = """\
 	/* A variable range whose mask was never written is empty. */
 	if (range.start < range.end)
-		{entry}(vcpu->kvm, &range, 1);
-"""
+		"""
 
 _WHEN: dict[Ask, str] = {
     Ask.ALWAYS: "",
@@ -241,12 +264,14 @@ _TOGGLE = {
 
 def _mail(protocol: Protocol, policy: Policy, mail: Mail, files: list[_File]) -> str:
     changed = [each for each in files if each.text != each.before]
+    origin = "of mtrrzap" if protocol.source == "this project" else protocol.source
     words = [
         "vCPUs that change MTRRs or toggle CR0.CD at the same time zap the same ranges one after "
-        f"the other. Have them share the work by the protocol {protocol.name} ({protocol.source})."
+        f"the other. Have them share the work by the protocol {protocol.name} ({origin})."
         if protocol.name != "direct"
         else "Every vCPU zaps its own ranges.",
-        f"When to ask, and for what, is the rule of {policy.name}: {policy.says}.",
+        f"By the rule of {policy.name} an MTRR write asks for a zap {policy.mtrr_write.value}, a "
+        f"toggle of CR0.CD {policy.cd_toggle.value}, for {policy.toggle_range.value}.",
         mail.checked,
         f"The functions were translated by mtrrzap {__version__} from the text that it checks.",
     ]
@@ -255,7 +280,7 @@ def _mail(protocol: Protocol, policy: Policy, mail: Mail, files: list[_File]) ->
     return (
         "From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001\n"
         f"From: {mail.author}\nDate: {mail.date}\n"
-        f"Subject: [PATCH] KVM: x86: zap for MTRR and CR0.CD changes by {protocol.name}\n\n"
+        f"Subject: [PATCH] KVM: x86: Zap for MTRR and CR0.CD changes by {protocol.name}\n\n"
         f"{body}\n\nSigned-off-by: {mail.author}\n---\n{diffs}-- \nmtrrzap {__version__}\n"
     )
 

@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import textwrap
+from itertools import pairwise
 from typing import Any
 
 from mtrrzap.errors import UserError
@@ -38,18 +39,35 @@ def named(call: Any, name: str) -> Any:
 
 
 def comments(call: Any) -> dict[int, str]:
-    """Return the comments at the ends of lines, by line of the function, from 1.
+    """Return the comments above and at the ends of lines, by line of the function, from 1.
 
     A comment that only quotes C is left out: the C is written out now.
     """
     found = {}
+    above: list[str] = []
     lines, _ = inspect.getsourcelines(call)
     for number, line in enumerate(lines, 1):
-        code, mark, comment = line.partition("  # ")
-        quotes = comment.startswith(("noqa", "type:")) or ";" in comment
-        if mark and code.strip() and not quotes:
-            found[number] = comment[:1].upper() + comment[1:].strip()
+        code, mark, comment = f" {line}".partition(" # ")
+        if mark and not (comment.startswith(("noqa", "type:")) or ";" in comment):
+            above.append(comment.strip())
+        if code.strip() and above:
+            found[number] = plain(" ".join(above))
+            above = []
     return found
+
+
+def note(call: Any, name: str) -> str:
+    """Return the text that stands behind a constant of a function's module; empty if none does."""
+    module = inspect.getmodule(call)
+    body = [] if module is None else ast.parse(inspect.getsource(module)).body
+    for one, after in pairwise(body):
+        match one, after:
+            case (
+                ast.Assign(targets=[ast.Name(id=found)]),
+                ast.Expr(value=ast.Constant(value=str(words))),
+            ) if found == name:
+                return plain(words)
+    return ""
 
 
 def where(call: Any, line: int = 1) -> str:
@@ -75,8 +93,12 @@ def c_name(call: Any, *, entry: bool) -> str:
 
 def summary(call: Any) -> str:
     """Return the docstring in one line, without the C name at its beginning."""
-    words = " ".join((inspect.getdoc(call) or "").split())
-    words = re.sub(r"^``kvm_\w+\(\)``[:,.]?\s*", "", words).replace("``", "")
+    return plain(re.sub(r"^``kvm_\w+\(\)``[:,.]?\s*", "", inspect.getdoc(call) or ""))
+
+
+def plain(words: str) -> str:
+    """Return a docstring's words in one line, without its marks."""
+    words = " ".join(words.split()).replace("``", "")
     return words[:1].upper() + words[1:]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mtrrzap import __version__
 from mtrrzap.emit import objects
 from mtrrzap.emit.objects import Type
 from mtrrzap.emit.translate import Function, Translation, translate
-from mtrrzap.protocol import Protocol
+from mtrrzap.protocol import Protocol, SharedObject
 
 WIDTH = 80
 TAB = 8
@@ -38,9 +39,9 @@ class Pieces(NamedTuple):
     """Whether vCPUs share anything."""
 
 
-def pieces(found: Translation) -> Pieces:
-    """Return the parts of a file."""
-    functions = [_function(each) for each in found.functions]
+def pieces(found: Translation, *, exported: bool = True) -> Pieces:
+    """Return the parts of a file; ``exported``: others call the entry."""
+    functions = [_function(each, exported=exported) for each in found.functions]
     state, init = _state(found), _init(found)
     helpers = _needed(_helpers(found), "\n".join([state, init, *functions]))
     types = [each for each in helpers if _defined(each) is None and not _is_define(each)]
@@ -136,8 +137,10 @@ def comment(words: str, indent: str = "") -> str:
 
 
 def _defines(found: Translation) -> list[str]:
-    lines = [f"#define {name}\t{value}" for name, value in found.defines.items()]
-    return ["\n".join(lines) + "\n"] if lines else []
+    return [
+        (comment(note) if note else "") + f"#define {name}\t{value}{'ULL' * (value >= 1 << 31)}\n"
+        for name, (value, note) in found.defines.items()
+    ]
 
 
 def _helpers(found: Translation) -> list[str]:
@@ -183,13 +186,19 @@ def _uses(name: str, chunks: list[str], rest: str, own: str) -> bool:
 
 
 def _state(found: Translation) -> str:
+    objects_ = found.used.values()
     lines = [
-        f"\t{declaration.format(name=each.name)}"
-        for each in found.used.values()
+        f"\t{declaration.format(name=each.name)}{_protects(each, objects_)}"
+        for each in objects_
         if (declaration := objects.of(each).declaration) is not None
     ]
-    note = "/* kvm->arch.mtrr_zap: what the vCPUs of a VM share. */\n"
+    note = comment(f"kvm->arch.mtrr_zap: what the vCPUs of a VM share. {found.state}".rstrip())
     return note + "\n".join(["struct kvm_mtrr_zap {", *lines, "};\n"]) if lines else ""
+
+
+def _protects(lock: SharedObject, all_: Iterable[SharedObject]) -> str:
+    names = ", ".join(each.name for each in all_ if each.guard is lock)
+    return f"\t/* protects {names} */" if names else ""
 
 
 def _init(found: Translation) -> str:
@@ -206,7 +215,7 @@ def _init(found: Translation) -> str:
     return head + "\n".join(body)
 
 
-def _function(made: Function) -> str:
+def _function(made: Function, *, exported: bool = True) -> str:
     parameters = ["struct kvm *kvm"]
     if made.spare and not made.entry:
         parameters.append("struct list_head *spare")
@@ -215,7 +224,7 @@ def _function(made: Function) -> str:
             parameters += [f"const struct kvm_mtrr_zap_range *{name}", f"int nr_{name}"]
         else:
             parameters.append(f"{kind.value} {name}")
-    storage = "" if made.entry else "static "
+    storage = "" if made.entry and exported else "static "
     head = f"{storage}{made.returns.value} {made.name}({', '.join(parameters)})"
     note = comment(f"{made.comment} ({made.origin})" if made.comment else f"From {made.origin}.")
     lines = [*wrapped(head), "{", *styled(made.body), "}"]
@@ -234,7 +243,15 @@ def styled(lines: list[str]) -> list[str]:
             continue
         out.append(line)
         at += 1
-    return [part for line in out for part in wrapped(line)]
+    return [part for line in out for part in _fitted(line)]
+
+
+def _fitted(line: str) -> list[str]:
+    words = line.strip()
+    if not words.startswith("/* "):
+        return wrapped(line)
+    indent = line[: len(line) - len(words)]
+    return comment(words[3:-3], indent).splitlines()
 
 
 def _braces_a_statement(lines: list[str], at: int) -> bool:
@@ -245,27 +262,37 @@ def _braces_a_statement(lines: list[str], at: int) -> bool:
 
 
 def wrapped(line: str) -> list[str]:
-    """Break a line that is too long after a comma or ``&&``, under its open parenthesis."""
+    """Break a line that is too long after a comma or ``&&``, under its open parenthesis.
+
+    If the rest does not fit there, two tabs must do.
+    """
     if len(line.expandtabs(TAB)) <= WIDTH:
         return [line]
-    best = 0
-    for found in re.finditer(r", | && | \|\| ", line):
-        if len(line[: found.end()].rstrip().expandtabs(TAB)) <= WIDTH:
-            best = found.end()
-    if not best or best >= len(line):
+    ends = [found.end() for found in re.finditer(r", | && | \|\| ", line)]
+    fit = [end for end in ends if len(line[:end].rstrip().expandtabs(TAB)) <= WIDTH]
+    best = max(fit, key=lambda end: (-len(_still_open(line[:end])), end), default=0)
+    if not best:
         return [line]
     first, rest = line[:best].rstrip(), line[best:]
     column = len(first[: _open(first) + 1].expandtabs(TAB))
+    if column + max(map(len, re.split(r"(?<=,) ", rest))) > WIDTH:
+        column = 2 * TAB
     indent = "\t" * (column // TAB) + " " * (column % TAB)
     return [first, *(indent + part.strip() for part in wrapped(" " * column + rest))]
 
 
 def _open(text: str) -> int:
     """Return where the last parenthesis is that is still open."""
-    stack = []
+    stack = _still_open(text)
+    return stack[-1] if stack else len(text) - len(text.lstrip()) + TAB - 1
+
+
+def _still_open(text: str) -> list[int]:
+    """Return where the parentheses are that are still open."""
+    stack: list[int] = []
     for at, letter in enumerate(text):
         if letter == "(":
             stack.append(at)
         elif letter == ")" and stack:
             stack.pop()
-    return stack[-1] if stack else len(text) - len(text.lstrip()) + TAB - 1
+    return stack

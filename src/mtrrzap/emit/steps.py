@@ -7,7 +7,6 @@ order and the arguments in that line come from the C primitive that was really c
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from mtrrzap.checker.model import Model
 from mtrrzap.checker.result import Choice
 from mtrrzap.checker.scenario import scenario
 from mtrrzap.checker.stepper import Stepper
+from mtrrzap.emit.native import ran
 from mtrrzap.errors import UserError
 from mtrrzap.protocol import ALL_GFNS, Allocator, Cpu, Mmu, Number, Operation, Protocol, Range
 from mtrrzap.protocol.atomic import position_of
@@ -142,9 +142,7 @@ def drive(
         for command, lines in walk.commands(schedule):
             script.append(command)
             expected += [(number, each) for each in lines]
-    done = subprocess.run(
-        [program], input="\n".join(script) + "\n", capture_output=True, text=True, check=False
-    )
+    done = ran([program], "\n".join(script) + "\n")
     printed = [each.rstrip() for each in done.stdout.splitlines()]
     if done.returncode:
         printed.append(f"the program ends with status {done.returncode}")

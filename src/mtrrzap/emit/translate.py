@@ -18,7 +18,7 @@ from mtrrzap.emit.expressions import Expressions, Value
 from mtrrzap.emit.objects import Type
 from mtrrzap.emit.reading import shown
 from mtrrzap.errors import UserError
-from mtrrzap.protocol import Protocol, SharedObject
+from mtrrzap.protocol import Protocol, SharedObject, ZapArray
 
 CAPACITY = 16
 """Ranges that a batch has room for: an array's entries."""
@@ -47,7 +47,10 @@ class Translation:
 
     functions: list[Function] = field(default_factory=list)
     used: dict[str, SharedObject] = field(default_factory=dict)
-    defines: dict[str, int] = field(default_factory=dict)
+    defines: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Constants, each with what its text in Python says about it."""
+    state: str = ""
+    """What the class of the VM says about the state."""
 
     @property
     def entry(self) -> Function:
@@ -73,7 +76,7 @@ class _Program:
 
     def __init__(self, protocol: Protocol) -> None:
         self.known = {each.name: each for each in protocol.vm.objects()}
-        self.made = Translation()
+        self.made = Translation(state=reading.plain(protocol.vm.__doc__ or ""))
         self.functions: dict[Callable[..., Any], Function] = {}
 
     def function(self, call: Any, types: list[Type], *, entry: bool = False) -> Function:
@@ -149,7 +152,8 @@ class _Text(Expressions):
 
     def translate(self) -> None:
         """Fill in the function's body."""
-        self.locals.update(self.function.parameters)
+        for name, kind in self.function.parameters:
+            self.declare(name, kind, self.tree)
         body = self.tree.body
         if self.frees and isinstance(body[-1], ast.Return):
             body = body[:-1]
@@ -162,12 +166,14 @@ class _Text(Expressions):
 
     def _declarations(self) -> list[str]:
         plain: dict[str, list[str]] = {}
+        array = any(type(each) is ZapArray for each in self.used.values())
+        room = "KVM_MTRR_ZAP_ENTRIES" if array else CAPACITY
         parameters = dict(self.function.parameters)
         for name, kind in self.locals.items():
             if name in parameters:
                 continue
             if kind is Type.BATCH:
-                plain.setdefault(Type.RANGE.value, []).append(f"{name}[{CAPACITY}]")
+                plain.setdefault(Type.RANGE.value, []).append(f"{name}[{room}]")
                 plain.setdefault(Type.INT.value, []).append(f"nr_{name}")
             else:
                 plain.setdefault(kind.value, []).append(name)

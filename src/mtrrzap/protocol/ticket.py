@@ -46,6 +46,7 @@ def ticket(vm: Vm, ranges: tuple[Range, ...]) -> Steps:
     """Join the open batch; return when it is done."""
     yield vm.lock.lock()
     mine = yield vm.open.load()
+    # pairs with the release of the batch before
     alone = (yield vm.array.is_empty()) and (yield vm.done.reached(mine, lag=1, order=ACQUIRE))
     for start, end in ranges:
         yield vm.array.add(start, end)
@@ -68,4 +69,4 @@ def zap_batch(vm: Vm, mine: Number) -> Steps:
     yield vm.lock.unlock()
     for start, end in batch:
         yield vm.mmu.zap(start, end)
-    yield vm.done.post(mine, RELEASE)
+    yield vm.done.post(mine, RELEASE)  # pairs with the acquire of all that wait, and of the next

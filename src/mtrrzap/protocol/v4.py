@@ -12,7 +12,7 @@ from mtrrzap.protocol.zap_list import ZapList
 
 
 class Vm(BaseVm):
-    """``struct kvm_arch``: ``mtrr_zap_list_lock``, ``mtrr_zap_list``, ``mtrr_zapping``."""
+    """The list, its lock, and the flag: in the patch ``mtrr_zap_list`` and so on."""
 
     lock = Spinlock()
     list = ZapList(guard=lock)

@@ -3,9 +3,11 @@
  * of its size, as an MTRR describes it: bits 57:6 are the start, bits 5:0 the
  * order of the size. No entry is 0: all ranges below 1 MiB share one.
  */
+#define KVM_MTRR_ZAP_ENTRIES	16
 struct kvm_mtrr_zap_array {
-	u64 entries[16];
+	u64 entries[KVM_MTRR_ZAP_ENTRIES];
 };
+
 static_assert(sizeof(struct kvm_mtrr_zap_array) == 128);
 
 #define KVM_MTRR_ZAP_ORDER	GENMASK_ULL(5, 0)

@@ -18,6 +18,7 @@ static _Atomic u64 zapped_since[ATOMS];	/* latest begin among the zaps that ende
 static long requests_each = 1000;
 static int one_in_fails;
 static long zap_ns;			/* what a zap takes, asleep */
+static bool everything;			/* what each request is for */
 static _Thread_local struct counts mine;
 static _Thread_local u64 seed;
 
@@ -63,7 +64,7 @@ static struct kvm_mtrr_zap_range random_range(void)
 {
 	u64 kind = next_random() % 4, order, first;
 
-	if (kind == 0)
+	if (everything || kind == 0)
 		return (struct kvm_mtrr_zap_range){ 0, BIT_ULL(52) };
 	order = next_random() % 5;
 	first = next_random() % (ATOMS >> order) << order;
@@ -74,7 +75,7 @@ static struct kvm_mtrr_zap_range random_range(void)
 static void request(void)
 {
 	struct kvm_mtrr_zap_range ranges[3];
-	int nr = next_random() % 8 ? 1 : 1 + next_random() % 3;
+	int nr = everything || next_random() % 8 ? 1 : 1 + next_random() % 3;
 	u64 asked, before = mine.zaps;
 	bool lost = false;
 
@@ -104,7 +105,7 @@ static void *thread(void *argument)
 	return NULL;
 }
 
-/* usage: THREADS REQUESTS [ONE_IN_FAILS [SEED [ZAP_NS]]] */
+/* usage: THREADS REQUESTS [ONE_IN_FAILS [SEED [ZAP_NS [EVERYTHING]]]] */
 int main(int argc, char **argv)
 {
 	int threads = argc > 1 ? atoi(argv[1]) : 4;
@@ -117,6 +118,7 @@ int main(int argc, char **argv)
 	requests_each = argc > 2 ? atol(argv[2]) : requests_each;
 	one_in_fails = argc > 3 ? atoi(argv[3]) : 0;
 	zap_ns = argc > 5 ? atol(argv[5]) : 0;
+	everything = argc > 6 && atoi(argv[6]);
 	if (threads < 1 || requests_each < 1 || one_in_fails < 0 ||
 	    zap_ns < 0 || zap_ns > 999999999)
 		return 2;

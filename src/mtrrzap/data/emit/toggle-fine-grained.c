@@ -1,20 +1,20 @@
-/* CR0.CD was toggled: the types of all memory may have changed. */
+/* CR0.CD was toggled: zap what has another type now. */
 void kvm_mtrr_cr0_cd_changed(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mtrr_zap_range ranges[KVM_NR_VAR_MTRR + 1];
 	struct kvm_mtrr *state = &vcpu->arch.mtrr_state;
-	u8 type, cd_type = MTRR_TYPE_WRBACK;
 	gfn_t start, end;
 	int i, nr = 0;
+	u8 type;
 
 	WHETHER
 	type = mtrr_is_enabled(state) ? mtrr_default_type(state) :
 					mtrr_disabled_type(vcpu);
-	/* Without the quirk CR0.CD = 1 is UC and ignores the PAT. */
-	if (type != cd_type ||
+	/* CR0.CD = 1 is WB; without the quirk UC that ignores the PAT. */
+	if (type != MTRR_TYPE_WRBACK ||
 	    !kvm_check_has_quirk(vcpu->kvm, KVM_X86_QUIRK_CD_NW_CLEARED)) {
 		ranges[0].start = 0;
-		ranges[0].end = gpa_to_gfn(~0ULL);
+		ranges[0].end = END;
 		ENTRY(vcpu->kvm, ranges, 1);
 		return;
 	}
@@ -29,7 +29,7 @@ void kvm_mtrr_cr0_cd_changed(struct kvm_vcpu *vcpu)
 		break;
 	}
 	for (i = 0; i < KVM_NR_VAR_MTRR; i++) {
-		if (!(state->var_ranges[i].mask & BIT_ULL(11)) ||
+		if (!var_mtrr_range_is_valid(&state->var_ranges[i]) ||
 		    (state->var_ranges[i].base & 0xff) == type)
 			continue;
 		var_mtrr_range(&state->var_ranges[i], &start, &end);

@@ -108,7 +108,7 @@ static inline void cpu_relax(void)
 
 #ifndef KVM_MTRR_STEPS
 
-/* What widens the window before a flag is cleared: for tests only. */
+/* What widens the window before a flag is stored: for tests only. */
 #ifdef KVM_MTRR_WINDOW
 static inline void user_window(void)
 {
@@ -129,7 +129,8 @@ typedef pthread_mutex_t spinlock_t;
 #define spin_unlock(l)		pthread_mutex_unlock(l)
 
 #define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
-#define WRITE_ONCE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
+#define WRITE_ONCE(x, v) \
+	(user_window(), __atomic_store_n(&(x), v, __ATOMIC_RELAXED))
 #define smp_load_acquire(p)	__atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define smp_store_mb(x, v)	__atomic_store_n(&(x), v, __ATOMIC_SEQ_CST)
 #define smp_store_release(p, v) \

@@ -1,27 +1,32 @@
 """KVM's modules with a protocol in them, built out of tree against a kernel's headers."""
 
 import os
+import re
 import shutil
-import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mtrrzap.emit.native import ran
 from mtrrzap.emit.patch import FILES, edited
 from mtrrzap.emit.translate import translate
 from mtrrzap.errors import UserError
 from mtrrzap.guest.files import replacing
 from mtrrzap.kernel.image import cache, fetched
 from mtrrzap.kvm.policy import Policy
-from mtrrzap.protocol import Protocol
+from mtrrzap.protocol import PROTOCOLS, Protocol
 
 _WANTED = ("arch/x86/kvm/", "virt/kvm/", "include/trace/events/kvm.h", FILES[0])
 """What is taken out of a source tree; the rest comes from the headers."""
 MODULES = ("kvm.ko", "kvm-amd.ko")
 RULE = "policy.toml"
 """What the modules do, for a comparison; on NPT too, as the tree's own condition says."""
-_RELEASE = "\tatomic_set_release("
+_CLEARS = re.compile(
+    r"^(\t+)((?:atomic_set_release\(|smp_store_release\(&z->|WRITE_ONCE\(z->\w+, false\)).*;)$",
+    re.MULTILINE,
+)
+"""Where a flag is cleared, or a batch is said to be done."""
 
 
 def tree(source: Path | None, release: str) -> Path:
@@ -100,7 +105,9 @@ def build(
     with TemporaryDirectory(prefix="mtrrzap-build-") as name:
         made = _made(protocol, policy, source, against, Path(name), window_us)
         output.mkdir(parents=True, exist_ok=True)
-        rule = f'like = "{policy.name}"\nprotocol = "{protocol.name}"\nneeds = "tdp"\n'
+        own = PROTOCOLS.get(protocol.name) is not protocol
+        spec = f"{Path(protocol.source).resolve()}:{protocol.name}" if own else protocol.name
+        rule = f'like = "{policy.name}"\nprotocol = "{spec}"\nneeds = "tdp"\n'
         for path, data in ((Path(RULE), rule.encode()), *made):
             with replacing(output / path) as stream:
                 stream.write(data)
@@ -113,16 +120,18 @@ def _made(
     for wanted in _WANTED:
         _copy(source / wanted, folder / wanted)
     texts = {path: _read(source / path) for path in FILES}
-    entry = translate(protocol).entry.name
+    functions = [each.name for each in translate(protocol).functions]
     for path, text in edited(protocol, policy, texts).items():
-        (folder / path).write_text(_probed(text, entry, window_us), encoding="utf-8")
+        (folder / path).write_text(_probed(text, functions, window_us), encoding="utf-8")
     makefile = folder / "arch/x86/kvm/Makefile"
     makefile.write_text(_out_of_tree(_read(makefile), folder), encoding="utf-8")
     _make(against, folder)
     modules = []
     for name in MODULES:
         module = folder / "arch/x86/kvm" / name
-        subprocess.run(["strip", "-g", str(module)], check=True)
+        done = ran(["strip", "-g", module])
+        if done.returncode:
+            raise UserError(f"strip fails: {_last(done.stderr)}", place=name)
         modules.append((Path(name), module.read_bytes()))
     return modules
 
@@ -151,11 +160,15 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _probed(text: str, entry: str, window_us: int) -> str:
-    """Keep the entry a function of its own, which a probe finds; widen the window."""
-    text = text.replace(f"static void {entry}(", f"static noinline __noclone void {entry}(")
-    if window_us and _RELEASE in text:
-        text = text.replace(_RELEASE, f"\tudelay({window_us});\n{_RELEASE}")
+def _probed(text: str, functions: Sequence[str], window_us: int) -> str:
+    """Keep the entry a function of its own, which a probe finds; widen the window.
+
+    With a window the other functions stay, too: the trace then shows what they do in it.
+    """
+    for name in functions if window_us else functions[-1:]:
+        text = text.replace(f"static void {name}(", f"static noinline __noclone void {name}(")
+    if window_us and _CLEARS.search(text):
+        text = _CLEARS.sub(rf"\1{{ udelay({window_us}); \2 }}", text)
         text = text.replace('#include "mmu.h"\n', '#include "mmu.h"\n#include <linux/delay.h>\n', 1)
     return text
 
@@ -179,11 +192,15 @@ def _make(against: Path, folder: Path) -> None:
         f"NOSTDINC_FLAGS=-nostdinc -I{folder}/arch/x86/include",
         "modules",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = ran(command)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
         raise UserError(
-            f"KVM does not compile: {(lines or [done.stderr.strip()[-200:]])[0]}",
+            f"KVM does not compile: {lines[0] if lines else _last(done.stderr)}",
             place=str(folder),
             mend="see whether the tree is of the headers' version",
         )
+
+
+def _last(printed: str) -> str:
+    return (printed.strip().splitlines() or ["without a message"])[-1]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from mtrrzap.gfn import Range
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace, format_event
+from mtrrzap.kernel.alone import alone
 from mtrrzap.kernel.calls import Call, calls
 from mtrrzap.kernel.perform import MSRS, Record
 from mtrrzap.kvm import ranges as r
@@ -20,7 +21,7 @@ WIDEST = 52
 """Bits of MAXPHYADDR at which both sides are cut: KVM asks for "all" with various ends above."""
 
 
-_ALONE = "direct"
+_DIRECT = "direct"
 """The protocol in which every vCPU zaps its own ranges, one by one."""
 
 
@@ -120,30 +121,19 @@ def _refusal(rule: str | None, real: str) -> str | None:
 
 
 def _calls(ask: Ask | None, real: Sequence[Call], policy: Policy) -> str | None:
-    asked = () if ask is None else ask[1]
+    asked = () if ask is None else alone(policy.protocol, ask[1])
     did = r.clamp((Range(call.start, call.end) for call in real), WIDEST)
-    same = sorted(asked) == sorted(did)
-    if policy.protocol != _ALONE:  # vCPUs share the work: what is queued may be merged
-        same = _joined(asked) == _joined(did)
-    # A request of v6.1 is a call even if its range is empty; one of patch 10 may have no range.
-    if ask is None or policy.toggle_range is ToggleRange.EVERYTHING or asked:
+    same = sorted(r.clamp(asked, WIDEST)) == sorted(did)
+    # A request of v6.1 is a call even if its range is empty; one of patch 10 may have no range, and
+    # what vCPUs share has no place for an empty one.
+    unsaid = policy.protocol != _DIRECT or policy.toggle_range is not ToggleRange.EVERYTHING
+    if ask is None or asked or not unsaid:
         same &= bool(real) == (ask is not None)
     if same:
         return None
     wanted = "no request" if ask is None else f"a request for {shown(asked)}"
     made = f"{len(real)} calls for {shown(did)}" if real else "no call"
     return f"the policy makes {wanted}, the kernel {made}"
-
-
-def _joined(ranges: Iterable[Range]) -> list[Range]:
-    """Return the same frames as few ranges, in order."""
-    joined: list[Range] = []
-    for each in sorted(ranges):
-        if joined and each.start <= joined[-1].end:
-            joined[-1] = Range(joined[-1].start, max(joined[-1].end, each.end))
-        else:
-            joined.append(each)
-    return joined
 
 
 def shown(ranges: Iterable[Range]) -> str:

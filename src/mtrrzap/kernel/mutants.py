@@ -5,7 +5,10 @@ from dataclasses import fields, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
+from mtrrzap.gfn import Range
+from mtrrzap.kernel.alone import alone
 from mtrrzap.kvm.policy import Ask, Needs, Policy
+from mtrrzap.kvm.ranges import FIXED_AREA
 
 DEEP = frozenset({"walk", "mmu_lock"})
 """Fields about how a zap is done: ``deep`` judges them, ``judge`` does not."""
@@ -15,6 +18,8 @@ _UNSEEN = {
     "protocol": "about vCPUs that ask at once: here one event is over before the next begins",
 }
 _RANGES = ("toggle_range", "fixed_range", "by_memslot", *sorted(DEEP))
+_FIXED = (Range(0xF8, 0x100), FIXED_AREA)
+"""The window of one MSR, and the whole area."""
 _TEXT = frozenset({"name", "says", "source"})
 
 
@@ -36,6 +41,8 @@ def unseen(policy: Policy) -> dict[str, str]:
     found = dict(_UNSEEN)
     if policy.cd_toggle in (Ask.WITHOUT_QUIRK, Ask.NEVER):
         found["toggle_range"] = "without the quirk both values mean everything"
+    if len({alone(policy.protocol, (each,)) for each in _FIXED}) == 1:
+        found["fixed_range"] = f"the array of {policy.protocol} rounds to the whole area"
     never = Ask.NEVER is policy.mtrr_write is policy.cd_toggle
     if never or policy.needs is Needs.EPT:
         found |= dict.fromkeys(_RANGES, "the policy makes no request here")

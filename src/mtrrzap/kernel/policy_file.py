@@ -7,6 +7,7 @@ from typing import Any
 
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
+from mtrrzap.protocol import load as protocols
 from mtrrzap.toml import read_toml
 
 _VERSIONS = ((6, 11), (6, 7), (6, 1))
@@ -66,6 +67,8 @@ def _value(path: Path, base: Policy, key: str, value: object) -> Any:
     if not isinstance(old, Enum):
         if type(value) is not type(old):
             raise UserError(f"{key} = {value!r} must be like {old!r}", place=str(path))
+        if key == "protocol":
+            protocols.load(str(value))
         return value
     words = {each.name.lower(): each for each in type(old)}
     if not isinstance(value, str) or value not in words:

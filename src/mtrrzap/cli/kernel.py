@@ -1,5 +1,6 @@
 """``mtrrzap kernel``: what a real kernel does, beside what a policy says."""
 
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from mtrrzap.cli.emit import rule_of
 from mtrrzap.cli.options import ForceOption, JsonOption, TracesArgument, with_options
 from mtrrzap.cli.output import result
 from mtrrzap.cli.progress import comparing
+from mtrrzap.emit import native as threads
 from mtrrzap.emit.translate import translate
 from mtrrzap.errors import UserError, docs_page
 from mtrrzap.guest import open as traces
@@ -229,10 +231,15 @@ def build_(
     result(f"{output}: {names} for {kernel.release}, {protocol} by the rule of {rule.name}")
 
 
+_NATIVE_ZAP_NS = 10_000
+
+
 @app.command("storm")
 @with_options
 def storm_(
-    protocol: ProtocolArgument,
+    protocols: Annotated[
+        list[str], typer.Argument(help="Protocols' names, or path/to/file.py:function.")
+    ],
     vcpus: Annotated[
         int, typer.Option("--vcpus", "-n", help="How many vCPUs ask at once.", min=1, max=64)
     ] = 2,
@@ -243,25 +250,48 @@ def storm_(
     *,
     host: HostOptions,
     made: BuildOptions,
-    timeout: Annotated[float, typer.Option(help="Seconds for all.")] = _LIMIT,
+    timeout: Annotated[float, typer.Option(help="Seconds for each storm.")] = _LIMIT,
     json: JsonOption = False,
 ) -> int:
     """Let vCPUs of a real KVM ask at once; count requests, zaps and lost requests by its trace.
 
-    Without --modules KVM is built first. Exit status 1 if a request returned before its zap.
+    Beside it the same C runs on as many threads. Without --modules KVM is built first. Exit status
+    1 if a request of the kernel's returned before its zap.
     """
     if not 0 < timeout <= _LONGEST:
         raise UserError(f"invalid limit of {timeout:g} s", place="timeout", mend="give 1 to 86400")
-    chosen = load(protocol)
+    if host.modules is not None and len(protocols) > 1:
+        raise UserError("holds one protocol", place="modules", mend="name that one alone")
+    chosen = [load(each) for each in protocols]
     where = host.host()
-    with TemporaryDirectory(prefix="mtrrzap-kvm-") as folder:
-        if where.own_modules is None:
-            made.make(chosen, where.kernel.release, Path(folder))
-            where = replace(where, own_modules=Path(folder))
-        entry = translate(chosen).entry.name
-        found = storm.storm(where, entry, vcpus, count, timeout=timeout)
+    found = []
+    for each in chosen:
+        one = _stormed(each, where, made, vcpus, count, timeout)
+        counts = None
+        if shutil.which("gcc"):  # modules that are there do not need it
+            counts = threads.storm(
+                each, vcpus, count, zap_ns=_NATIVE_ZAP_NS, everything=True
+            )._asdict()
+        found.append(report.Storms(each.name, one, counts))
     if json:
-        sys.stdout.write(text.as_json({"protocol": chosen.name} | found._asdict()))
+        data = [report.storm_data(each) for each in found]
+        sys.stdout.write(text.as_json(data if data[1:] else data[0]))
     else:
-        report.print_storm(text.console(), chosen.name, found)
-    return int(found.lost > 0)
+        report.print_storms(text.console(), found, _NATIVE_ZAP_NS)
+    return int(any(each.kernel.lost for each in found))
+
+
+def _stormed(
+    protocol: Protocol,
+    host: boot.Host,
+    made: BuildOptions,
+    vcpus: int,
+    count: int,
+    timeout: float,
+) -> storm.Storm:
+    with TemporaryDirectory(prefix="mtrrzap-kvm-") as folder:
+        if host.own_modules is None:
+            made.make(protocol, host.kernel.release, Path(folder))
+            host = replace(host, own_modules=Path(folder))
+        functions = [each.name for each in reversed(translate(protocol).functions)]
+        return storm.storm(host, functions, vcpus, count, timeout=timeout)

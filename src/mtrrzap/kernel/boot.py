@@ -61,6 +61,8 @@ class Host:
     """With one, the order of ftrace's lines is certain whatever the clock."""
     memory: int = 768
     """MiB; Linux has huge pages from 512 MiB of usable memory on."""
+    preempt: str = "voluntary"
+    """The kernel's parameter of this name: Debian's choice, or ``full``."""
 
     def with_snoop_control(self) -> "Host":
         """Return the same host, but with DMA that snoops."""
@@ -132,7 +134,8 @@ def _command(host: Host, folder: Path) -> list[str]:
         f"local,path={str(folder).replace(',', ',,')}/job,mount_tag=job,security_model=none",
         *("-kernel", str(host.kernel.image), "-initrd", str(folder / "initramfs")),
         "-append",
-        "console=ttyS0 loglevel=3 mitigations=off intel_iommu=on panic=-1 nokaslr",
+        "console=ttyS0 loglevel=3 mitigations=off intel_iommu=on panic=-1 nokaslr "
+        f"preempt={host.preempt}",
     ]
 
 

@@ -50,7 +50,7 @@ def main(folder: str) -> None:
             **{**data, "settings": Settings(**data["settings"])._replace(group=group)}
         )
         try:
-            stormed = storm(task_)
+            stormed: dict[str, object] = storm(task_)._asdict()
         except UserError as error:
             stormed = {"error": str(error)}
         Path(folder, f"{task_.name}.json").write_text(json.dumps(stormed), encoding="ascii")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from threading import Barrier
+from threading import Barrier, get_native_id
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -178,19 +178,23 @@ class Machine:
         """Let the guest read one byte of each page of its memory."""
         self._run(self._vcpus[vcpu], "touch", 0, 0, self._guest.where.memory // PAGE)
 
-    def storm(self, times: int) -> None:
-        """Let all vCPUs toggle CR0.CD at once, ``times`` times each, on all CPUs of the host."""
+    def storm(self, times: int) -> list[int]:
+        """Let all vCPUs toggle CR0.CD at once, ``times`` times each, on all CPUs of the host.
+
+        Return the numbers of their threads.
+        """
         cpus, together = range(os.cpu_count() or 1), Barrier(len(self._vcpus))
 
-        def toggle(vcpu: LiveVcpu) -> None:
+        def toggle(vcpu: LiveVcpu) -> int:
             os.sched_setaffinity(0, cpus)
             together.wait()
             self._run(vcpu, "storm", 0, 0, times)
+            return get_native_id()
 
         for vcpu in self._vcpus:
             self._ready(vcpu, 0)
         with ThreadPoolExecutor(len(self._vcpus)) as pool:
-            list(pool.map(toggle, self._vcpus))
+            return list(pool.map(toggle, self._vcpus))
 
     # -- afterwards
 

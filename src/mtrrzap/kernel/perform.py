@@ -1,5 +1,6 @@
 """A program on a real VM, with probes: what each event made KVM do, as text, and the end state."""
 
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -111,15 +112,33 @@ class StormTask(NamedTuple):
     settings: Settings
     times: int
     """Toggles of each vCPU."""
-    entry: str
-    """The function of KVM that a request calls."""
+    functions: Sequence[str]
+    """What a request calls, then other functions of KVM that it goes through."""
 
 
-def storm(task: StormTask) -> dict[str, object]:
-    """Run it and return ftrace's lines and what is wrong with the memory. Raises ``UserError``."""
+class Stormed(NamedTuple):
+    """What came of it. All of it can be JSON."""
+
+    buffers: list[str]
+    """ftrace's ring buffer of each CPU, in base 64."""
+    events: dict[str, int]
+    """The types of events in it, by name."""
+    threads: list[int]
+    """Of the vCPUs, in their order."""
+    lost: list[str]
+    """What is wrong with the guest's memory."""
+    kernel: str
+
+
+def storm(task: StormTask) -> Stormed:
+    """Run it. Raises ``UserError``."""
     requests = task.times * task.settings.vcpus
-    # Four lines a request, some 100 bytes each, and twice that for luck, on each CPU.
-    size = max(1 << 13, requests * 800 >> 10)
-    with Machine(task.settings) as machine, Probes(entry=task.entry, buffer_kib=size) as probes:
-        machine.storm(task.times)
-        return {"trace": probes.drain(), "lost": machine.lost(), "kernel": environment().kernel}
+    # Some 120 bytes a request, and 40 for each other function; vCPUs may share one CPU's buffer.
+    size = max(1 << 13, requests * (160 + 80 * len(task.functions)) >> 10)
+    with (
+        Machine(task.settings) as machine,
+        Probes(functions=task.functions, buffer_kib=size) as probes,
+    ):
+        threads = machine.storm(task.times)
+        buffers = [b64encode(each).decode("ascii") for each in probes.raw()]
+        return Stormed(buffers, probes.types(), threads, machine.lost(), environment().kernel)

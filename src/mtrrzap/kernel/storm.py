@@ -1,16 +1,24 @@
 """Many vCPUs ask at once in a real kernel: what came of it, by the kernel's own trace."""
 
-import re
+from base64 import b64decode
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
+from mtrrzap.gfn import EVERYTHING
 from mtrrzap.kernel import boot
 from mtrrzap.kernel.monitor import Settings
-from mtrrzap.kernel.perform import StormTask
+from mtrrzap.kernel.perform import Stormed, StormTask
+from mtrrzap.kernel.ring import Hit, hits
+from mtrrzap.kernel.tracefs import RETURN
 
-_LINE = re.compile(r"-(\d+)\s+\[\d+\] \S+ +\d+: (ask|asked|zap|zapped): ")
-_MEMORY = 4 << 20
+_MEMORY = 2 << 20
+"""One page of the host's: after each zap one fault brings all of it back."""
+_SHOWN = 60
+"""Lines of a story."""
+_WORDS = {"ask": "asks", "asked": "returns", "zap": "zap begin", "zapped": "zap end"}
 
 
 class Storm(NamedTuple):
@@ -25,24 +33,32 @@ class Storm(NamedTuple):
     lost: int
     """Requests that returned although no zap that began after them had ended."""
     first_lost: tuple[str, ...]
-    """The lines of the trace from the first lost request to its return."""
+    """The trace up to the return of the first lost request, from the oldest open one on."""
     kernel: str
 
 
-def storm(host: boot.Host, entry: str, vcpus: int, times: int, *, timeout: float) -> Storm:
-    """Let ``vcpus`` toggle CR0.CD at once, ``times`` times each; ``entry`` is what a request calls.
+def storm(
+    host: boot.Host, functions: Sequence[str], vcpus: int, times: int, *, timeout: float
+) -> Storm:
+    """Let ``vcpus`` toggle CR0.CD at once, ``times`` times each.
 
-    Each toggle asks for everything: MTRRs are disabled, so a guest's default type is UC.
+    ``functions``: what a request calls, then others that the trace shows if KVM has them. Each
+    toggle asks for everything: MTRRs are disabled, so a guest's default type is UC.
 
     Raises:
         UserError: if the host does not boot, or if the trace is not whole.
     """
-    task = StormTask("storm", Settings(vcpus, group=0, memory=_MEMORY), times, entry)
-    two = replace(host, cpus=2, memory=2 * host.memory)
-    result = boot.run([boot.Job(two, (), (), (task,))], timeout=timeout)[0]["storm"]
-    if result["lost"]:
-        raise UserError(f"the guest's memory is damaged: {result['lost'][0]}")
-    found = read(result["trace"], vcpus, result["kernel"])
+    settings = Settings(vcpus, group=0, memory=_MEMORY, huge=True)
+    task = StormTask("storm", settings, times, functions)
+    # A vCPU that waits spins. Without preemption such vCPUs hold all CPUs for good once the one
+    # that zaps has given way in its walk (docs/kernel.md).
+    two = replace(host, cpus=2, memory=2 * host.memory, preempt="full")
+    result = Stormed(**boot.run([boot.Job(two, (), (), (task,))], timeout=timeout)[0]["storm"])
+    if result.lost:
+        raise UserError(f"the guest's memory is damaged: {result.lost[0]}")
+    names = {number: name for name, number in result.events.items()}
+    order = hits(map(b64decode, result.buffers), names)
+    found = read(order, result.threads, result.kernel)
     if found.requests != vcpus * times:
         raise UserError(
             f"{found.requests:,} requests in the trace, not {vcpus * times:,}",
@@ -51,41 +67,49 @@ def storm(host: boot.Host, entry: str, vcpus: int, times: int, *, timeout: float
     return found
 
 
-def read(trace: str, vcpus: int, kernel: str) -> Storm:
-    """Judge a trace, whose lines are in their true order.
+def read(order: Iterable[Hit], threads: Sequence[int], kernel: str) -> Storm:
+    """Judge the hits of a storm, in their true order; ``threads`` are the vCPUs'.
 
     A request is noted before it is queued, and its return after it has seen that it is done: what
     counts as lost here was lost for certain.
     """
-    asked: dict[str, int] = {}
-    begun: dict[str, int] = {}
-    own: dict[str, int] = {}
+    asked: dict[int, int] = {}
+    floor: dict[int, int] = {}  # when the oldest request began that was open at one's own
+    begun: dict[int, int] = {}
+    own: dict[int, int] = {}
     requests = zaps = shared = lost = 0
-    latest = -1  # when the latest zap began of those that have ended
+    latest = -1  # when the latest zap of everything began, of those that have ended
+    recent = deque[tuple[int, Hit]](maxlen=_SHOWN)
     first: tuple[str, ...] = ()
-    lines = trace.splitlines()
-    for at, line in enumerate(lines):
-        match = _LINE.search(line)
-        if match is None:
-            continue
-        thread, name = match.groups()
-        if name == "ask":
-            asked[thread], own[thread] = at, 0
-        elif name == "zap":
-            begun[thread] = at
-            zaps += 1
-            own[thread] = own.get(thread, 0) + 1
-        elif name == "zapped" and thread in begun:
-            latest = max(latest, begun.pop(thread))
-        elif name == "asked" and thread in asked:
-            since = asked.pop(thread)
-            requests += 1
-            shared += not own[thread]
-            if latest < since:
-                lost += 1
-                first = first or tuple(map(_short, lines[since : at + 1]))
-    return Storm(vcpus, requests, zaps, shared, lost, first, kernel)
+    for at, hit in enumerate(order):
+        thread = hit.thread
+        recent.append((at, hit))
+        match hit.name:
+            case "ask":
+                asked[thread], own[thread] = at, 0
+                floor[thread] = min(asked.values())
+            case "zap":
+                zaps += 1
+                own[thread] = own.get(thread, 0) + 1
+                if hit.start == 0 and hit.end >= EVERYTHING.end:
+                    begun[thread] = at
+            case "zapped" if thread in begun:
+                latest = max(latest, begun.pop(thread))
+            case "asked" if thread in asked:
+                since = asked.pop(thread)
+                requests += 1
+                shared += not own[thread]
+                if latest < since:
+                    lost += 1
+                    shown = [each for number, each in recent if number >= floor[thread]]
+                    first = first or tuple(_shown(each, threads) for each in shown)
+    return Storm(len(threads), requests, zaps, shared, lost, first, kernel)
 
 
-def _short(line: str) -> str:
-    return " ".join(line.split())
+def _shown(hit: Hit, threads: Sequence[int]) -> str:
+    """Return a line in the words of a counterexample of ``check``."""
+    who = f"vCPU {threads.index(hit.thread)}" if hit.thread in threads else f"thread {hit.thread}"
+    function = hit.name.removesuffix(RETURN)
+    what = _WORDS.get(hit.name) or f"{function}(){' returns' * (function != hit.name)}"
+    where = f" [{hit.start:#x}, {hit.end:#x})" if hit.end else ""
+    return f"{hit.stamp} CPU {hit.cpu} {who}: {what}{where}"

@@ -5,16 +5,20 @@ order of one CPU's buffer, because the monitor keeps to one CPU.
 """
 
 import os
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from mtrrzap.errors import UserError
+from mtrrzap.kernel.ring import PAGE
 
 ROOT = Path("/sys/kernel/tracing")
 GROUP = f"mtrrzap_{os.getpid()}"
 """Of the probes: two runs at once have probes of their own."""
+RETURN = "_ret"
+"""What the name of a probe of a function's return ends with."""
 _ZAP = "kvm_zap_gfn_range"
 # Of two probes at one address the one that was set last runs first: the entry probe, which must
 # see the real caller and not the return probe's trampoline.
@@ -47,8 +51,9 @@ class Probes:
 
     ``leaves``: each entry that changes during a zap; ``visits``: each entry that a zap looks at,
     and how it takes locks; ``installs``: each entry that changes at all. These are slow. ``asked``:
-    what any thread of the system asks KVM to do, for guests that another monitor runs. ``entry``:
-    calls of this function by any thread, on any CPU, in their true order.
+    what any thread of the system asks KVM to do, for guests that another monitor runs.
+    ``functions``: calls of the first of them, which KVM must have, and of the others as far as it
+    has them, by any thread, on any CPU, in their true order.
     """
 
     def __init__(
@@ -58,11 +63,12 @@ class Probes:
         visits: bool = False,
         installs: bool = False,
         asked: bool = False,
-        entry: str | None = None,
+        functions: Sequence[str] = (),
         buffer_kib: int = 8192,
     ) -> None:
         """Set them. Raises ``UserError`` without root, tracefs or KVM's functions."""
-        self._entry = entry
+        self._functions = functions
+        self._types: list[str] = []
         self._folder = ROOT / "instances" / GROUP
         self._stack = ExitStack()
         before = os.sched_getaffinity(0)
@@ -86,7 +92,7 @@ class Probes:
         """Make the instance, with probes on the zaps alone."""
         self._folder.mkdir()
         self._stack.callback(self._folder.rmdir)
-        self._write("trace_clock", "counter" if self._entry else "mono")
+        self._write("trace_clock", "counter" if self._functions else "mono")
         self._write("buffer_size_kb", str(buffer_kib))
         for line in _ZAPS:
             self._probe(line)
@@ -94,15 +100,19 @@ class Probes:
         self._pipe = self._open("trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
 
     def _look_at(self, *, leaves: bool, visits: bool, installs: bool, asked: bool) -> None:
-        if not asked and self._entry is None:
+        if not asked and not self._functions:
             self._write("set_event_pid", str(os.getpid()))
         for lines in _ASKED if asked else ():
             self._enable(f"{GROUP}/{_name(self._probe(*lines))}")
         if asked:
             self._write(f"events/{GROUP}/msr/filter", _FILTER)
-        for line in (f"r:{GROUP}/asked {self._entry}", f"p:{GROUP}/ask {self._entry}"):
-            if self._entry is not None:
-                self._enable(f"{GROUP}/{_name(self._probe(line))}")
+        for number, function in enumerate(self._functions):
+            with suppress(UserError) if number else nullcontext():
+                names = (function + RETURN, function) if number else ("asked", "ask")
+                for kind, name in zip("rp", names, strict=True):
+                    line = self._probe(f"{kind}:{GROUP}/{name} {function}")
+                    self._enable(f"{GROUP}/{_name(line)}")
+                    self._types.append(name)
         for line in (*_VISITS, *_LOCKS) if visits else ():
             self._while_zapping(f"{GROUP}:{_name(self._probe(line))}")
         if installs:
@@ -161,6 +171,19 @@ class Probes:
         self._complain_of_losses()
         return b"".join(parts).decode("ascii", "replace")
 
+    def raw(self) -> list[bytes]:
+        """Return each CPU's pages of the ring buffer (``ring``). Raises ``UserError`` as above."""
+        self._complain_of_losses()
+        return [
+            b"".join(_pages(folder / "trace_pipe_raw"))
+            for folder in sorted((self._folder / "per_cpu").iterdir(), key=_number)
+        ]
+
+    def types(self) -> dict[str, int]:
+        """Return the numbers of the types of events in these pages, by name."""
+        folder, names = self._folder / "events" / GROUP, (*self._types, "zap", "zapped")
+        return {name: int((folder / name / "id").read_text(encoding="ascii")) for name in names}
+
     def _complain_of_losses(self) -> None:
         for stats in (self._folder / "per_cpu").glob("cpu*/stats"):
             for line in stats.read_text(encoding="ascii").splitlines():
@@ -179,6 +202,20 @@ class Probes:
     def close(self) -> None:
         """Take every probe away again."""
         self._stack.close()
+
+
+def _pages(path: Path) -> Iterator[bytes]:
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        with suppress(BlockingIOError):
+            while page := os.read(fd, PAGE):
+                yield page.ljust(PAGE, b"\0")
+    finally:
+        os.close(fd)
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.removeprefix("cpu"))
 
 
 def _append(path: Path, text: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -175,17 +176,40 @@ def _call(call: Call) -> dict[str, object]:
     return {key: value for key, value in call._asdict().items() if key != "event"}
 
 
-def print_storm(console: Console, protocol: str, found: Storm) -> None:
-    """Print what a storm showed."""
-    columns = ("protocol", "vCPUs", "requests", "zaps", "shared", "lost")
-    row = (protocol, found.vcpus, found.requests, found.zaps, found.shared, found.lost)
-    text.print_table(console, columns, [row], numbers=frozenset(columns[1:]))
+class Storms(NamedTuple):
+    """The same storm in a real kernel and on threads."""
+
+    protocol: str
+    kernel: Storm
+    threads: Mapping[str, object] | None
+    """What the same C counted on as many threads, if it ran."""
+
+
+def print_storms(console: Console, found: Sequence[Storms], zap_ns: int) -> None:
+    """Print what storms showed; ``zap_ns`` is what a zap took on threads."""
+    columns = ("protocol", "vCPUs", "requests", "zaps", "shared", "lost", "zaps on threads")
+    cells = [
+        (name, *kernel[: len(columns) - 2], threads["zaps"] if threads else None)
+        for name, kernel, threads in found
+    ]
+    text.print_table(console, columns, cells, numbers=frozenset(columns[1:]))
     text.say(
         console,
-        f"Counted from the trace of Linux {found.kernel}. shared: requests without a zap of their "
-        "own; lost: requests that returned although no zap that began after them had ended.",
+        f"Counted from the trace of Linux {found[0].kernel.kernel}. shared: requests without a zap "
+        "of their own; lost: requests that returned although no zap that began after them had "
+        f"ended. On threads a zap sleeps {zap_ns:,} ns.",
     )
-    if found.first_lost:
-        text.say(console, "The first one that was lost:")
-        for line in found.first_lost:
+    for name, kernel, _ in found:
+        if kernel.first_lost:
+            text.say(console, f"The first one that {name} lost:")
+        for line in kernel.first_lost:
             text.say(console, f"  {line}")
+
+
+def storm_data(found: Storms) -> dict[str, object]:
+    """Return a storm as JSON's types."""
+    return {
+        "protocol": found.protocol,
+        **found.kernel._asdict(),
+        "threads": found.threads,
+    }

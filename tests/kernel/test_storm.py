@@ -1,13 +1,11 @@
 """Storms: the judge of a trace, and a protocol's C in a real kernel."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from helpers.cli import Run
-from helpers.recording import missing
 from mtrrzap.emit.patch import FILES
 from mtrrzap.errors import UserError
 from mtrrzap.kernel import build, image
@@ -36,6 +34,12 @@ def test_requests_zaps_and_shared_ones() -> None:
         "6.1",
     )
     assert (found.requests, found.zaps, found.shared, found.lost) == (3, 2, 1, 0)
+    assert found.overlaps == 0
+
+
+def test_zaps_that_overlap() -> None:
+    at_once = ("7 ask", "8 ask", "7 zap", "8 zap", "7 zapped", "7 asked", "8 zapped", "8 asked")
+    assert read(lines(*at_once), 2, "6.1").overlaps == 1
 
 
 @pytest.mark.parametrize(
@@ -56,8 +60,9 @@ def test_lost_requests(steps: tuple[str, ...], lost: int) -> None:
 
 def test_a_tree_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "headers", lambda _: tmp_path)
+    patched = build.Patched(PROTOCOLS["v4"], by_name("+9"))
     with pytest.raises(UserError, match="cannot be copied: No such file or directory; give the"):
-        build.build(PROTOCOLS["v4"], by_name("+9"), tmp_path / "no", "6.1", tmp_path / "out")
+        build.build(patched, tmp_path / "no", "6.1", tmp_path / "out")
 
 
 def test_no_headers() -> None:
@@ -72,22 +77,6 @@ def test_an_archive_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UserError, match="cannot be unpacked"):
         build.tree(archive, "6.1")
     assert not list((tmp_path / "cache").rglob(".tree*"))
-
-
-@pytest.fixture(scope="session")
-def source(kernel: image.Kernel) -> Path:
-    """The kernel's source, as far as KVM is built from it."""
-    for program in ("gcc", "make"):
-        if shutil.which(program) is None:
-            missing(f"no {program} (Debian: apt install gcc make)")
-    archives = sorted(Path("/usr/src").glob("linux-source-6.1.tar.*"))
-    try:
-        build.headers(kernel.release)
-    except UserError as error:
-        missing(str(error))
-    if not archives:
-        missing("no kernel source (Debian: apt install linux-source-6.1)")
-    return build.tree(archives[0], kernel.release)
 
 
 @pytest.mark.timeout(LIMIT)

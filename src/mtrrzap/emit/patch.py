@@ -39,7 +39,7 @@ class Mail(NamedTuple):
 
 
 @dataclass
-class _File:
+class File:
     """A file that is being changed."""
 
     path: str
@@ -102,10 +102,10 @@ def edited(protocol: Protocol, policy: Policy, tree: Mapping[str, str]) -> dict[
     return {file.path: file.text for file in files if file.text != file.before}
 
 
-def _edited(protocol: Protocol, policy: Policy, tree: Mapping[str, str]) -> list[_File]:
+def _edited(protocol: Protocol, policy: Policy, tree: Mapping[str, str]) -> list[File]:
     refuse(policy)
     found = translate(protocol)
-    files = {path: _File(path, text) for path, text in tree.items()}
+    files = {path: File(path, text) for path, text in tree.items()}
     edit = _Edit(files, found, policy)
     edit.state()
     edit.functions()
@@ -133,7 +133,7 @@ def refuse(policy: Policy) -> None:
 class _Edit:
     """The changes, place by place."""
 
-    def __init__(self, files: dict[str, _File], found: Translation, policy: Policy) -> None:
+    def __init__(self, files: dict[str, File], found: Translation, policy: Policy) -> None:
         self.files, self.found, self.policy = files, found, policy
         self.pieces = source.pieces(found)
 
@@ -239,7 +239,7 @@ _TOGGLE = {
 }
 
 
-def _mail(protocol: Protocol, policy: Policy, mail: Mail, files: list[_File]) -> str:
+def _mail(protocol: Protocol, policy: Policy, mail: Mail, files: list[File]) -> str:
     changed = [each for each in files if each.text != each.before]
     words = [
         "vCPUs that change MTRRs or toggle CR0.CD at the same time zap the same ranges one after "
@@ -260,7 +260,7 @@ def _mail(protocol: Protocol, policy: Policy, mail: Mail, files: list[_File]) ->
     )
 
 
-def _diff(file: _File) -> str:
+def _diff(file: File) -> str:
     lines = difflib.unified_diff(
         file.before.splitlines(keepends=True),
         file.text.splitlines(keepends=True),

@@ -18,10 +18,12 @@ from mtrrzap.x86 import msr as m
 
 WIDEST = 52
 """Bits of MAXPHYADDR at which both sides are cut: KVM asks for "all" with various ends above."""
-
-
-_ALONE = "direct"
+ALONE = "direct"
 """The protocol in which every vCPU zaps its own ranges, one by one."""
+
+
+_FOREIGN = "apicv"
+"""In the name of the one other caller, which zaps the APIC's page when APICv goes on or off."""
 
 
 class Difference(NamedTuple):
@@ -59,6 +61,16 @@ class Beside(NamedTuple):
     difference: str | None
 
 
+def host_of(record: Record, *, quirk: bool) -> Host:
+    """Return the host as a record says it is."""
+    return Host(
+        maxphyaddr=record.maxphyaddr,
+        ept=record.second_stage == "EPT",
+        noncoherent_dma=not record.coherent,
+        quirk_cd_nw_cleared=quirk,
+    )
+
+
 def beside(
     trace: Trace, made: Iterable[Call], refused: str, policy: Policy, host: Host
 ) -> Iterator[Beside]:
@@ -67,7 +79,7 @@ def beside(
     ``refused`` has a character for each event: 1 if the kernel refused it, else 0.
     """
     by_event: dict[int, list[Call]] = {}
-    for call in made:
+    for call in _own(made):
         by_event.setdefault(call.event, []).append(call)
     rule = Rule(policy, replace(host, maxphyaddr=WIDEST), trace.header)
     states = [power_on(trace.header.maxphyaddr) for _ in range(trace.header.vcpus)]
@@ -81,6 +93,10 @@ def beside(
             what = _calls(ask, real, policy)
         yield Beside(number, event, real, ask, what)
         states[event.vcpu] = after
+
+
+def _own(made: Iterable[Call]) -> Iterator[Call]:
+    return (call for call in made if _FOREIGN not in call.by)
 
 
 def judge(trace: Trace, record: Record, policy: Policy, host: Host) -> Verdict:
@@ -98,7 +114,7 @@ def verdict(
 ) -> Verdict:
     """Compare the events alone."""
     found = []
-    if early := sum(call.event < 0 for call in made):
+    if early := sum(call.event < 0 for call in _own(made)):
         found.append(Difference(None, f"{early} calls before the first event"))
     count, requests = early, 0
     for each in beside(trace, made, refused, policy, host):
@@ -123,7 +139,7 @@ def _calls(ask: Ask | None, real: Sequence[Call], policy: Policy) -> str | None:
     asked = () if ask is None else ask[1]
     did = r.clamp((Range(call.start, call.end) for call in real), WIDEST)
     same = sorted(asked) == sorted(did)
-    if policy.protocol != _ALONE:  # vCPUs share the work: what is queued may be merged
+    if policy.protocol != ALONE:  # vCPUs share the work: what is queued may be merged
         same = _joined(asked) == _joined(did)
     # A request of v6.1 is a call even if its range is empty; one of patch 10 may have no range.
     if ask is None or policy.toggle_range is ToggleRange.EVERYTHING or asked:

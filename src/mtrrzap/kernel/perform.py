@@ -63,6 +63,13 @@ def perform(task: Task, progress: Callable[[int], None] = lambda _: None) -> Rec
     size = 1 << (16 if slow else 13)
     every = _DRAIN_SLOW if slow else _DRAIN
     parts, refused = [], bytearray()
+    around = environment()
+    if task.settings.group is not None and around.second_stage not in ("EPT", "NPT"):
+        raise UserError(
+            "KVM makes no such zap without two-dimensional paging",
+            place=around.second_stage,
+            mend="load kvm_intel with ept=1, or kvm_amd with npt=1",
+        )
     with (
         Machine(task.settings) as machine,
         Probes(
@@ -86,7 +93,6 @@ def perform(task: Task, progress: Callable[[int], None] = lambda _: None) -> Rec
                 progress(number + 1)
         parts.append(probes.drain())
         registers = [machine.registers(vcpu, MSRS) for vcpu in range(task.settings.vcpus)]
-        around = environment()
         return Record(
             trace="".join(parts),
             refused=refused.decode(),

@@ -1,8 +1,9 @@
 """Many vCPUs ask at once in a real kernel: what came of it, by the kernel's own trace."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mtrrzap.errors import UserError
 from mtrrzap.kernel import boot
@@ -24,6 +25,8 @@ class Storm(NamedTuple):
     """Requests that made no zap of their own."""
     lost: int
     """Requests that returned although no zap that began after them had ended."""
+    overlaps: int
+    """Zaps that began while another vCPU's was under way."""
     first_lost: tuple[str, ...]
     """The lines of the trace from the first lost request to its return."""
     kernel: str
@@ -38,17 +41,27 @@ def storm(host: boot.Host, entry: str, vcpus: int, times: int, *, timeout: float
         UserError: if the host does not boot, or if the trace is not whole.
     """
     task = StormTask("storm", Settings(vcpus, group=0, memory=_MEMORY), times, entry)
-    two = replace(host, cpus=2, memory=2 * host.memory)
-    result = boot.run([boot.Job(two, (), (), (task,))], timeout=timeout)[0]["storm"]
+    return found(boot.run([job(host, task)], timeout=timeout)[0], task)
+
+
+def job(host: boot.Host, task: StormTask) -> boot.Job:
+    """Return a storm's job: a host with two CPUs."""
+    return boot.Job(replace(host, cpus=2, memory=2 * host.memory), (), (), (task,))
+
+
+def found(results: Mapping[str, dict[str, Any]], task: StormTask) -> Storm:
+    """Judge what a job left. Raises ``UserError``."""
+    result = results[task.name]
     if result["lost"]:
         raise UserError(f"the guest's memory is damaged: {result['lost'][0]}")
-    found = read(result["trace"], vcpus, result["kernel"])
-    if found.requests != vcpus * times:
+    storm = read(result["trace"], task.settings.vcpus, result["kernel"])
+    wanted = task.settings.vcpus * task.times
+    if storm.requests != wanted:
         raise UserError(
-            f"{found.requests:,} requests in the trace, not {vcpus * times:,}",
+            f"{storm.requests:,} requests in the trace, not {wanted:,}",
             mend="is this KVM built with the protocol's patch?",
         )
-    return found
+    return storm
 
 
 def read(trace: str, vcpus: int, kernel: str) -> Storm:
@@ -60,7 +73,7 @@ def read(trace: str, vcpus: int, kernel: str) -> Storm:
     asked: dict[str, int] = {}
     begun: dict[str, int] = {}
     own: dict[str, int] = {}
-    requests = zaps = shared = lost = 0
+    requests = zaps = shared = lost = overlaps = 0
     latest = -1  # when the latest zap began of those that have ended
     first: tuple[str, ...] = ()
     lines = trace.splitlines()
@@ -72,6 +85,7 @@ def read(trace: str, vcpus: int, kernel: str) -> Storm:
         if name == "ask":
             asked[thread], own[thread] = at, 0
         elif name == "zap":
+            overlaps += bool(begun)
             begun[thread] = at
             zaps += 1
             own[thread] = own.get(thread, 0) + 1
@@ -84,7 +98,7 @@ def read(trace: str, vcpus: int, kernel: str) -> Storm:
             if latest < since:
                 lost += 1
                 first = first or tuple(map(_short, lines[since : at + 1]))
-    return Storm(vcpus, requests, zaps, shared, lost, first, kernel)
+    return Storm(vcpus, requests, zaps, shared, lost, overlaps, first, kernel)
 
 
 def _short(line: str) -> str:

@@ -205,8 +205,9 @@ class BuildOptions:
     def make(self, protocol: Protocol | None, release: str, output: Path) -> str:
         """Build the modules into a folder, and say what is in them. Raises ``UserError``."""
         if protocol is None:
-            if self.policy is not None or self.window:
-                raise UserError("only for a protocol", place="policy, window", mend="name one")
+            for place, value in (("policy", self.policy), ("window", self.window)):
+                if value:
+                    raise UserError("needs a protocol", place=place, mend="name one")
             patched, what = None, "the tree's own, with EPT types"
         else:
             rule = rule_of(protocol, self.policy)

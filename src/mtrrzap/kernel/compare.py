@@ -60,7 +60,10 @@ def compare(
     """
     tasks = [case.task(str(number)) for number, case in enumerate(wanted)]
     walks = controls.walks(wanted, types=host.types)
-    deep = [case.task(name, huge=name == controls.HUGE, walks=True) for name, case in walks.items()]
+    deep = [
+        case.task(f"walk-{number}", huge=case.trace == controls.HUGE, walks=True)
+        for number, case in enumerate(walks)
+    ]
     quiet = controls.shortest(wanted).task("coherent")._replace(coherent=True)
     jobs = [boot.Job(host, part) for part in _shared(tasks, deep)]
     jobs.append(boot.Job(host.with_snoop_control(), [quiet]))
@@ -79,7 +82,7 @@ def compare(
     rows += tuple(_booted(each, results, policy) for each in whole)
     seen = Seen(
         records,
-        [(task, walks[task.name].program, found[task.name]) for task in deep],
+        [(case, task, found[task.name]) for case, task in zip(walks, deep, strict=True)],
         storm.found(results, controls.STORM) if controls.STORM.name in results else None,
         found["coherent"],
     )
@@ -97,7 +100,7 @@ def compare(
 def events(wanted: Sequence[Case], host: boot.Host) -> int:
     """Return how many events ``compare`` performs, for a progress line."""
     walks = controls.walks(wanted, types=host.types)
-    runs = (*wanted, *walks.values(), controls.shortest(wanted))
+    runs = (*wanted, *walks, controls.shortest(wanted))
     return sum(len(case.program.ops) for case in runs)
 
 

@@ -15,7 +15,7 @@ from mtrrzap.kernel.judge import ALONE, Verdict, host_of, judge
 from mtrrzap.kernel.monitor import Settings
 from mtrrzap.kernel.mutants import DEEP, mutants
 from mtrrzap.kernel.perform import Record, StormTask, Task
-from mtrrzap.kernel.program import Case, Program, of
+from mtrrzap.kernel.program import Case, of
 from mtrrzap.kernel.random_events import NO_FIRMWARE, random_trace
 from mtrrzap.kernel.stale import stale
 from mtrrzap.kernel.storm import Storm
@@ -25,8 +25,8 @@ _MIB = 1 << 20
 _SEED, _EVENTS, _VCPUS = 1, 80, 2
 _MOST = 3000
 """Events of a trace before each of which all memory may be touched, which is slow."""
-SMALL, HUGE = "4K pages", "2M pages"
-"""The names of the walks of random events."""
+HUGE = "2M pages"
+"""The name of the walk for which these back the memory."""
 STORM = StormTask("storm", Settings(4, quirk=False, group=0), 100, "kvm_set_cr0")
 """Each vCPU sets and clears CR0.CD in turn: a request each, with the quirk off."""
 
@@ -43,7 +43,7 @@ class Seen(NamedTuple):
     """What the runs recorded."""
 
     rows: Sequence[tuple[Case, Record]]
-    walks: Sequence[tuple[Task, Program, Record]]
+    walks: Sequence[tuple[Case, Task, Record]]
     storm: Storm | None
     """None: the policy makes no request that vCPUs could make at once here."""
     quiet: Record
@@ -60,30 +60,30 @@ def shortest(wanted: Sequence[Case]) -> Case:
     return min(wanted, key=lambda case: len(case.program.ops))
 
 
-def walks(wanted: Sequence[Case], *, types: bool) -> dict[str, Case]:
-    """Return the runs with all memory mapped before each event, by name.
+def walks(wanted: Sequence[Case], *, types: bool) -> list[Case]:
+    """Return the runs with all memory mapped before each event.
 
     ``types``: the kernel says EPT types, so a guest's own trace, which may leave stale ones, is run
     too.
     """
     trace = random_trace(_SEED, _EVENTS, _VCPUS)
-    found = {
-        SMALL: Case(SMALL, quirk=True, program=of(trace, 2 * _MIB)),
-        HUGE: Case(HUGE, quirk=False, program=of(trace, 16 * _MIB)),
-    }
+    found = [
+        Case("4K pages", quirk=True, program=of(trace, 2 * _MIB)),
+        Case(HUGE, quirk=False, program=of(trace, 16 * _MIB)),
+    ]
     guests = [case for case in wanted if case.program.trace.header.firmware != NO_FIRMWARE]
     if types and guests and len((one := shortest(guests)).program.ops) <= _MOST:
-        found[one.trace] = one._replace(quirk=True)
+        found.append(one._replace(quirk=True))
     return found
 
 
 def controls(seen: Seen, policy: Policy) -> Iterator[Control]:
     """Judge them all."""
-    for task, program, record in seen.walks:
-        found = depth(task, program, record, policy)
-        yield Control(f"zaps and what is mapped, {task.name}", not found.wrong, said(found))
+    for case, task, record in seen.walks:
+        found = depth(task, case.program, record, policy)
+        yield Control(f"zaps and what is mapped, {case.trace}", not found.wrong, said(found))
         if seen.types:
-            yield _audited(task, program, record, policy)
+            yield _audited(case, record, policy)
     if seen.storm is not None:
         fits = _fits(seen.storm, policy.protocol)
         yield Control("vCPUs at once", fits, _said(seen.storm))
@@ -117,14 +117,14 @@ def said(found: Depth) -> str:
     return line
 
 
-def _audited(task: Task, program: Program, record: Record, policy: Policy) -> Control:
-    host = replace(host_of(record, quirk=task.settings.quirk), ept=True)
-    found = stale(program, record, policy, host)
+def _audited(case: Case, record: Record, policy: Policy) -> Control:
+    host = replace(host_of(record, quirk=case.quirk), ept=True)
+    found = stale(case.program, record, policy, host)
     what = (
         f"{found.leaves} leaves outlived their EPT type, after {found.events} events; "
         f"{found.unforeseen} of them are not in the audit"
     )
-    return Control(f"stale types, {task.name}", not found.unforeseen, what)
+    return Control(f"stale types, {case.trace}", not found.unforeseen, what)
 
 
 def _fits(storm: Storm, protocol: str) -> bool:
@@ -148,7 +148,7 @@ def _wrong(seen: Seen, policy: Policy) -> Iterator[Control]:
             found = seen.storm is not None and not _fits(seen.storm, mutant.policy.protocol)
             what = _said(seen.storm) if seen.storm is not None and found else None
         elif mutant.field in DEEP:
-            depths = (depth(*walk, mutant.policy) for walk in seen.walks)
+            depths = (depth(task, c.program, r, mutant.policy) for c, task, r in seen.walks)
             what = next((said(found) for found in depths if found.wrong), None)
         else:
             what = _first(seen, mutant.policy)

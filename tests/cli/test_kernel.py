@@ -44,6 +44,26 @@ def test_no_qemu(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
+        (("-p", "v6.1"), "--policy: needs a protocol; name one"),
+        (("--window", "5"), "--window: needs a protocol; name one"),
+        (("v4",), "no headers of 6.1.0; install them"),
+    ],
+)
+def test_build(run: Run, tmp_path: Path, args: tuple[str, ...], says: str) -> None:
+    (tmp_path / "lib" / "modules" / "6.1.0" / "kernel").mkdir(parents=True)
+    image = tmp_path / "boot" / "vmlinuz-6.1.0"
+    image.parent.mkdir()
+    image.write_bytes(b"x")
+    options = ("--kernel", str(image), "-o", str(tmp_path / "out"), "--source", str(tmp_path))
+    ran = run("kernel", "build", *args, *options)
+    assert (ran.status, ran.out) == (2, "")
+    assert says in ran.err
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
         (("--vfio", "4095"), "mtrrzap: /dev/"),
         (("--walks",), "--walks: needs --vfio"),
         (("--vfio", "1", "--engine", "threads"), "--engine: cannot be combined with --vfio"),

@@ -5,6 +5,8 @@ import pytest
 from helpers.kernel_records import call, line
 from mtrrzap.errors import UserError
 from mtrrzap.kernel.calls import Call, Change, calls, read
+from mtrrzap.x86.ept import EptType
+from mtrrzap.x86.memtype import MemType
 
 ZAP_WITH_DETAILS = """\
       python3.11-110     [000] .....    21.061380: tracing_mark_write: e 3
@@ -39,9 +41,9 @@ def test_a_call_belongs_to_the_event_before_it() -> None:
 def test_what_a_zap_did() -> None:
     *changes, made = read(ZAP_WITH_DETAILS)
     assert changes == [
-        Change(3, 0x1F, 1, 0x6D97E67, 0),
-        Change(3, 0x200, 2, 0x6D97EE7, 0),
-        Change(3, 0x400, 2, 0x6D97E67, 0),
+        Change(3, 0x1F, 1, 0x6D97E67, 0, zapped=True),
+        Change(3, 0x200, 2, 0x6D97EE7, 0, zapped=True),
+        Change(3, 0x400, 2, 0x6D97E67, 0, zapped=True),
     ]
     assert isinstance(made, Call)
     assert made._replace(seconds=0.0) == Call(
@@ -53,6 +55,18 @@ def test_what_a_zap_did() -> None:
         lock="write",
     )
     assert made.seconds == pytest.approx(0.1)
+
+
+def test_the_ept_type_of_a_leaf() -> None:
+    text = line(1, "type: (mtrrzap_ept_type+0x0/0x10 [kvm]) gfn=0x1f bits=0x70")
+    text += line(1, "kvm_tdp_mmu_spte_changed: as id 0 gfn 0 level 2 old_spte 0 new_spte b609827")
+    text += line(1, "kvm_tdp_mmu_spte_changed: as id 0 gfn 1f level 1 old_spte 0 new_spte 6d97e67")
+    table, leaf = read(text)
+    assert isinstance(table, Change)
+    assert isinstance(leaf, Change)
+    assert (table.is_table, table.is_leaf, table.type) == (True, False, None)
+    assert (leaf.is_table, leaf.is_leaf) == (False, True)
+    assert leaf.type == EptType(MemType.WB, ipat=True)
 
 
 def test_an_unknown_form() -> None:

@@ -1,5 +1,8 @@
 """The monitor on this machine's own KVM, without a VFIO group: refusals, INIT, and the state."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from helpers.live_host import need_kvm
@@ -44,3 +47,18 @@ def test_init_keeps_cd_and_reaches_every_vcpu() -> None:
                 machine.perform(vcpu, "init")
                 assert machine.registers(vcpu, ()) == [cd_nw]
                 assert not machine.perform(vcpu, "wrmsr", 0x2FF, 6)
+
+
+def test_every_page_is_the_guests_own() -> None:
+    """A zero page would lose its entry at the guest's first write, without a zap of KVM's."""
+    size = 2 << 20
+    with Machine(Settings(2, memory=size)) as machine:
+        address = machine._memory.address
+        smaps = Path("/proc/self/smaps").read_text(encoding="ascii")
+        dirty = inside = 0
+        for line in smaps.splitlines():
+            if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+                inside = int(match[1], 16) <= address < int(match[2], 16)
+            elif inside and line.startswith("Private_Dirty:"):
+                dirty = int(line.split()[1]) << 10
+        assert dirty >= size

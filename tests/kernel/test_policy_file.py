@@ -8,17 +8,21 @@ import pytest
 from mtrrzap.errors import UserError
 from mtrrzap.kernel import policy_file
 from mtrrzap.kvm.policy import Ask, Needs, by_name
+from mtrrzap.x86.ept import EptType
+from mtrrzap.x86.memtype import MemType
 
 
 def test_a_row(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('like = "Base2"\nneeds = "tdp"\ncd_toggle = "while_cd_clear"\n')
+    row = 'like = "Base2"\nneeds = "tdp"\ncd_toggle = "while_cd_clear"\n'
+    path.write_text(f'{row}cd_type_with_quirk = "WB+IPAT"\n')
     assert policy_file.chosen(str(path), (6, 1)) == replace(
         by_name("Base2"),
         name="mine",
         source=str(path),
         needs=Needs.TDP,
         cd_toggle=Ask.WHILE_CD_CLEAR,
+        cd_type_with_quirk=EptType(MemType.WB, ipat=True),
     )
 
 
@@ -29,6 +33,10 @@ def test_a_row(tmp_path: Path) -> None:
         ('like = "v9"', "like = 'v9' is no policy"),
         ('like = "v6.1"\nwalks = "leafs"', "no field 'walks'"),
         ('like = "v6.1"\nwalk = "run"', "must be one of leafs, subtrees, mark"),
+        (
+            'like = "v6.1"\ncd_type_with_quirk = "UC"',
+            "must be one of WB, WB\\+IPAT, UC\\+IPAT, none",
+        ),
         ('like = "v6.1"\nby_memslot = "yes"', "must be like False"),
         ("like", "invalid TOML"),
     ],

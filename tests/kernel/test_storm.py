@@ -1,7 +1,6 @@
 """Storms: the judge of a trace, and a protocol's C in a real kernel."""
 
 import json
-import shutil
 import struct
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 
 from helpers.cli import Run
 from helpers.paths import DATA
-from helpers.recording import missing
 from mtrrzap.emit.patch import FILES
 from mtrrzap.errors import UserError
 from mtrrzap.gfn import Range
@@ -47,6 +45,12 @@ def test_requests_zaps_and_shared_ones() -> None:
         "6.1",
     )
     assert (found.requests, found.zaps, found.shared, found.lost) == (3, 2, 1, 0)
+    assert found.overlaps == 0
+
+
+def test_zaps_that_overlap() -> None:
+    at_once = ("7 ask", "8 ask", "7 zap", "8 zap", "7 zapped", "7 asked", "8 zapped", "8 asked")
+    assert read(order(*at_once), THREADS, "6.1").overlaps == 1
 
 
 @pytest.mark.parametrize(
@@ -153,8 +157,9 @@ def test_a_strip_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (tmp_path / "tree" / path).write_text(text)
     monkeypatch.setattr(build, "headers", lambda _: tmp_path)
     monkeypatch.setattr(build, "_make", lambda *_: None)
+    patched = build.Patched(PROTOCOLS["v4"], by_name("+9"))
     with pytest.raises(UserError, match=r"kvm\.ko: strip fails: strip: .*No such file"):
-        build.build(PROTOCOLS["v4"], by_name("+9"), tmp_path / "tree", "6.1", tmp_path / "out")
+        build.build(patched, tmp_path / "tree", "6.1", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -175,8 +180,9 @@ def test_a_window_is_widened_at_each_store_that_clears_a_flag() -> None:
 
 def test_a_tree_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "headers", lambda _: tmp_path)
+    patched = build.Patched(PROTOCOLS["v4"], by_name("+9"))
     with pytest.raises(UserError, match="cannot be copied: No such file or directory; give the"):
-        build.build(PROTOCOLS["v4"], by_name("+9"), tmp_path / "no", "6.1", tmp_path / "out")
+        build.build(patched, tmp_path / "no", "6.1", tmp_path / "out")
 
 
 def test_no_headers() -> None:
@@ -191,22 +197,6 @@ def test_an_archive_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UserError, match="cannot be unpacked"):
         build.tree(archive, "6.1")
     assert not list((tmp_path / "cache").rglob(".tree*"))
-
-
-@pytest.fixture(scope="session")
-def source(kernel: image.Kernel) -> Path:
-    """The kernel's source, as far as KVM is built from it."""
-    for program in ("gcc", "make"):
-        if shutil.which(program) is None:
-            missing(f"no {program} (Debian: apt install gcc make)")
-    archives = sorted(Path("/usr/src").glob("linux-source-6.1.tar.*"))
-    try:
-        build.headers(kernel.release)
-    except UserError as error:
-        missing(str(error))
-    if not archives:
-        missing("no kernel source (Debian: apt install linux-source-6.1)")
-    return build.tree(archives[0], kernel.release)
 
 
 @pytest.mark.timeout(LIMIT)

@@ -20,10 +20,10 @@ from mtrrzap.guest import open as traces
 from mtrrzap.guest.files import kept
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kernel import boot, build, image, policy_file, storm
-from mtrrzap.kernel.compare import cases, events
 from mtrrzap.kernel.compare import compare as compared
+from mtrrzap.kernel.compare import events
+from mtrrzap.kernel.program import cases
 from mtrrzap.kernel.random_events import random_trace
-from mtrrzap.kvm.policy import Policy
 from mtrrzap.protocol import Protocol
 from mtrrzap.protocol.load import load
 from mtrrzap.report import kernel as report
@@ -167,7 +167,7 @@ def compare(
     if policy is None and where.own_modules and (where.own_modules / build.RULE).is_file():
         policy = str(where.own_modules / build.RULE)
     chosen = policy_file.chosen(policy, where.kernel.version)
-    with comparing(events(wanted)) as progress:
+    with comparing(events(wanted, where)) as progress:
         outcome = compared(wanted, chosen, where, whole=whole, timeout=limit, progress=progress)
     if json:
         sys.stdout.write(text.as_json(report.as_data(outcome)))
@@ -204,31 +204,43 @@ class BuildOptions:
         ),
     ] = 0
 
-    def make(self, protocol: Protocol, release: str, output: Path) -> Policy:
-        """Build the modules into a folder, and return the rule. Raises ``UserError``."""
-        rule = rule_of(protocol, self.policy)
-        source = build.tree(self.source, release)
-        build.build(protocol, rule, source, release, output, window_us=self.window)
-        return rule
+    def make(self, protocol: Protocol | None, release: str, output: Path) -> str:
+        """Build the modules into a folder, and say what is in them. Raises ``UserError``."""
+        if protocol is None:
+            for place, value in (("policy", self.policy), ("window", self.window)):
+                if value:
+                    raise UserError("needs a protocol", place=place, mend="name one")
+            patched, what = None, "the tree's own, with EPT types"
+        else:
+            rule = rule_of(protocol, self.policy)
+            patched = build.Patched(protocol, rule, self.window)
+            what = f"{protocol.name} by the rule of {rule.name}"
+        build.build(patched, build.tree(self.source, release), release, output)
+        return what
 
 
 @app.command("build")
 @with_options
 def build_(
-    protocol: ProtocolArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the modules.")],
+    protocol: Annotated[
+        str | None,
+        typer.Argument(
+            help="A protocol to patch in: a name, or path/to/file.py:function. Without: nothing is "
+            "changed, but KVM says each leaf's EPT type."
+        ),
+    ] = None,
     *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the modules.")],
     host: HostOptions,
     made: BuildOptions,
     force: ForceOption = False,
 ) -> None:
-    """Build kvm.ko and kvm-amd.ko with a protocol in them, for 'compare --modules' and 'storm'."""
+    """Build kvm.ko and kvm-amd.ko for 'compare --modules' and 'storm'."""
     for name in (*build.MODULES, build.RULE):
         kept(output / name, "output", force=force)
     kernel = host.kernel_of()
-    rule = made.make(load(protocol), kernel.release, output)
-    names = " and ".join(build.MODULES)
-    result(f"{output}: {names} for {kernel.release}, {protocol} by the rule of {rule.name}")
+    what = made.make(None if protocol is None else load(protocol), kernel.release, output)
+    result(f"{output}: {' and '.join(build.MODULES)} for {kernel.release}, {what}")
 
 
 _NATIVE_ZAP_NS = 10_000

@@ -9,8 +9,7 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kernel import image, policy_file, program
 from mtrrzap.kernel.calls import calls
-from mtrrzap.kernel.compare import host_of
-from mtrrzap.kernel.judge import beside, judge
+from mtrrzap.kernel.judge import beside, host_of, judge
 from mtrrzap.kernel.monitor import Settings
 from mtrrzap.kernel.perform import Task, perform
 from mtrrzap.report import kernel as report
@@ -46,6 +45,12 @@ def run_vfio(
     host = host_of(record, quirk=chosen.quirk)
     verdict = judge(made.trace, record, policy, host)
     compared = beside(made.trace, calls(record.trace), record.refused, policy, host)
+    if not verdict.calls and not verdict.requests:
+        raise UserError(
+            f"{policy.name} has no request on {record.second_stage}, and the kernel made no call",
+            place=f"Linux {record.kernel}",
+            mend="Linux zaps up to 6.6 on EPT and NPT, up to 6.10 on EPT",
+        )
     rows = [each for each in compared if each.calls or each.ask]
     if json:
         sys.stdout.write(text.as_json(report.run_data(name, record, policy, verdict, rows)))

@@ -39,7 +39,7 @@ class Mail(NamedTuple):
 
 
 @dataclass
-class _File:
+class File:
     """A file that is being changed."""
 
     path: str
@@ -102,7 +102,7 @@ def edited(protocol: Protocol, policy: Policy, tree: Mapping[str, str]) -> dict[
     return {file.path: file.text for file in files if file.text != file.before}
 
 
-def _edited(protocol: Protocol, policy: Policy, tree: Mapping[str, str]) -> list[_File]:
+def _edited(protocol: Protocol, policy: Policy, tree: Mapping[str, str]) -> list[File]:
     refuse(policy)
     found = translate(protocol)
     if policy.fixed_range is FixedRange.AREA and not _holds(found, ZapArray):
@@ -112,7 +112,7 @@ def _edited(protocol: Protocol, policy: Policy, tree: Mapping[str, str]) -> list
             place="policy",
             mend="choose Base2+9+10",
         )
-    files = {path: _File(path, text) for path, text in tree.items()}
+    files = {path: File(path, text) for path, text in tree.items()}
     edit = _Edit(files, found, policy)
     edit.state()
     edit.functions()
@@ -144,7 +144,7 @@ def refuse(policy: Policy) -> None:
 class _Edit:
     """The changes, place by place."""
 
-    def __init__(self, files: dict[str, _File], found: Translation, policy: Policy) -> None:
+    def __init__(self, files: dict[str, File], found: Translation, policy: Policy) -> None:
         self.files, self.found, self.policy = files, found, policy
         self.pieces = source.pieces(found, exported=False)
 
@@ -262,7 +262,7 @@ _TOGGLE = {
 }
 
 
-def _mail(protocol: Protocol, policy: Policy, mail: Mail, files: list[_File]) -> str:
+def _mail(protocol: Protocol, policy: Policy, mail: Mail, files: list[File]) -> str:
     changed = [each for each in files if each.text != each.before]
     origin = "of mtrrzap" if protocol.source == "this project" else protocol.source
     words = [
@@ -285,7 +285,7 @@ def _mail(protocol: Protocol, policy: Policy, mail: Mail, files: list[_File]) ->
     )
 
 
-def _diff(file: _File) -> str:
+def _diff(file: File) -> str:
     lines = difflib.unified_diff(
         file.before.splitlines(keepends=True),
         file.text.splitlines(keepends=True),

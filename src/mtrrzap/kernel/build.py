@@ -1,4 +1,4 @@
-"""KVM's modules with a protocol in them, built out of tree against a kernel's headers."""
+"""KVM's modules, built out of tree against a kernel's headers: with EPT types, or a protocol."""
 
 import os
 import re
@@ -7,12 +7,14 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from mtrrzap.emit.native import ran
 from mtrrzap.emit.patch import FILES, edited
 from mtrrzap.emit.translate import translate
 from mtrrzap.errors import UserError
 from mtrrzap.guest.files import replacing
+from mtrrzap.kernel import ept_types
 from mtrrzap.kernel.image import cache, fetched
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.protocol import PROTOCOLS, Protocol
@@ -85,44 +87,52 @@ def headers(release: str) -> Path:
     )
 
 
-def build(
-    protocol: Protocol,
-    policy: Policy,
-    source: Path,
-    release: str,
-    output: Path,
-    *,
-    window_us: int = 0,
-) -> None:
-    """Build ``kvm.ko`` and ``kvm-amd.ko`` with a protocol's patch into a folder.
+class Patched(NamedTuple):
+    """What is patched into the tree's KVM."""
 
-    ``window_us`` delays each store that clears a flag, for tests of protocols that lose zaps.
+    protocol: Protocol
+    policy: Policy
+    """Whose rule of when to ask."""
+    window_us: int = 0
+    """Delay each store that clears a flag, for tests of protocols that lose zaps."""
+
+
+def build(patched: Patched | None, source: Path, release: str, output: Path) -> None:
+    """Build ``kvm.ko`` and ``kvm-amd.ko`` into a folder.
+
+    Without a patch KVM says the EPT type of each leaf (``ept_types``). With one it does not: the
+    patch does not change ``vmx_get_mt_mask()``, whose types need not be those of its policy.
 
     Raises:
         UserError: if the tree does not match, if there are no headers, or if it does not compile.
     """
     against = headers(release)
     with TemporaryDirectory(prefix="mtrrzap-build-") as name:
-        made = _made(protocol, policy, source, against, Path(name), window_us)
+        made = _made(patched, source, against, Path(name))
         output.mkdir(parents=True, exist_ok=True)
-        own = PROTOCOLS.get(protocol.name) is not protocol
-        spec = f"{Path(protocol.source).resolve()}:{protocol.name}" if own else protocol.name
-        rule = f'like = "{policy.name}"\nprotocol = "{spec}"\nneeds = "tdp"\n'
-        for path, data in ((Path(RULE), rule.encode()), *made):
+        (output / RULE).unlink(missing_ok=True)
+        if patched is not None:
+            made.append((Path(RULE), _rule(patched).encode()))
+        for path, data in made:
             with replacing(output / path) as stream:
                 stream.write(data)
 
 
+def _rule(patched: Patched) -> str:
+    protocol = patched.protocol
+    own = PROTOCOLS.get(protocol.name) is not protocol
+    spec = f"{Path(protocol.source).resolve()}:{protocol.name}" if own else protocol.name
+    return f'like = "{patched.policy.name}"\nprotocol = "{spec}"\nneeds = "tdp"\n'
+
+
 def _made(
-    protocol: Protocol, policy: Policy, source: Path, against: Path, folder: Path, window_us: int
+    patched: Patched | None, source: Path, against: Path, folder: Path
 ) -> list[tuple[Path, bytes]]:
     """Build in a folder, and return the modules without what only a debugger reads."""
     for wanted in _WANTED:
         _copy(source / wanted, folder / wanted)
-    texts = {path: _read(source / path) for path in FILES}
-    functions = [each.name for each in translate(protocol).functions]
-    for path, text in edited(protocol, policy, texts).items():
-        (folder / path).write_text(_probed(text, functions, window_us), encoding="utf-8")
+    for path, text in _changed(patched, source).items():
+        (folder / path).write_text(text, encoding="utf-8")
     makefile = folder / "arch/x86/kvm/Makefile"
     makefile.write_text(_out_of_tree(_read(makefile), folder), encoding="utf-8")
     _make(against, folder)
@@ -134,6 +144,16 @@ def _made(
             raise UserError(f"strip fails: {_last(done.stderr)}", place=name)
         modules.append((Path(name), module.read_bytes()))
     return modules
+
+
+def _changed(patched: Patched | None, source: Path) -> dict[str, str]:
+    """Return the files of the tree that change."""
+    if patched is None:
+        return ept_types.traced({path: _read(source / path) for path in ept_types.FILES})
+    texts = {path: _read(source / path) for path in FILES}
+    functions = [each.name for each in translate(patched.protocol).functions]
+    changed = edited(patched.protocol, patched.policy, texts)
+    return {path: _probed(text, functions, patched.window_us) for path, text in changed.items()}
 
 
 def _copy(source: Path, to: Path) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mtrrzap.errors import UserError
+from mtrrzap.x86.ept import EptType
+from mtrrzap.x86.memtype import MemType
 
 _LINE = re.compile(r"\[\d+\] \S+ +(\d+)\.(\d+): (\w+): (.*)")
 _SPTE = re.compile(
@@ -47,6 +49,15 @@ class Change(NamedTuple):
     level: int
     old: int
     new: int
+    type: EptType | None = None
+    """The type that EPT would have, if the kernel computes it (``ept_types``)."""
+    zapped: bool = False
+    """It changed during a call."""
+
+    @property
+    def was_present(self) -> bool:
+        """It mapped memory or pointed to a page-table page."""
+        return bool(self.old & _PRESENT)
 
     @property
     def was_leaf(self) -> bool:
@@ -58,9 +69,19 @@ class Change(NamedTuple):
         """It is present and maps memory."""
         return _leaf(self.new, self.level)
 
+    @property
+    def is_table(self) -> bool:
+        """It is present and points to a page-table page."""
+        return bool(self.new & _PRESENT) and not self.is_leaf
+
 
 def _leaf(entry: int, level: int) -> bool:
     return bool(entry & _PRESENT and (level == 1 or entry & _LARGE))
+
+
+def typed(trace: str) -> int:
+    """Return how many leaves were made whose EPT type is known."""
+    return trace.count(": type: (")
 
 
 def calls(trace: str) -> list[Call]:
@@ -72,6 +93,7 @@ def read(trace: str) -> Iterator[Call | Change]:
     """Yield calls, when they end, and entries that changed, in order. Raises ``UserError``."""
     event = -1
     begun: Call | None = None
+    types: dict[int, EptType] = {}
     begin = 0
     for line in trace.splitlines():
         match = _LINE.search(line)
@@ -93,13 +115,22 @@ def read(trace: str) -> Iterator[Call | Change]:
             again = max(0, begun.restarts - 1)
             yield begun._replace(seconds=(now - begin) / 1e6, restarts=again)
             begun = None
+        elif name == "type":
+            gfn, bits = (int(word.partition("=")[2], 16) for word in text.split()[-2:])
+            types[gfn] = _type(bits)
         elif name == "kvm_tdp_mmu_spte_changed":
             change = _change(event, text)
+            change = change._replace(type=types.pop(change.gfn, None), zapped=begun is not None)
             if begun is not None:
                 begun = _with(begun, change)
             yield change
         elif begun is not None:
             begun = _seen(begun, name)
+
+
+def _type(bits: int) -> EptType:
+    """Read the bits 3 to 6 of an EPT entry (SDM vol. 3, "EPT and Memory Typing")."""
+    return EptType(MemType(bits >> 3 & 7), ipat=bool(bits & 1 << 6))
 
 
 def _change(event: int, text: str) -> Change:
@@ -112,7 +143,7 @@ def _change(event: int, text: str) -> Change:
 
 def _with(call: Call, change: Change) -> Call:
     """Count an entry that was present and was cleared."""
-    if change.new or not change.old & _PRESENT:
+    if change.new or not change.was_present:
         return call
     if change.was_leaf:
         return call._replace(leaves=call.leaves + 1)

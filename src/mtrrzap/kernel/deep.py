@@ -1,16 +1,19 @@
 """What each zap cleared and visited in KVM's page table, against the modelled one.
 
-The guest reads every page before every event, so all of its memory is mapped before every zap; and
-after every zap the leaves that are present must be those of the model.
+The guest reads every page before every event, so all of its memory is mapped before every zap.
+Before and after every zap the entries that are present must be those of the model, and so must
+their types if the kernel computes EPT types.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from mtrrzap.gfn import PAGE_SHIFT, Range
 from mtrrzap.guest.event import Event, Kind
-from mtrrzap.kernel.calls import Call, Change, read
+from mtrrzap.kernel.calls import Call, Change, read, typed
+from mtrrzap.kernel.judge import host_of
 from mtrrzap.kernel.perform import Record, Task
 from mtrrzap.kernel.program import Program
 from mtrrzap.kvm.mtmask import MtMask
@@ -20,11 +23,13 @@ from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.tdp import Memslot, PageTable
 from mtrrzap.kvm.tdp.levels import frames
 from mtrrzap.kvm.tdp.table import NOTHING, Zap
-from mtrrzap.kvm.vcpu import power_on
+from mtrrzap.kvm.vcpu import Vcpu, power_on, step
+from mtrrzap.x86.ept import EptType
 
 Leaf = tuple[int, int]
 """gfn and level."""
 _LEAVES_ROOT = frozenset({Kind.RESET, Kind.INIT, Kind.HELD_CR0})
+"""Where KVM may leave the whole root: CR0 changes other than by MOV to CR0 on its last vCPU."""
 
 
 class Depth(NamedTuple):
@@ -39,98 +44,159 @@ class Depth(NamedTuple):
     """Of those, zaps that gave up the lock and began again: they visit entries twice."""
     locks_differ: int
     tables_differ: int
-    """Events whose last zap left other leaves present than the model says."""
+    """Page tables that are not the model's, of two for each event: before its zap, and after it."""
+    types_differ: int
+    """Different leaves that ever had another type than the model's."""
     leaves: int
     """Leaves cleared by the kernel, all zaps together."""
     visits: int
     """Entries visited by the kernel, all zaps together."""
+    types: int
+    """Leaves whose EPT type the kernel told."""
 
     @property
     def wrong(self) -> bool:
-        """Some zap is not the policy's."""
+        """Some zap, entry or type is not the policy's."""
         unexplained = self.visits_differ - self.yielded
-        cleared = (self.leaves_differ, self.others_differ, self.tables_differ)
-        return any((*cleared, unexplained, self.locks_differ))
+        entries = (self.leaves_differ, self.others_differ, self.tables_differ, self.types_differ)
+        return any((*entries, unexplained, self.locks_differ))
 
 
 def depth(task: Task, made: Program, record: Record, policy: Policy) -> Depth:
     """Compare every zap with a policy's. ``task`` had ``touch``, ``installs`` and ``visits``."""
-    host = Host(
-        maxphyaddr=record.maxphyaddr,
-        ept=record.second_stage == "EPT",
-        quirk_cd_nw_cleared=task.settings.quirk,
-    )
-    start = power_on(task.settings.maxphyaddr)
-    table = _table(task, record)
-    table.fill(start, MtMask(policy, host))
-    found: Counter[str] = Counter()
-    by_event: dict[int, list[Call | Change]] = {}
-    for item in read(record.trace):
-        by_event.setdefault(item.event, []).append(item)
-    zaps = [item for items in by_event.values() for item in items if isinstance(item, Call)]
-    for call in zaps:
-        found.update(_differences(call, _cost(call, table, policy.walk, record), policy))
+    host = host_of(record, quirk=task.settings.quirk)
     asked = {request.event: request.ranges for request in replay(made.trace, policy, host)}
-    present: set[Leaf] = set()
-    for number, event in enumerate(made.trace.events):
-        real = _after(present, by_event.get(number, ()))
-        for part in asked.get(number, ()):
-            table.zap(part, policy.walk)
-        found["tables"] += not _agree(real, _leaves(table), event)
-        table.fill(start, MtMask(policy, host))
+    types = typed(record.trace)
+    both = _Both(task, policy, replace(host, ept=host.ept or types > 0))
+    calls = []
+    for moment in moments(made, record):
+        both.follow(moment, asked.get(moment.position, ()))
+        calls += moment.calls
+    found = both.found
     return Depth(
-        zaps=len(zaps),
+        zaps=len(calls),
         leaves_differ=found["leaves"],
         others_differ=found["others"],
         visits_differ=found["visits"],
         yielded=found["yielded"],
         locks_differ=found["lock"],
         tables_differ=found["tables"],
-        leaves=sum(call.leaves for call in zaps),
-        visits=sum(call.visits for call in zaps),
+        types_differ=len(both.wrong_types),
+        leaves=sum(call.leaves for call in calls),
+        visits=sum(call.visits for call in calls),
+        types=types,
     )
 
 
-def _after(present: set[Leaf], items: Iterable[Call | Change]) -> set[Leaf]:
-    """Bring the present leaves up to date, and return those after the event's last call.
+class Moment(NamedTuple):
+    """An event, also a refused one, with its vCPU's states, and what KVM did."""
 
-    Without a call, those after the event: a vCPU that goes on after a zap faults its code in again.
-    """
-    found: set[Leaf] | None = None
-    for item in items:
-        if isinstance(item, Call):
-            found = set(present)
-            continue
-        if item.was_leaf:
-            present.discard((item.gfn, item.level))
-        if item.is_leaf:
-            present.add((item.gfn, item.level))
-    return present if found is None else found
+    event: Event
+    position: int
+    before: Vcpu
+    after: Vcpu
+    touched: list[Change]
+    """Before its first call, while the guest reads its memory."""
+    calls: list[Call]
+    zapped: list[Change]
+    late: list[Change]
+    """After its last call."""
 
 
-def _agree(real: set[Leaf], model: set[Leaf], event: Event) -> bool:
-    """Tell if KVM has the model's leaves, or fewer where it may have left the whole root.
+def moments(made: Program, record: Record) -> Iterator[Moment]:
+    """Yield what became of each event."""
+    header = made.trace.header
+    vcpus = [power_on(header.maxphyaddr)] * header.vcpus
+    by_event: dict[int, list[Call | Change]] = {}
+    for item in read(record.trace):
+        by_event.setdefault(item.event, []).append(item)
+    for position, event in enumerate(made.trace.events):
+        before = vcpus[event.vcpu]
+        vcpus[event.vcpu], _ = step(before, event)
+        moment = Moment(event, position, before, vcpus[event.vcpu], [], [], [], [])
+        for item in by_event.get(position, ()):
+            if isinstance(item, Call):
+                moment.calls.append(item)
+            elif item.zapped:
+                moment.zapped.append(item)
+            else:
+                (moment.late if moment.zapped or moment.calls else moment.touched).append(item)
+        yield moment
 
-    It does so when the last vCPU that uses a root gets another CR0 other than by MOV to CR0.
-    """
-    return real <= model if event.kind in _LEAVES_ROOT else real == model
+
+class Entries:
+    """The present entries of KVM's page table, change by change."""
+
+    def __init__(self) -> None:
+        self.leaves: dict[Leaf, EptType | None] = {}
+        self.tables: set[Leaf] = set()
+
+    def take(self, changes: Iterable[Change]) -> None:
+        """Bring them up to date."""
+        for change in changes:
+            key = change.gfn, change.level
+            self.leaves.pop(key, None)
+            self.tables.discard(key)
+            if change.is_leaf:
+                self.leaves[key] = change.type
+            elif change.is_table:
+                self.tables.add(key)
 
 
-def _leaves(table: PageTable) -> set[Leaf]:
-    return {
-        (gfn, run.level)
-        for run in table.leaves()
-        for gfn in range(run.start, run.end, frames(run.level))
-    }
+class _Both:
+    """KVM's page table, and the model's beside it."""
+
+    def __init__(self, task: Task, policy: Policy, host: Host) -> None:
+        self.found: Counter[str] = Counter()
+        self.wrong_types: set[Leaf] = set()
+        self._policy, self._host, self._mask = policy, host, MtMask(policy, host)
+        self._slot = Memslot(0, task.settings.memory >> PAGE_SHIFT, 2 if task.settings.huge else 1)
+        self._new_root()
+
+    def _new_root(self) -> None:
+        self._table = PageTable([self._slot], host_maxphyaddr=self._host.maxphyaddr)
+        self._real = Entries()
+        self._may_leave_root = False
+
+    def follow(self, moment: Moment, asked: Iterable[Range]) -> None:
+        """Follow one event: the guest touches all memory, zaps, and faults after them."""
+        new = (c.gfn for c in moment.touched if c.is_leaf and not c.was_present)
+        if self._may_leave_root and any(map(self._table.mapped, new)):
+            self._new_root()
+        self._real.take(moment.touched)
+        if moment.event.kind in _LEAVES_ROOT and not self._real.leaves:
+            self._new_root()
+            return
+        self._table.fill(moment.before, self._mask)
+        self._compare()
+        for call in moment.calls:
+            cost = _cost(call, self._table, self._policy.walk, self._host)
+            self.found.update(_differences(call, cost, self._policy))
+        self._real.take(moment.zapped)
+        for part in asked:
+            self._table.zap(part, self._policy.walk)
+        self._compare()
+        self._may_leave_root |= moment.event.kind in _LEAVES_ROOT
+        self._real.take(moment.late)
+        for change in moment.late:
+            if change.is_leaf:
+                self._table.fault(change.gfn, moment.after, self._mask)
+
+    def _compare(self) -> None:
+        model = {
+            (gfn, run.level): run.type
+            for run in self._table.leaves()
+            for gfn in range(run.start, run.end, frames(run.level))
+        }
+        real = self._real
+        same = real.leaves.keys() == model.keys() and 1 + len(real.tables) == self._table.pages
+        self.found["tables"] += not same
+        both = real.leaves.keys() & model.keys()
+        self.wrong_types |= {key for key in both if real.leaves[key] != model[key]}
 
 
-def _table(task: Task, record: Record) -> PageTable:
-    slot = Memslot(0, task.settings.memory >> PAGE_SHIFT, 2 if task.settings.huge else 1)
-    return PageTable([slot], host_maxphyaddr=record.maxphyaddr)
-
-
-def _cost(call: Call, table: PageTable, walk: Walk, record: Record) -> Zap:
-    ranges = clamp([Range(call.start, call.end)], record.maxphyaddr)
+def _cost(call: Call, table: PageTable, walk: Walk, host: Host) -> Zap:
+    ranges = clamp([Range(call.start, call.end)], host.maxphyaddr)
     return table.cost(ranges[0], walk) if ranges else NOTHING
 
 

@@ -19,10 +19,12 @@ from mtrrzap.x86 import msr as m
 
 WIDEST = 52
 """Bits of MAXPHYADDR at which both sides are cut: KVM asks for "all" with various ends above."""
-
-
-_DIRECT = "direct"
+ALONE = "direct"
 """The protocol in which every vCPU zaps its own ranges, one by one."""
+
+
+_FOREIGN = "apicv"
+"""In the name of the one other caller, which zaps the APIC's page when APICv goes on or off."""
 
 
 class Difference(NamedTuple):
@@ -60,6 +62,16 @@ class Beside(NamedTuple):
     difference: str | None
 
 
+def host_of(record: Record, *, quirk: bool) -> Host:
+    """Return the host as a record says it is."""
+    return Host(
+        maxphyaddr=record.maxphyaddr,
+        ept=record.second_stage == "EPT",
+        noncoherent_dma=not record.coherent,
+        quirk_cd_nw_cleared=quirk,
+    )
+
+
 def beside(
     trace: Trace, made: Iterable[Call], refused: str, policy: Policy, host: Host
 ) -> Iterator[Beside]:
@@ -68,7 +80,7 @@ def beside(
     ``refused`` has a character for each event: 1 if the kernel refused it, else 0.
     """
     by_event: dict[int, list[Call]] = {}
-    for call in made:
+    for call in _own(made):
         by_event.setdefault(call.event, []).append(call)
     rule = Rule(policy, replace(host, maxphyaddr=WIDEST), trace.header)
     states = [power_on(trace.header.maxphyaddr) for _ in range(trace.header.vcpus)]
@@ -82,6 +94,10 @@ def beside(
             what = _calls(ask, real, policy)
         yield Beside(number, event, real, ask, what)
         states[event.vcpu] = after
+
+
+def _own(made: Iterable[Call]) -> Iterator[Call]:
+    return (call for call in made if _FOREIGN not in call.by)
 
 
 def judge(trace: Trace, record: Record, policy: Policy, host: Host) -> Verdict:
@@ -99,7 +115,7 @@ def verdict(
 ) -> Verdict:
     """Compare the events alone."""
     found = []
-    if early := sum(call.event < 0 for call in made):
+    if early := sum(call.event < 0 for call in _own(made)):
         found.append(Difference(None, f"{early} calls before the first event"))
     count, requests = early, 0
     for each in beside(trace, made, refused, policy, host):
@@ -126,7 +142,7 @@ def _calls(ask: Ask | None, real: Sequence[Call], policy: Policy) -> str | None:
     same = sorted(r.clamp(asked, WIDEST)) == sorted(did)
     # A request of v6.1 is a call even if its range is empty; one of patch 10 may have no range, and
     # what vCPUs share has no place for an empty one.
-    unsaid = policy.protocol != _DIRECT or policy.toggle_range is not ToggleRange.EVERYTHING
+    unsaid = policy.protocol != ALONE or policy.toggle_range is not ToggleRange.EVERYTHING
     if ask is None or asked or not unsaid:
         same &= bool(real) == (ask is not None)
     if same:

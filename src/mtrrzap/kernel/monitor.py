@@ -84,6 +84,9 @@ class Machine:
         self._stack.callback(self._memory.close)
         fill(self._memory.view, self._guest.where)
         self._guest.write(self._memory.view)
+        # A page that was never written is the zero page, which the guest's first write replaces.
+        every = self._memory.view[::PAGE]
+        every[:] = bytes(every)
         ioctl(
             vm,
             k.SET_USER_MEMORY_REGION,

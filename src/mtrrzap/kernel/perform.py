@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from mtrrzap.errors import UserError
 from mtrrzap.kernel.monitor import Machine, Settings
 from mtrrzap.kernel.tracefs import Probes
-from mtrrzap.live.host import environment
+from mtrrzap.live.host import SHADOW, environment
 
 _DRAIN = 2000
 """Events between two readings of the ring buffer."""
@@ -64,6 +64,7 @@ def perform(task: Task, progress: Callable[[int], None] = lambda _: None) -> Rec
     size = 1 << (16 if slow else 13)
     every = _DRAIN_SLOW if slow else _DRAIN
     parts, refused = [], bytearray()
+    around = environment()
     with (
         Machine(task.settings) as machine,
         Probes(
@@ -76,6 +77,12 @@ def perform(task: Task, progress: Callable[[int], None] = lambda _: None) -> Rec
                 place=f"VFIO group {task.settings.group}",
                 mend="take a device behind an IOMMU without snoop control",
             )
+        if task.settings.group is not None and around.second_stage == SHADOW:
+            raise UserError(
+                "KVM makes no such zap without two-dimensional paging",
+                place=around.second_stage,
+                mend="load kvm_intel with ept=1, or kvm_amd with npt=1",
+            )
         run, mark = machine.perform, probes.mark
         for number, (vcpu, kind, msr, value) in enumerate(task.program):
             mark(number)
@@ -87,7 +94,6 @@ def perform(task: Task, progress: Callable[[int], None] = lambda _: None) -> Rec
                 progress(number + 1)
         parts.append(probes.drain())
         registers = [machine.registers(vcpu, MSRS) for vcpu in range(task.settings.vcpus)]
-        around = environment()
         return Record(
             trace="".join(parts),
             refused=refused.decode(),

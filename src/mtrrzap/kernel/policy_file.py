@@ -9,11 +9,19 @@ from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
 from mtrrzap.protocol import load as protocols
 from mtrrzap.toml import read_toml
+from mtrrzap.x86.ept import EptType
+from mtrrzap.x86.memtype import MemType
 
 _VERSIONS = ((6, 11), (6, 7), (6, 1))
 """The first version of each policy that is a kernel's, newest first."""
 _LIKE = "like"
-_FIXED = frozenset({"cd_type_with_quirk"})
+CD_TYPES = {
+    "WB": EptType(MemType.WB),
+    "WB+IPAT": EptType(MemType.WB, ipat=True),
+    "UC+IPAT": EptType(MemType.UC, ipat=True),
+    "none": None,
+}
+"""The values of ``cd_type_with_quirk``, by their words."""
 
 
 def chosen(name: str | None, version: tuple[int, int]) -> Policy:
@@ -58,19 +66,22 @@ def load(path: Path) -> Policy:
 
 
 def _value(path: Path, base: Policy, key: str, value: object) -> Any:
-    known = {field.name for field in fields(Policy)} - _FIXED
+    known = {field.name for field in fields(Policy)}
     if key not in known:
         raise UserError(
             f"no field {key!r}", place=str(path), mend=f"known are: {', '.join(sorted(known))}"
         )
     old = getattr(base, key)
-    if not isinstance(old, Enum):
+    if key == "cd_type_with_quirk":
+        words: dict[str, Any] = dict(CD_TYPES)
+    elif isinstance(old, Enum):
+        words = {each.name.lower(): each for each in type(old)}
+    else:
         if type(value) is not type(old):
             raise UserError(f"{key} = {value!r} must be like {old!r}", place=str(path))
         if key == "protocol":
             protocols.load(str(value))
         return value
-    words = {each.name.lower(): each for each in type(old)}
     if not isinstance(value, str) or value not in words:
         raise UserError(f"{key} = {value!r} must be one of {', '.join(words)}", place=str(path))
     return words[value]

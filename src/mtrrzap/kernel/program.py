@@ -4,19 +4,21 @@ The two differ where KVM has no single act for an event. A RESET is what user sp
 CR0 and writes every MTRR, and KVM may zap for each write. So those writes are events of their own.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.record.tracker import PUT
 from mtrrzap.guest.trace import Slot, Trace
-from mtrrzap.kernel.perform import Op
+from mtrrzap.kernel.monitor import Settings
+from mtrrzap.kernel.perform import Op, Task
 from mtrrzap.x86 import cr0
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.mtrr import PAT_RESET
 
 _AFTER_RESET = (*PUT, (m.PAT, PAT_RESET))
+_MIB = 1 << 20
 _MSR = (Kind.WRMSR, Kind.HOST_WRMSR, Kind.HELD_MSR)
 
 
@@ -27,6 +29,33 @@ class Program(NamedTuple):
     ops: tuple[Op, ...]
     skipped: int
     """Events left out: the recorded guest got #GP for a reason of its own."""
+
+
+class Case(NamedTuple):
+    """A program, with the quirk on or off."""
+
+    trace: str
+    """The trace's name."""
+    quirk: bool
+    program: Program
+
+    def task(self, name: str, *, huge: bool = False, walks: bool = False) -> Task:
+        """Return what a VM is to do; ``walks``: look at its page table too."""
+        header = self.program.trace.header
+        memory = header.memslots[0].end << 12
+        settings = Settings(header.vcpus, header.maxphyaddr, self.quirk, 0, memory, huge)
+        return Task(name, settings, self.program.ops, touch=walks, installs=walks, visits=walks)
+
+
+def cases(traces: Sequence[tuple[str, Trace]]) -> list[Case]:
+    """Return every trace with the quirk on and off."""
+    made = [(name, of(trace, _memory(trace))) for name, trace in traces]
+    return [Case(name, quirk, each) for name, each in made for quirk in (True, False)]
+
+
+def _memory(trace: Trace) -> int:
+    """Return bytes for a guest of so many vCPUs, each of which needs 12 KiB for itself."""
+    return (2 + -(-trace.header.vcpus * 3 // 256)) * _MIB
 
 
 def of(trace: Trace, memory: int) -> Program:

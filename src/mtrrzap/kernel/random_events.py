@@ -7,6 +7,7 @@ from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Header, Trace
 from mtrrzap.x86 import msr as m
 
+NO_FIRMWARE = "none"
 _TYPES = (0, 1, 4, 5, 6)
 _FIXED = tuple(fixed.msr for fixed in m.FIXED)
 _CR0 = (0x11, 0x40000011, 0x60000011)
@@ -19,7 +20,7 @@ def random_trace(seed: int, events: int, vcpus: int = 4, maxphyaddr: int = 40) -
     random = Random(seed)
     made = tuple(_event(random, random.randrange(vcpus), maxphyaddr) for _ in range(events))
     header = Header(
-        firmware="none",
+        firmware=NO_FIRMWARE,
         guest_kernel="none",
         vcpus=vcpus,
         memory=0,

@@ -2,9 +2,9 @@
 
 from base64 import b64decode
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mtrrzap.errors import UserError
 from mtrrzap.gfn import EVERYTHING
@@ -14,7 +14,7 @@ from mtrrzap.kernel.perform import Stormed, StormTask
 from mtrrzap.kernel.ring import Hit, hits
 from mtrrzap.kernel.tracefs import RETURN
 
-_MEMORY = 2 << 20
+MEMORY = 2 << 20
 """One page of the host's: after each zap one fault brings all of it back."""
 _SHOWN = 60
 """Lines of a story."""
@@ -32,6 +32,8 @@ class Storm(NamedTuple):
     """Requests that made no zap of their own."""
     lost: int
     """Requests that returned although no zap that began after them had ended."""
+    overlaps: int
+    """Zaps that began while another vCPU's was under way."""
     first_lost: tuple[str, ...]
     """The trace up to the return of the first lost request, from the oldest open one on."""
     kernel: str
@@ -48,23 +50,34 @@ def storm(
     Raises:
         UserError: if the host does not boot, or if the trace is not whole.
     """
-    settings = Settings(vcpus, group=0, memory=_MEMORY, huge=True)
+    settings = Settings(vcpus, group=0, memory=MEMORY, huge=True)
     task = StormTask("storm", settings, times, functions)
+    return found(boot.run([job(host, task)], timeout=timeout)[0], task)
+
+
+def job(host: boot.Host, task: StormTask) -> boot.Job:
+    """Return a storm's job: a host with two CPUs."""
     # A vCPU that waits spins. Without preemption such vCPUs hold all CPUs for good once the one
     # that zaps has given way in its walk (docs/kernel.md).
     two = replace(host, cpus=2, memory=2 * host.memory, preempt="full")
-    result = Stormed(**boot.run([boot.Job(two, (), (), (task,))], timeout=timeout)[0]["storm"])
+    return boot.Job(two, (), (), (task,))
+
+
+def found(results: Mapping[str, dict[str, Any]], task: StormTask) -> Storm:
+    """Judge what a job left. Raises ``UserError``."""
+    result = Stormed(**results[task.name])
     if result.lost:
         raise UserError(f"the guest's memory is damaged: {result.lost[0]}")
     names = {number: name for name, number in result.events.items()}
     order = hits(map(b64decode, result.buffers), names)
-    found = read(order, result.threads, result.kernel)
-    if found.requests != vcpus * times:
+    storm = read(order, result.threads, result.kernel)
+    wanted = task.settings.vcpus * task.times
+    if storm.requests != wanted:
         raise UserError(
-            f"{found.requests:,} requests in the trace, not {vcpus * times:,}",
+            f"{storm.requests:,} requests in the trace, not {wanted:,}",
             mend="is this KVM built with the protocol's patch?",
         )
-    return found
+    return storm
 
 
 def read(order: Iterable[Hit], threads: Sequence[int], kernel: str) -> Storm:
@@ -77,7 +90,7 @@ def read(order: Iterable[Hit], threads: Sequence[int], kernel: str) -> Storm:
     floor: dict[int, int] = {}  # when the oldest request began that was open at one's own
     begun: dict[int, int] = {}
     own: dict[int, int] = {}
-    requests = zaps = shared = lost = 0
+    requests = zaps = shared = lost = overlaps = 0
     latest = -1  # when the latest zap of everything began, of those that have ended
     recent = deque[tuple[int, Hit]](maxlen=_SHOWN)
     first: tuple[str, ...] = ()
@@ -90,6 +103,7 @@ def read(order: Iterable[Hit], threads: Sequence[int], kernel: str) -> Storm:
                 floor[thread] = min(asked.values())
             case "zap":
                 zaps += 1
+                overlaps += bool(begun)
                 own[thread] = own.get(thread, 0) + 1
                 if hit.start == 0 and hit.end >= EVERYTHING.end:
                     begun[thread] = at
@@ -103,7 +117,7 @@ def read(order: Iterable[Hit], threads: Sequence[int], kernel: str) -> Storm:
                     lost += 1
                     shown = [each for number, each in recent if number >= floor[thread]]
                     first = first or tuple(_shown(each, threads) for each in shown)
-    return Storm(len(threads), requests, zaps, shared, lost, first, kernel)
+    return Storm(len(threads), requests, zaps, shared, lost, overlaps, first, kernel)
 
 
 def _shown(hit: Hit, threads: Sequence[int]) -> str:

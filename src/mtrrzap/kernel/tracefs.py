@@ -14,7 +14,12 @@ from typing import Self
 from mtrrzap.errors import UserError
 from mtrrzap.kernel.ring import PAGE
 
-ROOT = Path("/sys/kernel/tracing")
+FUNCTION = "mtrrzap_ept_type"
+"""Called for each leaf by a KVM that ``build`` made: its gfn, bits 3 to 6 of the EPT entry."""
+PLACES = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+"""Where tracefs is mounted, on newer and older systems."""
+_LOCKDOWN = Path("/sys/kernel/security/lockdown")
+_TDP_MMU = Path("/sys/module/kvm/parameters/tdp_mmu")
 GROUP = f"mtrrzap_{os.getpid()}"
 """Of the probes: two runs at once have probes of their own."""
 RETURN = "_ret"
@@ -27,6 +32,7 @@ _ZAPS = (
     f"p:{GROUP}/zap {_ZAP} start=$arg2:x64 end=$arg3:x64 by=$stack0:symbol",
 )
 _VISITS = (f"p:{GROUP}/visit tdp_iter_next", f"p:{GROUP}/again tdp_iter_restart")
+_TYPE = f"p:{GROUP}/type {FUNCTION} gfn=$arg1:x64 bits=$arg2:x8"
 _LOCKS = (f"p:{GROUP}/wlock _raw_write_lock", f"p:{GROUP}/rlock _raw_read_lock")
 # What KVM is asked to do, for guests that another monitor runs. Each name in a tuple is tried in
 # turn: compilers clone functions.
@@ -67,33 +73,42 @@ class Probes:
         buffer_kib: int = 8192,
     ) -> None:
         """Set them. Raises ``UserError`` without root, tracefs or KVM's functions."""
+        if (leaves or visits or installs) and _text(_TDP_MMU) == "N":
+            raise UserError(
+                "KVM's TDP MMU is off; only its walks can be looked at",
+                place=str(_TDP_MMU),
+                mend="load kvm with tdp_mmu=1",
+            )
         self._functions = functions
         self._types: list[str] = []
-        self._folder = ROOT / "instances" / GROUP
+        self._root = next((each for each in PLACES if _has_kprobes(each)), PLACES[0])
+        self._folder = self._root / "instances" / GROUP
         self._stack = ExitStack()
         before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(before)})
+        cpu = min(before)
+        os.sched_setaffinity(0, {cpu})
         self._stack.callback(os.sched_setaffinity, 0, before)
+        everywhere = asked or bool(functions)
         try:
-            self._set(buffer_kib)
+            self._set("" if everywhere else f"per_cpu/cpu{cpu}/", buffer_kib)
             self._look_at(leaves=leaves, visits=visits, installs=installs, asked=asked)
         except OSError as error:
             self.close()
             raise UserError(
                 f"cannot trace: {error.strerror}",
-                place=str(error.filename or ROOT),
-                mend="this needs root, tracefs at /sys/kernel/tracing, and kprobes",
+                place=str(error.filename or self._root),
+                mend=_needed(),
             ) from error
         except BaseException:
             self.close()
             raise
 
-    def _set(self, buffer_kib: int) -> None:
-        """Make the instance, with probes on the zaps alone."""
+    def _set(self, cpus: str, buffer_kib: int) -> None:
+        """Make the instance, with a buffer for these CPUs and probes on the zaps alone."""
         self._folder.mkdir()
         self._stack.callback(self._folder.rmdir)
         self._write("trace_clock", "counter" if self._functions else "mono")
-        self._write("buffer_size_kb", str(buffer_kib))
+        self._write(f"{cpus}buffer_size_kb", str(buffer_kib))
         for line in _ZAPS:
             self._probe(line)
         self._marker = self._open("trace_marker", os.O_WRONLY)
@@ -117,6 +132,8 @@ class Probes:
             self._while_zapping(f"{GROUP}:{_name(self._probe(line))}")
         if installs:
             self._enable(_SPTE.replace(":", "/"))
+            with suppress(UserError):
+                self._enable(f"{GROUP}/{_name(self._probe(_TYPE))}")
         elif leaves:
             self._while_zapping(_SPTE)
         for line in _ZAPS:
@@ -135,15 +152,18 @@ class Probes:
         """Set the first of these that can be set, and return it."""
         for line in lines:
             try:
-                _append(ROOT / "kprobe_events", line)
+                _append(self._root / "kprobe_events", line)
+            except PermissionError:
+                raise
             except OSError as error:
                 why = error.strerror
                 continue
-            self._stack.callback(_append, ROOT / "kprobe_events", f"-:{GROUP}/{_name(line)}")
+            gone = f"-:{GROUP}/{_name(line)}"
+            self._stack.callback(_append, self._root / "kprobe_events", gone)
             return line
         raise UserError(
             f"this kernel has no function {lines[0].split()[1]} to probe ({why})",
-            place=str(ROOT / "kprobe_events"),
+            place=str(self._root / "kprobe_events"),
             mend="load kvm, and use a kernel with kprobes",
         )
 
@@ -216,6 +236,29 @@ def _pages(path: Path) -> Iterator[bytes]:
 
 def _number(folder: Path) -> int:
     return int(folder.name.removeprefix("cpu"))
+
+
+def _has_kprobes(root: Path) -> bool:
+    return (root / "kprobe_events").exists()
+
+
+def _needed() -> str:
+    """Return what this host lacks for tracing."""
+    if os.geteuid():
+        return "run it as root"
+    if "[confidentiality]" in _text(_LOCKDOWN):
+        return "the kernel is locked down: boot it without lockdown=confidentiality"
+    if not any(map(_has_kprobes, PLACES)):
+        return "mount -t tracefs none /sys/kernel/tracing, in a kernel with CONFIG_KPROBE_EVENTS"
+    return "this needs kprobes and tracefs"
+
+
+def _text(path: Path) -> str:
+    """Return a file's text, empty if it cannot be read."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _append(path: Path, text: str) -> None:

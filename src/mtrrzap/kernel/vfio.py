@@ -6,7 +6,7 @@ cannot enforce snooping for the group's container.
 
 import ctypes
 import os
-from errno import EBUSY
+from errno import EACCES, EBUSY, EPERM
 from pathlib import Path
 
 from mtrrzap.errors import UserError
@@ -33,10 +33,8 @@ class Group:
             raise
 
     def _open(self) -> None:
-        container = os.open(FOLDER / "vfio", os.O_RDWR | os.O_CLOEXEC)
-        self._fds.append(container)
-        group = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        self._fds.append(group)
+        container = self._opened(FOLDER / "vfio")
+        group = self._opened(self.path)
         status = abi.GroupStatus(argsz=ctypes.sizeof(abi.GroupStatus))
         ioctl(group, abi.VFIO_GROUP_GET_STATUS, status)
         if not status.flags & abi.VFIO_GROUP_FLAGS_VIABLE:
@@ -46,8 +44,20 @@ class Group:
                 mend="bind every device of the group to vfio-pci",
             )
         ioctl(group, abi.VFIO_GROUP_SET_CONTAINER, ctypes.c_int(container))
-        ioctl(container, abi.VFIO_SET_IOMMU, abi.VFIO_TYPE1V2_IOMMU)
+        try:
+            ioctl(container, abi.VFIO_SET_IOMMU, abi.VFIO_TYPE1V2_IOMMU)
+        except PermissionError as error:
+            raise UserError(
+                "its IOMMU does not remap interrupts, so VFIO does not trust the device",
+                place=str(self.path),
+                mend="turn interrupt remapping on, or load vfio_iommu_type1 with "
+                "allow_unsafe_interrupts=1",
+            ) from error
         self._group, self._container = group, container
+
+    def _opened(self, path: Path) -> int:
+        self._fds.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        return self._fds[-1]
 
     @property
     def coherent(self) -> bool:
@@ -65,15 +75,16 @@ class Group:
         ioctl(device.fd, abi.SET_DEVICE_ATTR, attr)
 
     def _explained(self, error: OSError) -> UserError:
+        place = error.filename or str(self.path)
         if error.errno == EBUSY:
-            return UserError(
-                "another program uses this group", place=str(self.path), mend="end it first"
-            )
-        return UserError(
-            f"cannot be used: {error.strerror}",
-            place=str(self.path),
-            mend=f"bind its device to vfio-pci; groups here: {groups()}",
-        )
+            return UserError("another program uses this group", place=place, mend="end it first")
+        if error.errno in (EACCES, EPERM):
+            mend = "run it as root"
+        elif not (FOLDER / "vfio").exists():
+            mend = "load vfio-pci, in a kernel with CONFIG_VFIO_GROUP, on a host with its IOMMU on"
+        else:
+            mend = f"bind its device to vfio-pci; groups here: {groups()}"
+        return UserError(f"cannot be used: {error.strerror}", place=place, mend=mend)
 
     def close(self) -> None:
         """Close everything: the VM is coherent again."""

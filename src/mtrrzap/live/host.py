@@ -78,6 +78,7 @@ class Mapping:
 
 
 _MODULES = Path("/sys/module")
+SHADOW = "shadow paging"
 _TDP = {"kvm_intel": ("ept", "EPT"), "kvm_amd": ("npt", "NPT")}
 
 
@@ -118,4 +119,4 @@ def _second_stage() -> str:
             continue
         if value.strip() in ("Y", "1"):
             return name
-    return "shadow paging"
+    return SHADOW

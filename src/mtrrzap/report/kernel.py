@@ -11,7 +11,6 @@ from mtrrzap.guest.trace import format_event
 from mtrrzap.kernel.calls import Call
 from mtrrzap.kernel.compare import Outcome, Row
 from mtrrzap.kernel.judge import Beside, Verdict, shown
-from mtrrzap.kernel.mutants import unseen
 from mtrrzap.kernel.perform import Record
 from mtrrzap.kernel.storm import Storm
 from mtrrzap.kvm.policy import Policy
@@ -52,8 +51,9 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     differ = sum(len(row.verdict.differences) for row in outcome.rows)
     failed = sum(not control.passed for control in outcome.controls)
     text.say(console, f"{differ:,} differences, {failed} failed controls.")
-    hidden = "; ".join(f"{field} ({why})" for field, why in unseen(outcome.policy).items())
-    text.say(console, f"Fields of a policy that are not judged: {hidden}.")
+    if outcome.unseen:
+        hidden = "; ".join(f"{field} ({why})" for field, why in outcome.unseen.items())
+        text.say(console, f"Fields of the policy that are not judged: {hidden}.")
 
 
 def as_data(outcome: Outcome) -> dict[str, object]:
@@ -65,7 +65,7 @@ def as_data(outcome: Outcome) -> dict[str, object]:
         "same": outcome.same,
         "rows": [_row(row) for row in outcome.rows],
         "controls": [control._asdict() for control in outcome.controls],
-        "not judged": unseen(outcome.policy),
+        "not judged": outcome.unseen,
     }
 
 

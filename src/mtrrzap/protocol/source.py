@@ -20,7 +20,7 @@ from typing import Any
 
 from mtrrzap.protocol.operation import SharedObject
 from mtrrzap.protocol.shared import SharedState
-from mtrrzap.protocol.watched import UnyieldedError
+from mtrrzap.protocol.yielded import UnyieldedError
 
 _UNKNOWN = object()
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda

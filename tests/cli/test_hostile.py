@@ -39,6 +39,7 @@ def test_a_full_disk(
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    writers.without_compiling(monkeypatch.setattr)
     words = [
         word.replace(str(folder / "out"), str(tmp_path)) for word in writers.arguments(name, folder)
     ]
@@ -60,7 +61,10 @@ def test_a_full_disk(
 
 
 @pytest.mark.parametrize("name", writers.COMMANDS)
-def test_only_force_overwrites(run: Run, folder: Path, name: str, tmp_path: Path) -> None:
+def test_only_force_overwrites(
+    run: Run, folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    writers.without_compiling(monkeypatch.setattr)
     words = [
         word.replace(str(folder / "out"), str(tmp_path)) for word in writers.arguments(name, folder)
     ]
@@ -102,7 +106,7 @@ def test_kill_at_each_operation_on_a_file(tmp_path: Path) -> None:
         for name in sys.argv[2:]:
             print(name, writers.at_each(writers.Files(name, folder)))
     """
-    names = ("export-csv", "import", "initrd")
+    names = ("export-csv", "import", "initrd", "certificate", "kernel-build")
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), *names],
         capture_output=True,
@@ -111,7 +115,7 @@ def test_kill_at_each_operation_on_a_file(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[1],
     )
     assert done.stderr == ""
-    assert done.stdout == "export-csv 5\nimport 6\ninitrd 6\n"
+    assert done.stdout == "export-csv 5\nimport 6\ninitrd 6\ncertificate 5\nkernel-build 15\n"
 
 
 # ---- nothing steers the terminal --------------------------------------------------------------

@@ -94,16 +94,21 @@ def build(
     ``window_us`` delays each store that clears a flag, for tests of protocols that lose zaps.
 
     Raises:
-        UserError: if the tree does not match, if there are no headers, or if it does not compile.
+        UserError: if the tree does not match, if there are no headers, if it does not compile, or
+            if the folder cannot be written.
     """
     against = headers(release)
     with TemporaryDirectory(prefix="mtrrzap-build-") as name:
         made = _made(protocol, policy, source, against, Path(name), window_us)
-        output.mkdir(parents=True, exist_ok=True)
         rule = f'like = "{policy.name}"\nprotocol = "{protocol.name}"\nneeds = "tdp"\n'
-        for path, data in ((Path(RULE), rule.encode()), *made):
-            with replacing(output / path) as stream:
-                stream.write(data)
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            for path, data in ((Path(RULE), rule.encode()), *made):
+                with replacing(output / path) as stream:
+                    stream.write(data)
+        except OSError as error:
+            problem = f"cannot be written: {error.strerror}"
+            raise UserError(problem, place=str(output), mend="choose another place") from error
 
 
 def _made(

@@ -79,7 +79,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "f.py").write_text(HEAD + BODY)
     line = f"{' '.join(COMMAND)} check f.py:f -p capacity | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, check=False, capture_output=True)
-    assert (done.returncode < 2, done.stderr) == (True, b"")
+    assert (done.returncode in (0, 141), done.stderr) == (True, b"")
 
 
 def test_an_endless_import_ends_by_ctrl_c(tmp_path: Path) -> None:

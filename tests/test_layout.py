@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "cli": "api checker emit guest kernel kvm live protocol report simulator study sweep x86",
 }
 """Which rooms each room may import from, beside itself and what belongs to no room."""
-NO_ROOM = {"__init__", "__main__", "errors", "gfn", "toml"}
+NO_ROOM = {"__init__", "__main__", "errors", "gfn", "reading", "toml"}
 CORE = ("x86", "kvm", "protocol")
 NOT_IN_CORE = {
     "os",

@@ -159,12 +159,14 @@ def compare(
     limit = (_LONG_LIMIT if happens.long else _LIMIT) if timeout is None else timeout
     if not 0 < limit <= _LONGEST:
         raise UserError(f"invalid limit of {limit:g} s", place="timeout", mend="give 1 to 86400")
+    chosen = None if policy is None else policy_file.named(policy)
     whole = happens.guests()
     wanted = cases([*traces.load_all(files or ()), *happens.traces()])
     where = host.host()
-    if policy is None and where.own_modules and (where.own_modules / build.RULE).is_file():
-        policy = str(where.own_modules / build.RULE)
-    chosen = policy_file.chosen(policy, where.kernel.version)
+    if chosen is None and where.own_modules and (where.own_modules / build.RULE).is_file():
+        chosen = policy_file.load(where.own_modules / build.RULE)
+    if chosen is None:
+        chosen = policy_file.of_version(where.kernel.version)
     with comparing(events(wanted)) as progress:
         outcome = compared(wanted, chosen, where, whole=whole, timeout=limit, progress=progress)
     if json:

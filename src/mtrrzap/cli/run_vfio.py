@@ -34,7 +34,7 @@ def run_vfio(
     if policies and len(policies) > 1:
         raise UserError("one policy at a time with --vfio", place="--policy")
     here = image.Kernel(Path(), Path(platform.release()))
-    policy = policy_file.chosen(policies[0] if policies else None, here.version)
+    policy = policy_file.named(policies[0]) if policies else policy_file.of_version(here.version)
     made = program.of(trace, chosen.memory)
     header = trace.header
     settings = Settings(

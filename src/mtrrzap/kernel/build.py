@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from mtrrzap.emit.patch import FILES, edited
 from mtrrzap.emit.translate import translate
 from mtrrzap.errors import UserError
-from mtrrzap.guest.files import replacing
+from mtrrzap.guest.files import readable, replacing
 from mtrrzap.kernel.image import cache, fetched
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.protocol import Protocol
@@ -38,6 +38,7 @@ def tree(source: Path | None, release: str) -> Path:
         source = next((folder / "usr/src").glob("linux-source-*.tar.*"), None)
         if source is None:
             raise UserError("no archive of the source in this package", place=package)
+    readable(source, "source", "give a kernel's source tree, or an archive of one")
     place = cache() / f"tree-{source.name}-{source.stat().st_size}"
     if not place.is_dir():
         part = place.with_name(f".{place.name}.{os.getpid()}")
@@ -53,9 +54,10 @@ def _unpack(source: Path, folder: Path) -> None:
     try:
         with tarfile.open(source) as archive:
             archive.extractall(folder, _members(archive), filter="data")
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, EOFError, tarfile.TarError) as error:
+        why = "it is no archive" if isinstance(error, tarfile.ReadError) else error
         raise UserError(
-            f"cannot be unpacked: {error}", place=str(source), mend="give a kernel's source tree"
+            f"cannot be unpacked: {why}", place=str(source), mend="give a kernel's source tree"
         ) from error
 
 

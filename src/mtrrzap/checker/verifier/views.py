@@ -13,7 +13,9 @@ It sees that
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -33,8 +35,11 @@ from mtrrzap.protocol import (
     Sequence,
     Spinlock,
 )
+from mtrrzap.reading import whole
 
 FORMAT = "mtrrzap certificate 1"
+_MIB = 16
+"""The size of what is read, at most; the largest that is known has 1.4 MiB."""
 CAN_SHOW = {"lost zap", "deadlock", "unlocked access", "capacity", "ordering"}
 
 Graph = dict[int, int]
@@ -50,12 +55,12 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: if it cannot be read, or is no certificate.
     """
+    data = whole(path, "name a certificate", mib=_MIB)
     try:
-        data = path.read_bytes()
-        found = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", place=str(path)) from error
-    except (ValueError, EOFError) as error:
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(_MIB << 20)
+        found = json.loads(data)
+    except (ValueError, OSError, EOFError, RecursionError, zlib.error) as error:
         raise UserError("is not a certificate", place=str(path)) from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise UserError("is not a certificate", place=str(path), mend=f"expected {FORMAT!r}")

@@ -7,6 +7,7 @@ from mtrrzap.checker.check import PROPERTIES, Counterexample
 from mtrrzap.checker.scenario import Request
 from mtrrzap.checker.schedule import SIZE, replay
 from mtrrzap.cli.output import show
+from mtrrzap.cli.progress import working
 from mtrrzap.errors import UserError
 from mtrrzap.guest.open import load as load_trace
 from mtrrzap.kvm.policy import Policy, by_name
@@ -93,7 +94,7 @@ def verify(path: Path, protocols: list[str]) -> int:
     if not isinstance(name, str):
         raise UserError("the certificate names no protocol", place=str(path))
     try:
-        with blamed(Path(name.rpartition(":")[0])):
+        with blamed(Path(name.rpartition(":")[0])), working(f"verifying {path}"):
             holds = verifier.verify(text, load(allowed(name, protocols, str(path))))
     except verifier.RejectedError as error:
         show(f"{path}: REJECTED: {error}\n")

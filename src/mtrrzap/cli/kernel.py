@@ -11,9 +11,9 @@ import typer
 from mtrrzap.cli.emit import rule_of
 from mtrrzap.cli.options import ForceOption, JsonOption, TracesArgument, with_options
 from mtrrzap.cli.output import result
-from mtrrzap.cli.progress import comparing
+from mtrrzap.cli.progress import comparing, working
 from mtrrzap.emit.translate import translate
-from mtrrzap.errors import UserError, docs_page
+from mtrrzap.errors import UserError, counted, docs_page
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.files import kept
 from mtrrzap.guest.trace import Trace
@@ -162,7 +162,8 @@ def compare(
     chosen = None if policy is None else policy_file.named(policy)
     whole = happens.guests()
     wanted = cases([*traces.load_all(files or ()), *happens.traces()])
-    where = host.host()
+    with working("looking for the kernel"):
+        where = host.host()
     if chosen is None and where.own_modules and (where.own_modules / build.RULE).is_file():
         chosen = policy_file.load(where.own_modules / build.RULE)
     if chosen is None:
@@ -225,8 +226,11 @@ def build_(
     """Build kvm.ko and kvm-amd.ko with a protocol in them, for 'compare --modules' and 'storm'."""
     for name in (*build.MODULES, build.RULE):
         kept(output / name, "output", force=force)
-    kernel = host.kernel_of()
-    rule = made.make(load(protocol), kernel.release, output)
+    chosen = load(protocol)
+    with working("looking for the kernel") as now:
+        kernel = host.kernel_of()
+        now(f"building modules for {kernel.release}")
+        rule = made.make(chosen, kernel.release, output)
     names = " and ".join(build.MODULES)
     result(f"{output}: {names} for {kernel.release}, {protocol} by the rule of {rule.name}")
 
@@ -255,12 +259,17 @@ def storm_(
     if not 0 < timeout <= _LONGEST:
         raise UserError(f"invalid limit of {timeout:g} s", place="timeout", mend="give 1 to 86400")
     chosen = load(protocol)
-    where = host.host()
-    with TemporaryDirectory(prefix="mtrrzap-kvm-") as folder:
+    with (
+        working("looking for the kernel") as now,
+        TemporaryDirectory(prefix="mtrrzap-kvm-") as folder,
+    ):
+        where = host.host()
         if where.own_modules is None:
+            now(f"building modules for {where.kernel.release}")
             made.make(chosen, where.kernel.release, Path(folder))
             where = replace(where, own_modules=Path(folder))
         entry = translate(chosen).entry.name
+        now(f"{counted(vcpus, 'vCPU')} ask {count:,} times each in an emulated host")
         found = storm.storm(where, entry, vcpus, count, timeout=timeout)
     if json:
         sys.stdout.write(text.as_json({"protocol": chosen.name} | found._asdict()))

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from mtrrzap.cli.progress import working
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kernel import image, policy_file, program
@@ -42,7 +43,8 @@ def run_vfio(
     )
     walks = chosen.walks
     task = Task(name, settings, made.ops, touch=walks, leaves=walks, visits=walks)
-    record = perform(task)
+    with working(f"the kernel makes the events of {name}"):
+        record = perform(task)
     host = host_of(record, quirk=chosen.quirk)
     verdict = judge(made.trace, record, policy, host)
     compared = beside(made.trace, calls(record.trace), record.refused, policy, host)

@@ -180,6 +180,9 @@ def without_source(body: str, folder: Path) -> Protocol:
         ("    if False:\n        while not (vm.flag.load() == 1): pass\n", 1),
         ("    if False:\n        yield from vm.lock.lock()\n", 1),
         ("    if False:\n        helper(vm)\n", 1),
+        ("    if False:\n        [helper(vm)][0:0]\n", 1),
+        ("    if False:\n        {1: (helper(vm), 2)}\n", 1),
+        ("    if False:\n        [[vm.lock.lock()]]\n", 1),
         ("    if False:\n        yield helper(vm)\n", 1),
         ("    if False:\n        vm.inside()\n", 1),
         ("    if False:\n        x = helper(vm)\n", 1),
@@ -308,6 +311,7 @@ KEPT = [
     "    def inner():\n        yield vm.flag.load()\n    KEPT.append(inner())\n",
     "    def deeper(lock):\n        yield lock.lock()\n    KEPT.append(deeper(vm.lock))\n",
     "    KEPT.extend(map(helper, [vm]))\n    yield vm.flag.load()\n",
+    "    steps = helper(vm)\n    steps.close()\n",
     "    first, *others = helper(vm), vm.inside()\n    yield from first\n",
     "    steps = [STEPS['helper'](vm)]\n    if not steps: yield from steps[0]\n",
 ]

@@ -180,7 +180,8 @@ class Begun:
 
     def __init__(self, vm: SharedState) -> None:
         self._shared = {id(each) for each in (vm, type(vm), *vm.objects())}
-        self._found: list[tuple[GeneratorType[Any, Any, Any], str]] = []
+        self._found: dict[FrameType, tuple[GeneratorType[Any, Any, Any], str]] = {}
+        """By frame. Each is kept, lest Python closes it: its frame runs then, but no line of it."""
         self._collects = False
         self._place = ""
 
@@ -195,15 +196,18 @@ class Begun:
         if self._collects:
             gc.enable()
 
-    def look(self, after: FrameType) -> None:
+    def look(self, after: FrameType, *, runs: bool) -> None:
         """Note the generators that have come up since the last look; ``after`` is what runs next.
 
         The tracer is called before a line, so they come from the line that it was told before.
         """
         for each in gc.get_objects(generation=0):
             if type(each) is GeneratorType and self._is_of_operations(each):
-                self._found.append((each, self._place))
+                assert each.gi_frame is not None
+                self._found[each.gi_frame] = each, self._place
         gc.collect(0)
+        if runs:
+            self._found.pop(after, None)
         self._place = f"{after.f_code.co_filename}:{after.f_lineno}"
 
     def _is_of_operations(self, made: GeneratorType[Any, Any, Any]) -> bool:
@@ -216,11 +220,10 @@ class Begun:
 
     def judge(self) -> None:
         """Raise ``UnyieldedError`` for the first generator that has never run."""
-        for made, place in self._found:
-            if getgeneratorstate(made) == GEN_CREATED:
-                name = made.gi_code.co_name
-                mend = f"write yield from {name}(...), or run what you keep"
-                raise UnyieldedError(f"{name}(...) is made and never run", place=place, mend=mend)
+        for made, place in self._found.values():
+            name = made.__name__
+            mend = f"write yield from {name}(...), or run what you keep"
+            raise UnyieldedError(f"{name}(...) is made and never run", place=place, mend=mend)
 
 
 class EndlessError(BaseException):
@@ -284,7 +287,8 @@ class _LineBudget:
         if event == "call" and _loops_in_a_line(frame.f_code):
             frame.f_trace_opcodes = True
         if self._begun is not None:
-            self._begun.look(frame.f_back if event == "return" and frame.f_back else frame)
+            after = frame.f_back if event == "return" and frame.f_back else frame
+            self._begun.look(after, runs=event == "line")
         self._left -= 1
         if self._left < 0 and self.active:
             raise EndlessError(f"{frame.f_code.co_filename}:{frame.f_lineno}", frame, self._trace)

@@ -8,7 +8,7 @@ from mtrrzap.checker.scenario import Request
 from mtrrzap.checker.schedule import SIZE, replay
 from mtrrzap.cli.output import show
 from mtrrzap.cli.progress import working
-from mtrrzap.errors import UserError
+from mtrrzap.errors import StoppedError, UserError
 from mtrrzap.guest.open import load as load_trace
 from mtrrzap.kvm.policy import Policy, by_name
 from mtrrzap.protocol import PROTOCOLS
@@ -63,6 +63,8 @@ def replayed(path: Path, protocols: list[str], *, shown: bool) -> Counterexample
         return replay(
             schedule, place, lambda name: load(allowed(name, protocols, place)), shown=shown
         )
+    except StoppedError:
+        raise
     except SystemExit as error:
         raise UserError("its protocol exits the program (SystemExit)", place=place) from error
 

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from mtrrzap.cli import apart
-from mtrrzap.errors import printable
+from mtrrzap.errors import StoppedError, printable
 
 if TYPE_CHECKING:
     import typer
@@ -119,7 +119,8 @@ def _run() -> int:
 
 def _terminated(number: int, _frame: object) -> NoReturn:
     """Leave as after an error, so that no file stays half written."""
-    _leave(128 + number)
+    _discard_output()
+    raise StoppedError(128 + number)
 
 
 def _usage(error: "typer.TyperException") -> NoReturn:
@@ -139,7 +140,11 @@ def _fail(line: str, status: int = 2) -> NoReturn:
 
 def _leave(status: int) -> NoReturn:
     """Exit without a second complaint about what could not be printed."""
+    _discard_output()
+    raise SystemExit(status)
+
+
+def _discard_output() -> None:
     if not isinstance(sys.stdout, _Closed):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit(status)

@@ -15,7 +15,7 @@ from inspect import GEN_CREATED, getgeneratorstate
 from types import CodeType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from mtrrzap.errors import UserError
+from mtrrzap.errors import StoppedError, UserError
 from mtrrzap.protocol import atomic, operation, yielded
 from mtrrzap.protocol.operation import MADE, Made, Operation, Range, SharedObject, Steps
 from mtrrzap.protocol.shared import SharedState
@@ -69,7 +69,7 @@ class Watched:
                 place=error.place,
                 mend="yield in every loop",
             ) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StoppedError):
             raise
         except BaseException as error:
             raise self._blamed(error) from error
@@ -106,7 +106,7 @@ class Watched:
         for _ in range(times):
             try:
                 self.steps.close()
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, StoppedError):
                 raise
             except BaseException:  # whatever its ``finally`` does is no step of the protocol
                 continue

@@ -330,7 +330,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     """Return what a directory says of its sweep. Raises ``UserError`` if there is none."""
     path = directory / "sweep.json"
     try:
-        if directory.is_dir() and not path.exists():
+        if not path.exists():
             raise UserError(
                 "no sweep in this folder", place=str(directory), mend="name one that a sweep wrote"
             )

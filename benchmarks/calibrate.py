@@ -81,7 +81,7 @@ class Cells:
     def __init__(self, vcpus: int) -> None:
         self._published = published.mcycles(vcpus)
         self._guests = {
-            t.header.family: (t, tuple(phases(t))) for _, t in shipped() if t.header.vcpus == vcpus
+            t.header.family: (t, phases(t)) for _, t in shipped() if t.header.vcpus == vcpus
         }
         self._requests = {
             cell: list(replay(self._guests[cell[0]][0], by_name(cell[2])))

@@ -61,3 +61,7 @@ def docs_page(name: str) -> str:
         if label == "Documentation":
             return f"{address.rstrip('/')}/{name}.html"
     return f"docs/{name}.md in the source tree"
+
+
+class StoppedError(SystemExit):
+    """A signal ends this process: no exit that a user's file has asked for."""

@@ -3,14 +3,18 @@
 import ast
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from helpers import captures, writers
 from helpers.cli import Run
 from helpers.sweeps import SIMULATE, run_inline
 from helpers.terminal import on_terminal
@@ -235,6 +239,60 @@ def test_progress_on_a_terminal(file: Path) -> None:
     text = on_terminal(80, "compare", str(file), "-p", "v6.1", stderr=True, code=code)
     assert "0 s  replaying the first policy" in text
     assert "┃ policy" in text
+
+
+WORKING = {
+    "compare ovmf-8 -p v6.1": "reading traces",
+    "audit ovmf-8 -p v6.1": "reading ovmf-8",
+    "explain ovmf-8 -p v6.1": "reading ovmf-8",
+    "requests ovmf-8 -p v6.1": "reading ovmf-8",
+    "show ovmf-8": "reading ovmf-8",
+    "memtype ovmf-8": "reading ovmf-8",
+    "report ovmf-8 -o -": "reading traces",
+    "export ovmf-8 -f csv": "reading ovmf-8",
+    "import {captures}/trace.txt.xz --list": "reading",
+    "check ticket": "starting",
+    "check ticket -n any -p deadlock": "starting",
+    "check ticket --requests-of ovmf-8 --policy Base2 -p deadlock": "reading ovmf-8",
+    "check --findings": "checking every protocol",
+    "emit review": "checking and translating review",
+    "run seabios-8 --engine threads -r 1 --touch 4 -p v4": "starting",
+    "run --engine native -p v4 --requests 10": "compiling the first protocol",
+    "kernel build ticket -o {tmp}": "looking for the kernel",
+    "sweep show {results}": "reading {results}",
+    "sweep show {results} --csv": "asking DuckDB",
+    "sweep show {results} --page {tmp}/page.md": "writing the page",
+    "sweep show {results} --plots {tmp}": "drawing the plots",
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    run_inline(folder, SIMULATE, folder / "results")
+    return folder / "results"
+
+
+@pytest.mark.parametrize("words", WORKING)
+def test_every_command_says_what_it_is_about(
+    run: Run, results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str
+) -> None:
+    """Whatever takes long does so while a line is shown; here at once, in a pipe."""
+    if "native" in words and shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    writers.without_compiling(monkeypatch.setattr)
+    said: list[str] = []
+
+    @contextmanager
+    def status_line(render: Callable[[], str]) -> Iterator[None]:
+        said.append(render())
+        yield
+
+    monkeypatch.setattr(progress, "status_line", status_line)
+    names = {"captures": captures.FOLDER, "results": results, "tmp": tmp_path}
+    assert run(*words.format(**names).split()).status in (0, 1)
+    wanted = WORKING[words].format(**names)
+    assert any(wanted in each for each in said), said
 
 
 def test_record_says_at_once_that_no_kernel_takes_long(

@@ -39,6 +39,7 @@ def test_a_full_disk(
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    writers.without_compiling(monkeypatch.setattr)
     words = [
         word.replace(str(folder / "out"), str(tmp_path)) for word in writers.arguments(name, folder)
     ]
@@ -60,7 +61,10 @@ def test_a_full_disk(
 
 
 @pytest.mark.parametrize("name", writers.COMMANDS)
-def test_only_force_overwrites(run: Run, folder: Path, name: str, tmp_path: Path) -> None:
+def test_only_force_overwrites(
+    run: Run, folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    writers.without_compiling(monkeypatch.setattr)
     words = [
         word.replace(str(folder / "out"), str(tmp_path)) for word in writers.arguments(name, folder)
     ]
@@ -102,7 +106,7 @@ def test_kill_at_each_operation_on_a_file(tmp_path: Path) -> None:
         for name in sys.argv[2:]:
             print(name, writers.at_each(writers.Files(name, folder)))
     """
-    names = ("export-csv", "import", "initrd")
+    names = ("export-csv", "import", "initrd", "certificate", "kernel-build")
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), *names],
         capture_output=True,
@@ -111,7 +115,7 @@ def test_kill_at_each_operation_on_a_file(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[1],
     )
     assert done.stderr == ""
-    assert done.stdout == "export-csv 5\nimport 6\ninitrd 6\n"
+    assert done.stdout == "export-csv 5\nimport 6\ninitrd 6\ncertificate 5\nkernel-build 15\n"
 
 
 # ---- nothing steers the terminal --------------------------------------------------------------
@@ -251,3 +255,49 @@ def test_huge_memory_is_counted_by_ranges(
     ran = run("compare", str(path), "--json", "--host-maxphyaddr", "52")
     assert ran.status in (0, 2)
     assert ran.status == 0 or "more memory than the 100,000 blocks of the model" in ran.err
+
+
+# ---- endless and huge files ---------------------------------------------------------------------
+
+READERS = (
+    *("show {}", "compare {}", "export {} -f csv", "report {} -o -", "explain {} -p Base2"),
+    *("import {}", "import {} --list", "memtype {}", "memtype ovmf-8 --against {}"),
+    *("memtype ovmf-8 --diff {}", "check --replay {}", "check --verify {}", "sweep {} -o no"),
+    *("check ticket --requests-of {} --policy Base2", "kernel compare -p {}", "sweep show {}"),
+    *("initrd --busybox {} -o -", "record --firmware {} -o no", "check {}.py:f"),
+)
+NESTED = ("[" * 100_000, '{"a":' * 100_000, "9" * 100_000, '{"format": ' + "9" * 100_000 + "}")
+
+
+@pytest.mark.parametrize("words", READERS)
+def test_endless_and_nested_files(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "zero.py").symlink_to("/dev/zero")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["yes"], stdout=os.open(pipe, os.O_RDWR)) as endless:
+        for path in ("/dev/zero", pipe, "./zero"):
+            ran = run(*words.replace("{}", str(path)).split())
+            assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1), path
+        endless.kill()
+    if words.startswith("record"):
+        return  # to which any bytes are a firmware
+    for name in ("nested.toml", "nested.py"):
+        for text in NESTED:
+            (tmp_path / name).write_text(text)
+            ran = run(*words.replace("{}.py", "nested.py").replace("{}", f"./{name}").split())
+            assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1), text[:9]
+
+
+def test_an_endless_trace(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a valid one, as far as it goes."""
+    monkeypatch.setattr(tabular, "MAX_EVENTS", 20_000)
+    endless = tmp_path / "endless.trace"
+    endless.write_text(dumps(Trace(HEADER, FINE)).replace("end", "0 reset\n" * 50_000 + "end"))
+    ran = run("compare", str(endless))
+    assert (ran.status, ran.err) == (
+        2,
+        f"mtrrzap: {endless}: more than 20,000 events; cut the trace\n",
+    )

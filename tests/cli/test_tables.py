@@ -1,5 +1,6 @@
 """Tables at any width: no number is cut, what a terminal leaves out is named; a pipe has all."""
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -7,10 +8,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from rich.console import Console
 
+from helpers import captures
 from helpers.cli import Run
+from helpers.kernel_records import record
+from helpers.listings import ALONE
 from helpers.sweeps import SIMULATE, run_inline
-from helpers.terminal import all_on_terminal
+from helpers.terminal import all_on_terminal, on_terminal
+from helpers.traces import FINE, trace
+from mtrrzap.guest.importer import Known
+from mtrrzap.guest.trace import dumps
+from mtrrzap.kernel.calls import Call
+from mtrrzap.kernel.compare import Control, Outcome, Row
+from mtrrzap.kernel.judge import Beside, Difference, Verdict
+from mtrrzap.kernel.program import of
+from mtrrzap.kernel.storm import Storm
+from mtrrzap.kvm.policy import by_name
+from mtrrzap.kvm.replay import Host
+from mtrrzap.report import kernel
 
 WIDTHS = (60, 80, 100, 200)
 BOOT = Path(__file__).parents[1] / "data" / "captures" / "report.txt.xz"
@@ -42,7 +58,7 @@ def parsed(text: str) -> Shown:
             parts = [part.strip() for part in line.strip("│").split("│")]
             for name, part in zip(names, parts, strict=True):
                 cells.setdefault(name, []).extend([part] if part else [])
-        elif found := re.fullmatch(r"(\S[^:]*): (.*)", line):
+        elif found := re.fullmatch(r"(\S[^:]*(?:: manual)?): (.*)", line):
             cells.setdefault(found[1], []).append(found[2])
     left_out = re.findall(
         r"Left out; a wider terminal or a pipe shows(?: them)?: ([^.]*)\.", _flat(text)
@@ -114,6 +130,25 @@ def _vms(found: Any) -> Figures:
     return _of(found, names | {"#GP": "refused", "CR0 writes": "cr0_writes", "INITs": "inits"})
 
 
+def _zaps(found: Any) -> Figures:
+    calls = found["kernel_zaps"]["calls"]
+    names = {"event": "event", "leaves": "leaves"}
+    return {"us": [f"{call['duration_ns'] / 1000:,.1f}" for call in calls]} | _of(calls, names)
+
+
+def _ranges(of: str, *columns: str) -> Callable[[Any], Figures]:
+    def found(said: Any) -> Figures:
+        ends = {name: [f"{row[name]:#014x}" for row in said[of]] for name in ("start", "end")}
+        return ends | {name: [row[name] for row in said[of]] for name in columns}
+
+    return found
+
+
+def _diff(said: Any) -> Figures:
+    ends = _ranges("map")(said)
+    return ends | {"register": [row["register"] for row in said["registers"]]}
+
+
 SQL = (
     "SELECT number, policy, vcpus, 1234567890123456789 AS wide, modelled_cycles, "
     "'some words' AS words, number * 987654321098765 AS wider FROM cells ORDER BY number LIMIT 3"
@@ -132,14 +167,29 @@ CASES: dict[str, tuple[tuple[str, ...], Callable[[Any], Figures]]] = {
     ),
     "import": (("import", str(BOOT), "--list"), _vms),
     "sql": (("sweep", "show", "RESULTS", "--sql", SQL), _rows),
+    "zaps": (("show", "ZAPS"), _zaps),
+    "kernel": (("compare", "ZAPS"), _compare),
+    "ept": (("memtype", "ovmf-8", "--ept"), _ranges("ept", "kernel")),
+    "iomem": (("memtype", "ovmf-8", "--against", "IOMEM"), _ranges("findings")),
+    "kernel's map": (("memtype", "ovmf-8", "--against", "LOG"), _ranges("map")),
+    "one map": (("memtype", "LOG"), _ranges("map", "type")),
+    "diff": (("memtype", "ovmf-8", "--diff", "seabios-8"), _diff),
 }
+IOMEM = (
+    "00000000-0009ffff : System RAM\n0010000000-00ffffffff : PCI Bus\n8000000000-feffffffff : A b\n"
+)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    run_inline(folder, SIMULATE, folder / "results")
-    return folder / "results"
+    run_inline(folder, SIMULATE, folder / "RESULTS")
+    (folder / "IOMEM").write_text(IOMEM)
+    (folder / "LOG").write_text(ALONE)
+    (folder / "ZAPS").write_text(
+        dumps(captures.imported(captures.text("kprobes-ovmf"), Known(memory=2 << 30)))
+    )
+    return folder
 
 
 Texts = dict[tuple[str, ...], dict[int, str]]
@@ -149,7 +199,8 @@ CHECKS = (("check", "v4", "ticket"), ("check", "v4", "-p", "lost zap"))
 
 
 def words(told: tuple[str, ...], results: Path) -> list[str]:
-    return [str(results) if word == "RESULTS" else word for word in told]
+    """Put the path for the name of an input."""
+    return [str(results / word) if word.isupper() and word != SQL else word for word in told]
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +210,10 @@ def shown(results: Path) -> Texts:
     found: Texts = {told: {} for told in commands}
     for width in WIDTHS:
         texts = all_on_terminal(width, [words(told, results) for told in commands])
-        for told, text in zip(commands, texts, strict=True):
-            assert text
-            assert max(map(len, text.splitlines())) <= width, (told, width)
-            found[told][width] = text
+        for told, printed in zip(commands, texts, strict=True):
+            assert printed
+            assert max(map(len, printed.splitlines())) <= width, (told, width)
+            found[told][width] = printed
     return found
 
 
@@ -181,8 +232,7 @@ def test_every_number_is_whole(run: Run, results: Path, shown: Texts, name: str)
                 assert here.cells[column] == expected, (width, column)
             else:
                 assert column in here.left_out, (width, column)
-        if here.columns:
-            assert set(pipe.columns) == {*here.columns, *here.left_out}
+        assert set(here.columns) <= set(pipe.columns) <= {*here.left_out, *here.cells}
 
 
 @pytest.mark.parametrize("told", OTHERS)
@@ -208,6 +258,58 @@ def test_verdicts(run: Run, shown: Texts) -> None:
                 assert {f"{row[name]:,}" for row in rows} <= set(text.split())
             else:
                 assert name in parsed(text).left_out
+
+
+def test_the_kernels_zaps_beside_the_requests(run: Run, results: Path, shown: Texts) -> None:
+    told = CASES["kernel"][0]
+    rows = json.loads(run(*words(told, results), "--json").out)
+    for printed in shown[told].values():
+        cells = parsed(printed).cells["the kernel's zaps"]
+        found = [cell.partition(",")[0] for cell in cells if cell[0].isdigit()]
+        assert found == [str(row["kernel_zaps"]) for row in rows]
+
+
+def console(width: int) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=True, highlight=False)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_tables_of_a_real_kernel(width: int) -> None:
+    """With figures as large as they come: they need a host that boots."""
+    count = 123_456_789_012
+    differs = (Difference(5, "kernel [0x0, 0xfffffffffffff), policy nothing"),)
+    verdict = Verdict(count, count + 1, count + 2, differs)
+    guest = trace(*FINE)
+    rows = tuple(Row(name, guest, True, verdict) for name in ("a", "a trace with a long name"))
+    controls = (Control("snoop control on", True, f"{count:,} events made no call"),)
+    outcome = Outcome("6.1.0-56-amd64", "NPT", by_name("Base2+9+10+11+12"), rows, controls)
+    out = console(width)
+    kernel.print_outcome(out, outcome)
+    _is_whole(out, [count, count + 1, count + 2], len(rows))
+    out = console(width)
+    kernel.print_storm(out, "v4_patch10", Storm(64, count, count + 1, count + 2, 7, (), "6.1.0"))
+    _is_whole(out, [count, count + 1, count + 2], 1)
+    calls = tuple(Call(2, 0, (1 << 52) - 1, "kvm_mtrr_set_msr", 2.5, count) for _ in range(9))
+    beside = [Beside(count, FINE[2], calls, None, None)]
+    out = console(width)
+    made = record(of(guest, 4 << 20), by_name("v6.1"), Host())
+    kernel.print_run(out, "t", made, by_name("v6.1"), verdict, beside, walks=True)
+    _is_whole(out, [count, 9 * count, round(9 * 2.5e6)], 1)
+
+
+def _is_whole(out: Console, numbers: list[int], times: int) -> None:
+    assert isinstance(out.file, io.StringIO)
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", out.file.getvalue())
+    assert max(map(len, printed.splitlines())) <= out.width
+    for number in numbers:
+        assert printed.count(f"{number:,}") >= times
+
+
+def test_c_is_printed_as_it_is(run: Run) -> None:
+    """No line is cut or wrapped: the terminal does that, and what is copied from it is whole."""
+    told = ("emit", "review")
+    wanted = run(*told).out
+    assert all(on_terminal(width, *told) == wanted for width in (60, 200))
 
 
 def test_a_counterexample_is_whole(shown: Texts) -> None:

@@ -1,14 +1,18 @@
 """A trace as CSV: line for line, there and back."""
 
 import csv
+import io
 from dataclasses import replace
 
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from helpers.traces import HEADER, events
 from mtrrzap.errors import UserError
+from mtrrzap.guest import tabular
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.tabular import csv_lines, parquet_bytes, read_csv, read_parquet
 from mtrrzap.guest.trace import Trace, dumps
@@ -83,3 +87,22 @@ def test_errors_name_the_line(old: str, new: str, line: int, problem: str) -> No
         read_csv(GOOD.replace(old, new).splitlines(keepends=True), "a.csv")
     assert problem in str(caught.value)
     assert str(caught.value).startswith(f"a.csv:{line}")
+
+
+def test_parquet_files_that_stand_for_much_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text is stored once however often it is there, and rows that are alike take no bytes."""
+    made = parquet.read_table(io.BytesIO(parquet_bytes(Trace(HEADER, (WRITE,) * 3))))
+    long = pyarrow.array(["wrmsr" * 10_000] * 3)
+    for column in ("kind", "msr"):
+        stream = io.BytesIO()
+        at = made.schema.get_field_index(column)
+        parquet.write_table(made.set_column(at, column, long), stream)
+        with pytest.raises(UserError, match="not a Parquet file of a trace"):
+            read_parquet(stream.getvalue(), "t")
+    monkeypatch.setattr(tabular, "MAX_EVENTS", 2)
+    stream = io.BytesIO()
+    parquet.write_table(made, stream)
+    with pytest.raises(UserError, match=r"^t: more than 2 events; cut the trace"):
+        read_parquet(stream.getvalue(), "t")
+    with pytest.raises(UserError, match=r"^t: more than 2 events; cut the trace"):
+        list(tabular.at_most(csv_lines(Trace(HEADER, (WRITE,) * 3)), "t"))

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from types import FrameType
 
-from helpers.captures import ENABLE, POWER_ON, capture, line, text
+from helpers.captures import ENABLE, POWER_ON, capture, imported, line, text
 from helpers.fuzz_readers import Samples, more
 from helpers.listings import (
     ALL_CPUS_A_LINE,
@@ -97,6 +97,8 @@ _CAPTURE = text("all-events-trace")
 _RAW = text("all-events-raw-report")
 _TRACE = capture(_CAPTURE)
 _AS_TRACE = _TRACE.trace(_TRACE.vms[0], Known()).trace
+_ZAPS = imported(text("kprobes-seabios"))
+"""With the zaps that the kernel made."""
 _AS_CSV = "".join(tabular.csv_lines(_AS_TRACE))
 
 
@@ -142,8 +144,8 @@ SMALL = (
 TARGETS: tuple[Samples, ...] = (
     (import_capture, (*SMALL, *(_CAPTURE[n : n + 3000] for n in range(0, 120000, 3000)))),
     (import_capture, tuple(_RAW[n : n + 3000] for n in range(0, 60000, 3000))),
-    (read_trace, (dumps(_AS_TRACE).encode(),)),
-    (read_csv, (_AS_CSV.encode(),)),
+    (read_trace, (dumps(_AS_TRACE).encode(), dumps(_ZAPS).encode())),
+    (read_csv, (_AS_CSV.encode(), "".join(tabular.csv_lines(_ZAPS)).encode())),
     (
         read_listing,
         tuple(

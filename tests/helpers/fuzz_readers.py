@@ -4,11 +4,17 @@ import gzip
 import lzma
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from helpers.captures import POWER_ON
+from helpers.listings import E820, IOMEM, OLD_E820, XEN_E820
 from helpers.traces import FINE, trace
+from mtrrzap.checker import verifier
+from mtrrzap.checker.any_number import certificate
+from mtrrzap.checker.any_number.prove import Proof
+from mtrrzap.checker.any_number.prove import check as prove
 from mtrrzap.checker.check import Options, check
 from mtrrzap.checker.result import Limits
 from mtrrzap.checker.scenario import scenario
@@ -17,10 +23,14 @@ from mtrrzap.errors import UserError
 from mtrrzap.guest import tabular
 from mtrrzap.guest.importer import read_capture
 from mtrrzap.guest.importer.source import opened
+from mtrrzap.guest.listing import regions
 from mtrrzap.guest.measured_costs import Cost, beside, cost_path
+from mtrrzap.kernel import policy_file
 from mtrrzap.protocol import ALL_GFNS, PROTOCOLS, Protocol
 from mtrrzap.protocol.load import load
 from mtrrzap.report.text import as_csv
+from mtrrzap.study import against
+from mtrrzap.study.memory_map import of_trace
 from mtrrzap.sweep.spec import Defaults, read
 from mtrrzap.sweep.store import read_manifest
 
@@ -128,6 +138,38 @@ def read_sweep(data: bytes) -> None:
     read_manifest(_file("sweep.json", data).parent)
 
 
+def read_certificate(data: bytes) -> None:
+    """Whatever it says, it proves nothing that is not so."""
+    told = verifier.read(_file("certificate", data))
+    name = told.get("protocol")
+    with suppress(verifier.RejectedError):
+        holds = verifier.verify(told, _shipped(name if isinstance(name, str) else "no"))
+        assert name == "ticket"
+        assert set(holds) <= set(_PROVED)
+
+
+def read_policy(data: bytes) -> None:
+    policy_file.load(_file("own.toml", data))
+
+
+def read_against(data: bytes) -> None:
+    what, places = regions.read(data.decode("utf-8", "replace"), "t")
+    list(against.uses(places, holes=what == "e820"))
+    against.against_regions(_MTRRS, places, holes=what == "e820")
+
+
+_PROVED = ("deadlock", "ordering", "unlocked access")
+_MTRRS = of_trace(trace(*FINE), None).cpus[0]
+
+
+@cache
+def _certificate() -> bytes:
+    """Return a proof as a file: of ``ticket``, for a request of everything."""
+    proof = Proof(PROTOCOLS["ticket"], alloc_fails=False, properties=_PROVED)
+    prove(proof, Options(properties=_PROVED))
+    return certificate.encoded(certificate.written(proof, "ticket"), Path("c.json"))
+
+
 @cache
 def _schedules() -> tuple[bytes, ...]:
     found = []
@@ -151,5 +193,8 @@ def more() -> tuple[Samples, ...]:
         (read_spec, tuple(text.encode() for text in SPECS)),
         (read_protocol, (_PROTOCOL.encode(),)),
         (read_costs, (costs,)),
+        (read_certificate, (_certificate(),)),
+        (read_policy, (b'like = "v6.1"\nby_memslot = true\ncd_toggle = "always"\n',)),
+        (read_against, (IOMEM.encode(), E820.encode(), OLD_E820.encode(), XEN_E820.encode())),
         (read_sweep, (b'{"format": 1, "spec": {"kind": "check"}, "cells": 3, "inputs": {}}',)),
     )

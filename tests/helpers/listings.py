@@ -116,3 +116,32 @@ REAL = """\
 
 
 ALONE = REAL[REAL.index("MTRR map") :]
+
+IOMEM = """\
+root@box:~# cat /proc/iomem
+00000000-00000fff : Reserved
+00001000-bfffffff : System RAM
+  01000000-01ffffff : Kernel code
+c0000000-cfffffff : System RAM
+d0000000-dfffffff : PCI Bus 0000:00
+  d0000000-d0ffffff : 0000:00:02.0
+e0000000-efffffff : Reserved
+100000000-1ffffffff : System RAM
+200000000-2ffffffff : PCI Bus 0000:00
+"""
+E820 = """\
+[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x00000000afffffff] usable
+[    0.000000] BIOS-e820: [mem 0x00000000b0000000-0x00000000b0ffffff] reserved
+[    0.000000] BIOS-e820: [mem 0x0000000100000000-0x000000013fffffff] usable
+[    0.000000] Linux version 6.1.0
+"""
+OLD_E820 = """\
+ BIOS-e820: 0000000000000000 - 00000000b0000000 (usable)
+ BIOS-e820: 00000000b0000000 - 00000000b1000000 (reserved)
+ BIOS-e820: 0000000100000000 - 0000000140000000 (usable)
+"""
+XEN_E820 = """\
+(XEN)  [0000000000000000, 00000000afffffff] (usable)
+(XEN)  [00000000b0000000, 00000000b0ffffff] (reserved)
+(XEN)  [0000000100000000, 000000013fffffff] (usable)
+"""

@@ -78,3 +78,18 @@ def test_the_kernel_spins_while_one_updates() -> None:
 def test_firmware_shows_whether_it_uses_paging() -> None:
     for name, stage in (("seabios-8", Stage.UNPAGED), ("ovmf-8", Stage.FIRMWARE)):
         assert {p.stage for p in phases(RECORDINGS[name])} == {Stage.NOT_RUN, stage, Stage.KERNEL}
+
+
+@pytest.mark.parametrize("name", ["seabios-8", "ovmf-8"])
+def test_the_phase_of_an_event(name: str) -> None:
+    found = phases(RECORDINGS[name])
+    of = {at: n for n, phase in enumerate(found) for mine in phase.events.values() for at in mine}
+    assert of.keys() == {
+        n for n, e in enumerate(RECORDINGS[name]) if e.kind not in (Kind.RESET, Kind.INIT)
+    }
+    assert {at: found.number_of(at) for at in range(len(RECORDINGS[name].events))} == {
+        at: of.get(at) for at in range(len(RECORDINGS[name].events))
+    }
+    assert found[-1] == found[len(found) - 1]
+    with pytest.raises(IndexError):
+        found[len(found)]

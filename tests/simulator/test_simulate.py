@@ -13,7 +13,7 @@ from mtrrzap.guest.open import shipped
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
 from mtrrzap.kvm.replay import Host, replay
-from mtrrzap.simulator import Costs, Guest, Result, Spent, cost_model, expected, simulate
+from mtrrzap.simulator import Costs, Guest, Result, Spent, by_phase, cost_model, expected, simulate
 from mtrrzap.simulator.arrivals import PATTERNS, gaps
 from mtrrzap.simulator.zaps import ROUNDING
 
@@ -149,3 +149,14 @@ def test_no_part_of_a_request_is_a_rounding_error(trace: Trace, policy: Policy) 
     for pattern in (0, 1):
         for request in simulate(guest, policy, requests, pattern).served:
             assert not [part for part in request.spent if part and not part >= ROUNDING]
+
+
+@pytest.mark.parametrize("policy", ["v6.1", "Base2+9", "ticket", "lazy"])
+def test_phase_after_phase_is_the_same_as_all_at_once(policy: str) -> None:
+    trace = RECORDINGS["ovmf-8"]
+    guest = Guest.of(trace, Host(), 1, cost_model.costs())
+    requests = list(replay(trace, by_name(policy)))
+    whole = simulate(guest, by_name(policy), requests)
+    costs, served = zip(*by_phase(guest, by_name(policy), iter(requests)), strict=True)
+    assert costs == whole.phases
+    assert tuple(each for part in served for each in part) == whole.served

@@ -98,8 +98,7 @@ class Automaton:
         expected: tuple[Operation, ...] | None = None,
     ) -> Place:
         """Run a new generator and send it ``results``; check the ``expected`` operations."""
-        steps = self._protocol.call(self._vm, ranges)
-        call = Watched(steps, self.objects, self._home())
+        call = Watched(self._protocol, self._vm, ranges)
         return self._run(call, results, expected, sent=None)
 
     def _run(

@@ -254,9 +254,10 @@ def _search(
     """Put every protocol to the properties, and return the exit status."""
     kinds = None
     if model.requests_of is not None:
-        policy, kinds, properties = guest_requests(
-            model.requests_of, model.policy, search.properties
-        )
+        with working(f"reading {model.requests_of}"):
+            policy, kinds, properties = guest_requests(
+                model.requests_of, model.policy, search.properties
+            )
         search = replace(search, properties=properties)
         names = names or [policy.protocol]
     names = names or list(PROTOCOLS)

@@ -8,7 +8,8 @@ from mtrrzap.checker.check import PROPERTIES, Counterexample
 from mtrrzap.checker.scenario import Request
 from mtrrzap.checker.schedule import SIZE, replay
 from mtrrzap.cli.output import show
-from mtrrzap.errors import UserError
+from mtrrzap.cli.progress import working
+from mtrrzap.errors import StoppedError, UserError
 from mtrrzap.guest.open import load as load_trace
 from mtrrzap.kvm.policy import Policy, by_name
 from mtrrzap.protocol import PROTOCOLS
@@ -64,6 +65,8 @@ def replayed(path: Path, protocols: list[str], *, shown: bool) -> Counterexample
         return replay(
             schedule, place, lambda name: load(allowed(name, protocols, place)), shown=shown
         )
+    except StoppedError:
+        raise
     except SystemExit as error:
         raise UserError("its protocol exits the program (SystemExit)", place=place) from error
 
@@ -95,7 +98,7 @@ def verify(path: Path, protocols: list[str]) -> int:
     if not isinstance(name, str):
         raise UserError("the certificate names no protocol", place=str(path))
     try:
-        with blamed(Path(name.rpartition(":")[0])):
+        with blamed(Path(name.rpartition(":")[0])), working(f"verifying {path}"):
             holds = verifier.verify(text, load(allowed(name, protocols, str(path))))
     except verifier.RejectedError as error:
         show(f"{path}: REJECTED: {error}\n")

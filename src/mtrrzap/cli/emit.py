@@ -10,6 +10,7 @@ import typer
 
 from mtrrzap.cli.options import ForceOption, with_options
 from mtrrzap.cli.output import put, result, write
+from mtrrzap.cli.progress import working
 from mtrrzap.emit.claims import checked
 from mtrrzap.emit.native import ran
 from mtrrzap.emit.patch import FILES, Mail, patch, refuse
@@ -70,12 +71,13 @@ def emit(
     if patch_tree is not None and flavour is not Flavour.KERNEL:
         raise UserError("a patch is for the kernel", place="--flavour", mend="leave it out")
     chosen = load(protocol)
-    if patch_tree is not None:
-        text = _patch(chosen, patch_tree, rule_of(chosen, policy))
-    elif flavour is Flavour.KERNEL:
-        text = kernel(chosen)
-    else:
-        text = user(chosen, steps=flavour is Flavour.STEPS)
+    with working(f"checking and translating {chosen.name}"):
+        if patch_tree is not None:
+            text = _patch(chosen, patch_tree, rule_of(chosen, policy))
+        elif flavour is Flavour.KERNEL:
+            text = kernel(chosen)
+        else:
+            text = user(chosen, steps=flavour is Flavour.STEPS)
     if output is None or str(output) == "-":
         put([text])
         return

@@ -11,6 +11,7 @@ from mtrrzap.cli.options import STDOUT, ForceOption, with_options
 from mtrrzap.errors import UserError
 from mtrrzap.guest.busybox import build, is_static_elf
 from mtrrzap.guest.files import distinct, readable, writable
+from mtrrzap.reading import whole
 
 _MEND = "install a static one (Debian: apt install busybox-static) or name it with --busybox"
 
@@ -25,7 +26,7 @@ def initrd(
 ) -> None:
     """Make an initrd that prints the guest's /proc/mtrr and powers off."""
     readable(busybox, "--busybox", _MEND)
-    program = busybox.read_bytes()
+    program = whole(busybox, _MEND, mib=64)
     if not is_static_elf(program):
         raise UserError(f"{busybox} is no static program for x86-64", place="--busybox", mend=_MEND)
     if output == STDOUT:

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,10 +13,10 @@ import typer
 from mtrrzap.cli.emit import rule_of
 from mtrrzap.cli.options import ForceOption, JsonOption, TracesArgument, with_options
 from mtrrzap.cli.output import result
-from mtrrzap.cli.progress import comparing
+from mtrrzap.cli.progress import comparing, working
 from mtrrzap.emit import native as threads
 from mtrrzap.emit.translate import translate
-from mtrrzap.errors import UserError, docs_page
+from mtrrzap.errors import UserError, counted, docs_page
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.files import kept
 from mtrrzap.guest.trace import Trace
@@ -161,12 +162,15 @@ def compare(
     limit = (_LONG_LIMIT if happens.long else _LIMIT) if timeout is None else timeout
     if not 0 < limit <= _LONGEST:
         raise UserError(f"invalid limit of {limit:g} s", place="timeout", mend="give 1 to 86400")
+    chosen = None if policy is None else policy_file.named(policy)
     whole = happens.guests()
     wanted = cases([*traces.load_all(files or ()), *happens.traces()])
-    where = host.host()
-    if policy is None and where.own_modules and (where.own_modules / build.RULE).is_file():
-        policy = str(where.own_modules / build.RULE)
-    chosen = policy_file.chosen(policy, where.kernel.version)
+    with working("looking for the kernel"):
+        where = host.host()
+    if chosen is None and where.own_modules and (where.own_modules / build.RULE).is_file():
+        chosen = policy_file.load(where.own_modules / build.RULE)
+    if chosen is None:
+        chosen = policy_file.of_version(where.kernel.version)
     with comparing(events(wanted, where)) as progress:
         outcome = compared(wanted, chosen, where, whole=whole, timeout=limit, progress=progress)
     if json:
@@ -238,8 +242,11 @@ def build_(
     """Build kvm.ko and kvm-amd.ko for 'compare --modules' and 'storm'."""
     for name in (*build.MODULES, build.RULE):
         kept(output / name, "output", force=force)
-    kernel = host.kernel_of()
-    what = made.make(None if protocol is None else load(protocol), kernel.release, output)
+    chosen = None if protocol is None else load(protocol)
+    with working("looking for the kernel") as now:
+        kernel = host.kernel_of()
+        now(f"building modules for {kernel.release}")
+        what = made.make(chosen, kernel.release, output)
     result(f"{output}: {' and '.join(build.MODULES)} for {kernel.release}, {what}")
 
 
@@ -275,16 +282,18 @@ def storm_(
     if host.modules is not None and len(protocols) > 1:
         raise UserError("holds one protocol", place="modules", mend="name that one alone")
     chosen = [load(each) for each in protocols]
-    where = host.host()
     found = []
-    for each in chosen:
-        one = _stormed(each, where, made, vcpus, count, timeout)
-        counts = None
-        if shutil.which("gcc"):  # modules that are there do not need it
-            counts = threads.storm(
-                each, vcpus, count, zap_ns=_NATIVE_ZAP_NS, everything=True
-            )._asdict()
-        found.append(report.Storms(each.name, one, counts))
+    with working("looking for the kernel") as now:
+        where = host.host()
+        for each in chosen:
+            one = _stormed(each, where, made, vcpus, count, timeout, now)
+            counts = None
+            if shutil.which("gcc"):  # modules that are there do not need it
+                now(f"{each.name}: the same on threads")
+                counts = threads.storm(
+                    each, vcpus, count, zap_ns=_NATIVE_ZAP_NS, everything=True
+                )._asdict()
+            found.append(report.Storms(each.name, one, counts))
     if json:
         data = [report.storm_data(each) for each in found]
         sys.stdout.write(text.as_json(data if data[1:] else data[0]))
@@ -300,10 +309,13 @@ def _stormed(
     vcpus: int,
     count: int,
     timeout: float,
+    now: Callable[[str], None],
 ) -> storm.Storm:
     with TemporaryDirectory(prefix="mtrrzap-kvm-") as folder:
         if host.own_modules is None:
+            now(f"{protocol.name}: building modules for {host.kernel.release}")
             made.make(protocol, host.kernel.release, Path(folder))
             host = replace(host, own_modules=Path(folder))
         functions = [each.name for each in reversed(translate(protocol).functions)]
+        now(f"{protocol.name}: {counted(vcpus, 'vCPU')} ask {count:,} times each")
         return storm.storm(host, functions, vcpus, count, timeout=timeout)

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from mtrrzap.cli import apart
-from mtrrzap.errors import printable
+from mtrrzap.errors import StoppedError, printable
 
 if TYPE_CHECKING:
     import typer
@@ -57,8 +57,15 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     os._exit(130)
 
 
+_CUT_OFF = 128 + signal.SIGPIPE
+
+
 def main() -> None:
-    """Run the command line. Exit status: 0 done, 1 a finding, 2 bad input or usage, 130 Ctrl-C."""
+    """Run the command line.
+
+    Exit status: 0 done, 1 a finding, 2 bad input or usage, 130 Ctrl-C, 141 a pipe whose reader has
+    left before the end, as a shell tells of programs that SIGPIPE ends.
+    """
     if apart.is_needed(sys.argv[1:]):
         apart.run(_main)
     _main()
@@ -69,6 +76,11 @@ def _main() -> NoReturn:
         status = _run()
     except KeyboardInterrupt:
         _fail("interrupted", status=130)
+    except SystemExit as left:
+        # Rich and typer leave with 1 when the reader of a pipe has left; here that is a finding.
+        if isinstance(left.__context__, BrokenPipeError):
+            _leave(_CUT_OFF)
+        raise
     raise SystemExit(status)
 
 
@@ -94,8 +106,7 @@ def _run() -> int:
         except typer.Abort:
             raise KeyboardInterrupt from None
         except BrokenPipeError:
-            # The reader (head, less) has seen enough.
-            _leave(0)
+            _leave(_CUT_OFF)
         except OSError as error:
             # Commands turn errors of files that they open into UserError: what is left is output.
             _fail(f"standard output: {error.strerror}; what was printed is not whole")
@@ -108,7 +119,8 @@ def _run() -> int:
 
 def _terminated(number: int, _frame: object) -> NoReturn:
     """Leave as after an error, so that no file stays half written."""
-    _leave(128 + number)
+    _discard_output()
+    raise StoppedError(128 + number)
 
 
 def _usage(error: "typer.TyperException") -> NoReturn:
@@ -128,7 +140,11 @@ def _fail(line: str, status: int = 2) -> NoReturn:
 
 def _leave(status: int) -> NoReturn:
     """Exit without a second complaint about what could not be printed."""
+    _discard_output()
+    raise SystemExit(status)
+
+
+def _discard_output() -> None:
     if not isinstance(sys.stdout, _Closed):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit(status)

@@ -17,9 +17,9 @@ from mtrrzap.cli.options import (
     read_from,
     with_options,
 )
-from mtrrzap.cli.progress import running
+from mtrrzap.cli.progress import running, working
 from mtrrzap.cli.run_vfio import Chosen, run_vfio
-from mtrrzap.emit.native import storm
+from mtrrzap.emit.native import Counts, storm
 from mtrrzap.errors import UserError, counted
 from mtrrzap.gfn import parse_size
 from mtrrzap.guest.trace import Trace
@@ -231,10 +231,11 @@ def _native(test: RunOptions, *, json: bool) -> int:
     """Run the C of each case's protocol; a lost zap is a finding."""
     threads = test.vcpus or 8
     protocols_ = {case.protocol.name: case.protocol for case in test.cases()}
-    rows = [
-        (name, storm(each, threads, test.requests, zap_ns=test.zap_ns))
-        for name, each in protocols_.items()
-    ]
+    rows: list[tuple[str, Counts]] = []
+    with working("compiling the first protocol") as now:
+        for name, each in protocols_.items():
+            now(f"{name}, {len(rows) + 1} of {len(protocols_)} protocols")
+            rows.append((name, storm(each, threads, test.requests, zap_ns=test.zap_ns)))
     if json:
         data = [{"protocol": name} | counts._asdict() for name, counts in rows]
         sys.stdout.write(text.as_json({"engine": "native", "zap_ns": test.zap_ns, "rows": data}))

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from mtrrzap.cli.progress import working
 from mtrrzap.errors import UserError
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kernel import image, policy_file, program
@@ -33,7 +34,7 @@ def run_vfio(
     if policies and len(policies) > 1:
         raise UserError("one policy at a time with --vfio", place="--policy")
     here = image.Kernel(Path(), Path(platform.release()))
-    policy = policy_file.chosen(policies[0] if policies else None, here.version)
+    policy = policy_file.named(policies[0]) if policies else policy_file.of_version(here.version)
     made = program.of(trace, chosen.memory)
     header = trace.header
     settings = Settings(
@@ -41,7 +42,8 @@ def run_vfio(
     )
     walks = chosen.walks
     task = Task(name, settings, made.ops, touch=walks, leaves=walks, visits=walks)
-    record = perform(task)
+    with working(f"the kernel makes the events of {name}"):
+        record = perform(task)
     host = host_of(record, quirk=chosen.quirk)
     verdict = judge(made.trace, record, policy, host)
     compared = beside(made.trace, calls(record.trace), record.refused, policy, host)

@@ -11,6 +11,7 @@ import typer
 
 from mtrrzap.cli.options import ForceOption, FormatOptions, with_options
 from mtrrzap.cli.output import note, result, write, writing
+from mtrrzap.cli.progress import working
 from mtrrzap.errors import UserError, counted, docs_page, printable
 from mtrrzap.guest.files import kept
 from mtrrzap.report import text
@@ -58,7 +59,8 @@ def sweep_show(
     force: ForceOption = False,
 ) -> None:
     """Show the results of a sweep, complete or not."""
-    found = Results(results)
+    with working(f"reading {results}"):
+        found = Results(results)
     for path in found.damaged:
         note(f"mtrrzap: {path} is damaged and skipped; run the sweep again to replace it")
     if (plots or page_) and found.kind != SIMULATE:
@@ -66,13 +68,17 @@ def sweep_show(
             "this sweep has no plots", place=str(results), mend="plots need kind simulate"
         )
     if plots is not None:
-        made_plots = {f"{w.file}.svg": plot(w, w.crossings()) for w in guest_curves(found)}
+        with working("drawing the plots"):
+            made_plots = {f"{w.file}.svg": plot(w, w.crossings()) for w in guest_curves(found)}
         _write(made_plots, plots, "plots", force=force)
     if page_ is not None:
-        made = page(found, page_.stem)
+        with working("writing the page"):
+            made = page(found, page_.stem)
         _write({page_.name: made.text, **made.plots}, page_.parent, "page", force=force)
     if sql is not None or form.json or form.csv:
-        _print(found.ask(sql or "SELECT * FROM cells"), json=form.json, csv=form.csv)
+        with working("asking DuckDB"):
+            answer = found.ask(sql or "SELECT * FROM cells")
+        _print(answer, json=form.json, csv=form.csv)
     elif plots is None and page_ is None:
         _tables(found)
 

@@ -7,9 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from mtrrzap.errors import UserError
-from mtrrzap.guest.tabular import CSV_FIRST, PARQUET_FIRST, read_csv, read_parquet
+from mtrrzap.guest.tabular import CSV_FIRST, PARQUET_FIRST, at_most, read_csv, read_parquet
 from mtrrzap.guest.trace import MAGIC, Trace
 from mtrrzap.guest.trace_reader import lines_of, parse
+
+_PARQUET = 1 << 30
+"""Bytes of a Parquet file, at most."""
 
 
 def load(source: str | os.PathLike[str]) -> Trace:
@@ -45,11 +48,14 @@ def read(stream: io.BufferedReader, name: str) -> Trace:
     """Return the trace in a stream, which may be a pipe: it is read once."""
     first = stream.peek(len(CSV_FIRST))
     if first.startswith(PARQUET_FIRST):
-        return read_parquet(stream.read(), name)
+        data = stream.read(_PARQUET + 1)
+        if len(data) > _PARQUET:
+            raise UserError(f"more than {_PARQUET >> 20} MiB", place=name, mend="cut the trace")
+        return read_parquet(data, name)
     reader = read_csv if first.startswith(CSV_FIRST.encode()) else parse
     # The reader itself refuses bytes that are not UTF-8, and carriage returns.
     text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="\n")
-    return reader(lines_of(text), name)
+    return reader(at_most(lines_of(text), name), name)
 
 
 def is_trace(first: bytes) -> bool:

@@ -28,6 +28,9 @@ from mtrrzap.guest.trace import (
 from mtrrzap.guest.trace_reader import parse
 
 COLUMNS = ("vcpu", "kind", "msr", "value", "refused", "time_ns")
+MAX_EVENTS = 10_000_000
+"""Of a trace that is read whole, which takes some 200 bytes each."""
+_LONGEST = max(map(len, Kind))
 CSV_FIRST = f"# {MAGIC} "
 """How such a CSV begins."""
 PARQUET_FIRST = b"PAR1"
@@ -158,7 +161,11 @@ def read_parquet(data: bytes, name: str) -> Trace:
     """
     arrow, parquet = _pyarrow()
     try:
-        made = parquet.read_table(io.BytesIO(data))
+        file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=["kind"])
+        if file.metadata.num_rows > MAX_EVENTS:
+            raise _too_many(name)
+        made = file.read(columns=list(COLUMNS))
+        _judge_types(arrow.types, made)
         metadata = made.schema.metadata or {}
         header, state = metadata[_HEADER].decode(), metadata[_END].decode()
         rows = list(zip(*(made.column(each).to_pylist() for each in COLUMNS), strict=True))
@@ -170,6 +177,29 @@ def read_parquet(data: bytes, name: str) -> Trace:
         ) from error
     text = [f"{line}\n" for line in (*header.splitlines(), *lines, f"end {len(rows)} {state}")]
     return parse(text, name)
+
+
+def _judge_types(types: Any, made: Any) -> None:
+    """Raise ``ValueError`` for columns that no trace has: a short file may stand for huge texts."""
+    for field in made.schema:
+        number = types.is_integer(field.type) or types.is_boolean(field.type)
+        if field.name != "kind" and not number:
+            raise ValueError(field.name)
+    for chunk in made.column("kind").chunks:
+        if any(len(word) > _LONGEST for word in chunk.dictionary.to_pylist()):
+            raise ValueError("kind")
+
+
+def _too_many(name: str) -> UserError:
+    return UserError(f"more than {MAX_EVENTS:,} events", place=name, mend="cut the trace")
+
+
+def at_most(lines: Iterable[str], name: str) -> Iterator[str]:
+    """Yield lines, and raise ``UserError`` after ``MAX_EVENTS``: all are kept in memory."""
+    for number, line in enumerate(lines):
+        if number == MAX_EVENTS:
+            raise _too_many(name)
+        yield line
 
 
 def _parquet_line(

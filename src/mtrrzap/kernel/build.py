@@ -13,7 +13,7 @@ from mtrrzap.emit.native import ran
 from mtrrzap.emit.patch import FILES, edited
 from mtrrzap.emit.translate import translate
 from mtrrzap.errors import UserError
-from mtrrzap.guest.files import replacing
+from mtrrzap.guest.files import readable, replacing
 from mtrrzap.kernel import ept_types
 from mtrrzap.kernel.image import cache, fetched
 from mtrrzap.kvm.policy import Policy
@@ -45,6 +45,7 @@ def tree(source: Path | None, release: str) -> Path:
         source = next((folder / "usr/src").glob("linux-source-*.tar.*"), None)
         if source is None:
             raise UserError("no archive of the source in this package", place=package)
+    readable(source, "source", "give a kernel's source tree, or an archive of one")
     place = cache() / f"tree-{source.name}-{source.stat().st_size}"
     if not place.is_dir():
         part = place.with_name(f".{place.name}.{os.getpid()}")
@@ -60,9 +61,10 @@ def _unpack(source: Path, folder: Path) -> None:
     try:
         with tarfile.open(source) as archive:
             archive.extractall(folder, _members(archive), filter="data")
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, EOFError, tarfile.TarError) as error:
+        why = "it is no archive" if isinstance(error, tarfile.ReadError) else error
         raise UserError(
-            f"cannot be unpacked: {error}", place=str(source), mend="give a kernel's source tree"
+            f"cannot be unpacked: {why}", place=str(source), mend="give a kernel's source tree"
         ) from error
 
 
@@ -104,18 +106,23 @@ def build(patched: Patched | None, source: Path, release: str, output: Path) -> 
     patch does not change ``vmx_get_mt_mask()``, whose types need not be those of its policy.
 
     Raises:
-        UserError: if the tree does not match, if there are no headers, or if it does not compile.
+        UserError: if the tree does not match, if there are no headers, if it does not compile, or
+            if the folder cannot be written.
     """
     against = headers(release)
     with TemporaryDirectory(prefix="mtrrzap-build-") as name:
         made = _made(patched, source, against, Path(name))
-        output.mkdir(parents=True, exist_ok=True)
-        (output / RULE).unlink(missing_ok=True)
         if patched is not None:
             made.append((Path(RULE), _rule(patched).encode()))
-        for path, data in made:
-            with replacing(output / path) as stream:
-                stream.write(data)
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            (output / RULE).unlink(missing_ok=True)
+            for path, data in made:
+                with replacing(output / path) as stream:
+                    stream.write(data)
+        except OSError as error:
+            problem = f"cannot be written: {error.strerror}"
+            raise UserError(problem, place=str(output), mend="choose another place") from error
 
 
 def _rule(patched: Patched) -> str:

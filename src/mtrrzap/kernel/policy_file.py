@@ -8,6 +8,7 @@ from typing import Any
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
 from mtrrzap.protocol import load as protocols
+from mtrrzap.reading import whole_text
 from mtrrzap.toml import read_toml
 from mtrrzap.x86.ept import EptType
 from mtrrzap.x86.memtype import MemType
@@ -24,13 +25,8 @@ CD_TYPES = {
 """The values of ``cd_type_with_quirk``, by their words."""
 
 
-def chosen(name: str | None, version: tuple[int, int]) -> Policy:
-    """Return the named policy, the one in the named file, or that of a kernel's version.
-
-    Raises ``UserError``.
-    """
-    if name is None:
-        return of_version(version)
+def named(name: str) -> Policy:
+    """Return the named policy, or the one in the named file. Raises ``UserError``."""
     if name.endswith(".toml") or "/" in name:
         return load(Path(name))
     return by_name(name)
@@ -48,13 +44,7 @@ def of_version(version: tuple[int, int]) -> Policy:
 
 def load(path: Path) -> Policy:
     """Read ``like = "v6.1"`` and changed fields. Raises ``UserError``."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", place=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise UserError("not UTF-8", place=str(path), mend="save it as UTF-8") from error
-    data = read_toml(text, str(path))
+    data = read_toml(whole_text(path, "name a TOML file with a policy"), str(path))
     like = data.pop(_LIKE, None)
     if like not in [policy.name for policy in POLICIES]:
         names = ", ".join(policy.name for policy in POLICIES)

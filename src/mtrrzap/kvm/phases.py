@@ -11,6 +11,7 @@ A vCPU *runs* in a phase if its next event is not an INIT, which would wake it. 
 without an event spins: in stop_machine, in the firmware's lock, or polling the others.
 """
 
+from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -58,24 +59,55 @@ class Phase:
         return len(self.events) > 1
 
 
-def phases(trace: Events) -> list[Phase]:
+class Phases:
+    """The phases of a trace in order: kept as a few numbers each, since a trace may have 10^5."""
+
+    def __init__(self, trace: Events) -> None:
+        self._events = tuple(trace)
+        self._asleep = _Sleepers(self._events, trace.header.vcpus)
+        self._number_of = array("i", [-1]) * len(self._events)
+        self._order = array("I")  # the events' positions, phase after phase
+        self._begins = array("I", [0])  # where in the order each phase begins, and the last ends
+        self._stages = bytearray()
+        self._running = array("I")
+        stage = Stage.NOT_RUN
+        for group in _groups(trace):
+            for position, event, _, after in group:
+                stage = max(stage, _stage(event, after))
+                self._number_of[position] = len(self._stages)
+                self._order.append(position)
+            acting = {event.vcpu for _, event, _, _ in group}
+            running = self._asleep.running(group[0][0], acting)
+            self._running.append(running if stage is not Stage.NOT_RUN else 0)
+            self._stages.append(stage)
+            self._begins.append(len(self._order))
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+    def __iter__(self) -> Iterator[Phase]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, number: int) -> Phase:
+        number = range(len(self))[number]
+        positions = self._order[self._begins[number] : self._begins[number + 1]]
+        phase = Phase(positions[0], Stage(self._stages[number]), positions[-1])
+        phase.running = self._running[number]
+        for position in positions:
+            phase.events.setdefault(self._events[position].vcpu, []).append(position)
+        phase.woken = self._asleep.woken(phase.events)
+        phase.sleepers = self._asleep.sleepers(phase.events)
+        return phase
+
+    def number_of(self, position: int) -> int | None:
+        """Return the number of the phase that an event is part of; None: of none."""
+        number = self._number_of[position]
+        return None if number < 0 else number
+
+
+def phases(trace: Events) -> Phases:
     """Return the phases in order. User space's writes, before the guest runs, go one by one."""
-    found: list[Phase] = []
-    asleep = _Sleepers(list(trace), trace.header.vcpus)
-    stage = Stage.NOT_RUN
-    for group in _groups(trace):
-        for _, event, _, after in group:
-            stage = max(stage, _stage(event, after))
-        phase = Phase(first=group[0][0], last=group[-1][0], stage=stage)
-        for position, event, _, _ in group:
-            phase.events.setdefault(event.vcpu, []).append(position)
-        phase.running = asleep.running(phase.first, phase.events)
-        phase.woken = asleep.woken(phase.events)
-        phase.sleepers = asleep.sleepers(phase.events)
-        if stage is Stage.NOT_RUN:
-            phase.running = 0
-        found.append(phase)
-    return found
+    return Phases(trace)
 
 
 def _stage(event: Event, after: Vcpu) -> Stage:
@@ -139,26 +171,23 @@ def _split(loose: list[_State], inside: list[_State]) -> Iterator[list[_State]]:
 
 
 class _Sleepers:
-    """Tells how many vCPUs run at an event; takes time for what changes between two questions."""
+    """Tells which vCPUs run at an event; takes time for what changes between two questions."""
+
+    _RUNS, _SLEEPS = 1, 2
 
     def __init__(self, events: Sequence[Event], vcpus: int) -> None:
         self._at = 0
-        self._after: list[tuple[int, bool]] = []
+        self._events = events
+        self._after = bytearray(len(events))  # whether the event's vCPU runs after it; 0: as before
         coming: list[bool | None] = [None] * vcpus
-        for event in reversed(events):
-            if event.kind in (Kind.HOST_WRMSR, Kind.RESET):
-                continue
-            then = coming[event.vcpu]
-            self._after.append((event.vcpu, True if then is None else then))
-            coming[event.vcpu] = event.kind is not Kind.INIT
-        self._after.reverse()
+        for position in reversed(range(len(events))):
+            event = events[position]
+            if event.kind not in (Kind.HOST_WRMSR, Kind.RESET):
+                sleeps = coming[event.vcpu] is False
+                self._after[position] = self._SLEEPS if sleeps else self._RUNS
+                coming[event.vcpu] = event.kind is not Kind.INIT
         self._runs = [bool(first) for first in coming]
         self._count = sum(self._runs)
-        guest = (Kind.HOST_WRMSR, Kind.RESET)
-        self._positions = [i for i, e in enumerate(events) if e.kind not in guest]
-        self._sleeps = {
-            at for at, (_, runs) in zip(self._positions, self._after, strict=True) if not runs
-        }
         self._woken = _first_since_init(events)
 
     def woken(self, acting: Mapping[int, Sequence[int]]) -> frozenset[int]:
@@ -167,14 +196,17 @@ class _Sleepers:
 
     def sleepers(self, acting: Mapping[int, Sequence[int]]) -> frozenset[int]:
         """Return the vCPUs whose next event is an INIT."""
-        return frozenset(v for v, positions in acting.items() if positions[-1] in self._sleeps)
+        then = self._after
+        return frozenset(v for v, at in acting.items() if then[at[-1]] == self._SLEEPS)
 
     def running(self, position: int, acting: Collection[int]) -> int:
         """Count the vCPUs that run. Positions of successive calls must ascend."""
-        while self._at < len(self._positions) and self._positions[self._at] < position:
-            vcpu, runs = self._after[self._at]
-            self._count += runs - self._runs[vcpu]
-            self._runs[vcpu] = runs
+        while self._at < position:
+            after = self._after[self._at]
+            if after:
+                vcpu, runs = self._events[self._at].vcpu, after == self._RUNS
+                self._count += runs - self._runs[vcpu]
+                self._runs[vcpu] = runs
             self._at += 1
         return self._count + sum(not self._runs[vcpu] for vcpu in acting)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mtrrzap.guest.event import Event, Kind
 from mtrrzap.guest.trace import Trace
-from mtrrzap.kvm.phases import phases
+from mtrrzap.kvm.phases import Phases, phases
 from mtrrzap.kvm.vcpu import Vcpu, power_on, step
 from mtrrzap.live.guest import GuestOp, TableEntry
 from mtrrzap.x86 import cr0
@@ -52,18 +52,13 @@ def plan(trace: Trace) -> Plan:
     Events inside phases keep the order of the phases (``kvm.phases``). Others ask for nothing
     (they are refused, or not a write), and wait for the phase of their vCPU's next event.
     """
-    number_of = {
-        position: number
-        for number, phase in enumerate(phases(trace))
-        for positions in phase.events.values()
-        for position in positions
-    }
+    found = phases(trace)
     mine: list[list[tuple[int, Event]]] = [[] for _ in range(trace.header.vcpus)]
     for position, event in enumerate(trace.events):
         mine[event.vcpu].append((position, event))
     programs = [_program(events, trace.header.maxphyaddr) for events in mine]
-    items = tuple(tuple(_in_phases(done, number_of)) for done, _ in programs)
-    waits_for: list[set[int]] = [set() for _ in range(max(number_of.values(), default=-1) + 1)]
+    items = tuple(tuple(_in_phases(done, found)) for done, _ in programs)
+    waits_for: list[set[int]] = [set() for _ in range(len(found))]
     for vcpu, program in enumerate(items):
         for item in program:
             if item.phase is not None:
@@ -97,8 +92,8 @@ def _entry(event: Event, after: Vcpu, *, refused: bool) -> TableEntry | None:
     return TableEntry(GuestOp.SET_CD_NW, 0, after.cr0 & cr0.CD_NW)
 
 
-def _in_phases(items: list[Item], number_of: dict[int, int]) -> Iterator[Item]:
-    known = [number_of.get(item.position) for item in items]
+def _in_phases(items: list[Item], found: Phases) -> Iterator[Item]:
+    known = [found.number_of(item.position) for item in items]
     following: int | None = None
     phase_of: list[int | None] = []
     for number in reversed(known):

@@ -9,7 +9,7 @@ from pathlib import Path
 from traceback import walk_tb
 from types import ModuleType
 
-from mtrrzap.errors import UserError
+from mtrrzap.errors import StoppedError, UserError
 from mtrrzap.protocol.registry import PROTOCOLS, Call, Protocol, protocol
 
 
@@ -66,7 +66,7 @@ def blamed(path: Path, *, loading: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except (UserError, StoppedError):
         raise
     except (Exception, SystemExit) as error:
         line = _line(error, path)

@@ -15,7 +15,8 @@ from mtrrzap.errors import UserError
 from mtrrzap.protocol.operation import ALL_GFNS, Range
 from mtrrzap.protocol.registry import Protocol
 from mtrrzap.protocol.source import ships
-from mtrrzap.protocol.watched import UnyieldedError, Watched
+from mtrrzap.protocol.watched import Watched
+from mtrrzap.protocol.yielded import UnyieldedError
 
 REQUESTS = ((ALL_GFNS,), (Range(0, 0x100), Range(0x200, 0x300)))
 _STEPS = 200
@@ -35,7 +36,7 @@ def rehearse(protocol: Protocol) -> None:
         for alloc in (0, -1):  # all allocations succeed, or all fail
             try:
                 with closing(_Stage(protocol, request, alloc)) as stage:
-                    alone = stage.run(0, _STEPS, bounded=True)
+                    alone = stage.run(0, _STEPS)
                 for steps in range(alone):
                     with closing(_Stage(protocol, request, alloc)) as stage:
                         stage.overtaken(steps)
@@ -52,14 +53,12 @@ class _Stage:
         self._objects = protocol.vm.objects()
         self._values: dict[int, Any] = {id(each): each.initial for each in self._objects}
         self._alloc = alloc
-        vm, home = protocol.vm(), protocol.call.__code__.co_filename
-        calls = [Watched(protocol.call(vm, request), self._objects, home) for _ in range(2)]
+        vm = protocol.vm()
+        calls = [Watched(protocol, vm, request) for _ in range(2)]
         self._runs = [self._run(number, call) for number, call in enumerate(calls)]
-        self._bounded = False
 
-    def run(self, number: int, steps: int, *, bounded: bool = False) -> int:
+    def run(self, number: int, steps: int) -> int:
         """Run one of the calls until it ends, is blocked or has made its steps: return them."""
-        self._bounded = bounded
         made = 0
         for done in self._runs[number]:
             made += done
@@ -83,7 +82,7 @@ class _Stage:
         """Yield whether each operation was performed, or is blocked."""
         result: Any = None
         try:
-            while (operation := call.send(result, bounded=self._bounded)) is not None:
+            while (operation := call.send(result)) is not None:
                 at = id(operation.target)
                 while not (found := operation.target.effect(self._values[at], operation, number)):
                     yield False

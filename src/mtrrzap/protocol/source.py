@@ -20,7 +20,7 @@ from typing import Any
 
 from mtrrzap.protocol.operation import SharedObject
 from mtrrzap.protocol.shared import SharedState
-from mtrrzap.protocol.watched import UnyieldedError
+from mtrrzap.protocol.yielded import UnyieldedError
 
 _UNKNOWN = object()
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -31,7 +31,10 @@ _SPENT = (
 """Where a value is used up."""
 _IDENTITY = (ast.Is, ast.IsNot, ast.In, ast.NotIn)
 _PURE = (any, all, sorted, iter, sum, min, max, len, repr)
-_LISTS = (ast.List, ast.Tuple, ast.Set, ast.ListComp, ast.SetComp, ast.GeneratorExp)
+_HOLDERS = (
+    *(ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Subscript),
+    *(ast.ListComp, ast.SetComp, ast.GeneratorExp),
+)
 _Names = dict[str, Any]
 
 
@@ -294,8 +297,13 @@ class _Reading:
                 return self._is_lost(outer.targets, operation, depth)
             case ast.AnnAssign():
                 return self._is_lost([outer.target], operation, depth)
-        listed = isinstance(outer, _LISTS) and isinstance(self._parents[outer], ast.Expr)
-        return listed or isinstance(outer, _SPENT)
+        return isinstance(outer, _SPENT) or self._is_dropped(outer)
+
+    def _is_dropped(self, holder: ast.AST) -> bool:
+        """Tell if a list or the like is a statement of its own."""
+        while isinstance(holder, _HOLDERS):
+            holder = self._parents[holder]
+        return isinstance(holder, ast.Expr)
 
     def _is_misused_in(self, outer: ast.expr, node: ast.AST, operation: bool, depth: int) -> bool:
         """Do the same for an expression whose value may be that of one of its parts."""

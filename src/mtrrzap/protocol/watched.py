@@ -7,16 +7,23 @@ of the protocol's file, and an operation that is made and never yielded is refus
 from __future__ import annotations
 
 import dis
+import gc
 import re
 import sys
 from functools import cache
-from types import CodeType, FrameType
-from typing import Any
+from inspect import GEN_CREATED, getgeneratorstate
+from types import CodeType, FrameType, GeneratorType
+from typing import TYPE_CHECKING, Any
 
-from mtrrzap.errors import UserError
+from mtrrzap.errors import StoppedError, UserError
 from mtrrzap.protocol import atomic, operation, yielded
-from mtrrzap.protocol.operation import MADE, Made, Operation, SharedObject, Steps
-from mtrrzap.protocol.yielded import chain, judged, where
+from mtrrzap.protocol.operation import MADE, Made, Operation, Range, SharedObject, Steps
+from mtrrzap.protocol.shared import SharedState
+from mtrrzap.protocol.source import ships
+from mtrrzap.protocol.yielded import UnyieldedError, chain, judged, where
+
+if TYPE_CHECKING:
+    from mtrrzap.protocol.registry import Protocol
 
 LINES = 100_000
 """Lines between two operations, after which a protocol counts as endless."""
@@ -24,19 +31,16 @@ _CLOSES = 100
 """Yields on the way out of a call that is closed, after which it counts as endless."""
 
 
-class UnyieldedError(UserError):
-    """An operation, or a generator of operations, that no engine ever gets to perform."""
-
-
 class Watched:
     """One call under way."""
 
-    def __init__(self, steps: Steps, objects: tuple[SharedObject, ...], home: str) -> None:
-        """``home`` is the ``file:line`` of the protocol function, for errors without a line."""
-        self.steps = steps
-        self._objects = objects
-        self._home = home
+    def __init__(self, protocol: Protocol, vm: SharedState, ranges: tuple[Range, ...]) -> None:
+        self.steps = protocol.call(vm, ranges)
+        self._objects = vm.objects()
+        code = protocol.call.__code__
+        self._home = f"{code.co_filename}:{code.co_firstlineno}"
         self._made: list[Made] = []
+        self._begun = None if ships(protocol.call.__module__) else Begun(vm)
 
     def send(
         self, value: Any, *, bounded: bool = True, before: Operation | None = None
@@ -51,10 +55,13 @@ class Watched:
         """
         token = MADE.set(self._made)
         try:
-            found = self._bounded(value) if bounded else self.steps.send(value)
+            watched = bounded or self._begun is not None
+            found = self._bounded(value) if watched else self.steps.send(value)
         except StopIteration:
             if self._made:
                 raise _unyielded(self._made[0]) from None
+            if self._begun is not None:
+                self._begun.judge()
             return None
         except EndlessError as error:
             raise UserError(
@@ -62,7 +69,7 @@ class Watched:
                 place=error.place,
                 mend="yield in every loop",
             ) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StoppedError):
             raise
         except BaseException as error:
             raise self._blamed(error) from error
@@ -74,7 +81,7 @@ class Watched:
         return judged(found, self.steps, self._objects)
 
     def _bounded(self, value: Any) -> Any:
-        with _LineBudget():
+        with _LineBudget(self._begun):
             return self.steps.send(value)
 
     def close(self) -> None:
@@ -99,7 +106,7 @@ class Watched:
         for _ in range(times):
             try:
                 self.steps.close()
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, StoppedError):
                 raise
             except BaseException:  # whatever its ``finally`` does is no step of the protocol
                 continue
@@ -164,6 +171,61 @@ def _raised_at(error: BaseException) -> str:
     return place
 
 
+class Begun:
+    """The generators of operations that one call has made: each must have run by its end.
+
+    Python tells nobody that a generator is made. So the garbage collector's list of the youngest
+    objects is looked at after every line, and emptied; meanwhile it must not collect by itself.
+    """
+
+    def __init__(self, vm: SharedState) -> None:
+        self._shared = {id(each) for each in (vm, type(vm), *vm.objects())}
+        self._found: dict[FrameType, tuple[GeneratorType[Any, Any, Any], str]] = {}
+        """By frame. Each is kept, lest Python closes it: its frame runs then, but no line of it."""
+        self._collects = False
+        self._place = ""
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._collects = gc.isenabled()
+        gc.disable()
+        gc.collect(0)
+
+    def stop(self) -> None:
+        """Look no more for now."""
+        if self._collects:
+            gc.enable()
+
+    def look(self, after: FrameType, *, runs: bool) -> None:
+        """Note the generators that have come up since the last look; ``after`` is what runs next.
+
+        The tracer is called before a line, so they come from the line that it was told before.
+        """
+        for each in gc.get_objects(generation=0):
+            if type(each) is GeneratorType and self._is_of_operations(each):
+                assert each.gi_frame is not None
+                self._found[each.gi_frame] = each, self._place
+        gc.collect(0)
+        if runs:
+            self._found.pop(after, None)
+        self._place = f"{after.f_code.co_filename}:{after.f_lineno}"
+
+    def _is_of_operations(self, made: GeneratorType[Any, Any, Any]) -> bool:
+        """Tell if it has not begun, is no expression, and knows the VM or an object of it."""
+        frame = made.gi_frame
+        if frame is None or getgeneratorstate(made) != GEN_CREATED:
+            return False
+        known = frame.f_locals.values()
+        return frame.f_code.co_name[0] != "<" and any(id(each) in self._shared for each in known)
+
+    def judge(self) -> None:
+        """Raise ``UnyieldedError`` for the first generator that has never run."""
+        for made, place in self._found.values():
+            name = made.__name__
+            mend = f"write yield from {name}(...), or run what you keep"
+            raise UnyieldedError(f"{name}(...) is made and never run", place=place, mend=mend)
+
+
 class EndlessError(BaseException):
     """A protocol loops without yielding. No Exception, lest the protocol catches it.
 
@@ -188,14 +250,20 @@ class EndlessError(BaseException):
 
 
 class _LineBudget:
-    """Stop a protocol that loops without yielding. Leaves a debugger's own trace alone."""
+    """Stop a protocol that loops without yielding. Leaves a debugger's own trace alone.
 
-    def __init__(self) -> None:
+    Line by line it also looks for generators that the protocol has made.
+    """
+
+    def __init__(self, begun: Begun | None = None) -> None:
         self._left = LINES
+        self._begun = begun
         self.active = sys.gettrace() is None
 
     def __enter__(self) -> _LineBudget:
         if self.active:
+            if self._begun is not None:
+                self._begun.start()
             sys.settrace(self._trace)
         return self
 
@@ -203,6 +271,8 @@ class _LineBudget:
         if self.active:
             self.active = False
             sys.settrace(None)
+            if self._begun is not None:
+                self._begun.stop()
 
     def spend(self, steps: Steps) -> None:
         """Stop the generator at its next line."""
@@ -216,6 +286,9 @@ class _LineBudget:
             return None
         if event == "call" and _loops_in_a_line(frame.f_code):
             frame.f_trace_opcodes = True
+        if self._begun is not None:
+            after = frame.f_back if event == "return" and frame.f_back else frame
+            self._begun.look(after, runs=event == "line")
         self._left -= 1
         if self._left < 0 and self.active:
             raise EndlessError(f"{frame.f_code.co_filename}:{frame.f_lineno}", frame, self._trace)

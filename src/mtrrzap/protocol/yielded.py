@@ -8,6 +8,10 @@ from mtrrzap.errors import UserError
 from mtrrzap.protocol import Operation, SharedObject, Steps
 
 
+class UnyieldedError(UserError):
+    """An operation, or a generator of operations, that no engine ever gets to perform."""
+
+
 def judged(operation: Any, steps: Steps, objects: Iterable[SharedObject]) -> Operation:
     """Return what a protocol has yielded, if it is a valid operation.
 

@@ -6,6 +6,7 @@ that asks. How long requests would take is modelled, on a clock of its own (``pe
 """
 
 import json
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -21,7 +22,7 @@ from mtrrzap.x86 import msr as m
 
 Item = dict[str, Any]
 """One trace event."""
-Stamps = list[float]
+Stamps = Sequence[float]
 
 PROCESS, REQUESTS_PROCESS = 1, 2
 """The ids under which the VM and the policies' requests appear."""
@@ -41,16 +42,15 @@ def chunks(trace: Trace, more: Callable[[Stamps], Iterable[Item]] | None = None)
     }
     yield f'{{"displayTimeUnit": "ns", "otherData": {json.dumps(other)}, "traceEvents": [\n'
     separator = ""
-    further = more(stamps_of(trace)) if more else ()
-    for item in chain(trace_events(trace), further):
+    stamps = stamps_of(trace)
+    for item in chain(trace_events(trace, stamps), more(stamps) if more else ()):
         yield separator + json.dumps(item)
         separator = ",\n"
     yield "\n]}\n"
 
 
-def trace_events(trace: Trace) -> Iterator[Item]:
+def trace_events(trace: Trace, stamps: Stamps) -> Iterator[Item]:
     """Yield metadata, slices and instants as dicts; ``ts`` and ``dur`` are microseconds."""
-    stamps = stamps_of(trace)
     name = f"{trace.header.firmware}, {counted(trace.header.vcpus, 'vCPU')}"
     if trace.incomplete is not None:
         name += f" (INCOMPLETE: {trace.incomplete})"
@@ -89,8 +89,8 @@ def _timed(trace: Trace) -> bool:
 def stamps_of(trace: Trace) -> Stamps:
     """Return every event's time in microseconds, or its position where there are no times."""
     if _timed(trace):
-        return [(event.time_ns or 0) / 1000 for event in trace.events]
-    return [float(position) for position in range(len(trace.events))]
+        return array("d", ((event.time_ns or 0) / 1000 for event in trace.events))
+    return array("d", range(len(trace.events)))
 
 
 def meta(name: str, thread: int, args: dict[str, object], process: int = PROCESS) -> Item:

@@ -14,7 +14,7 @@ from mtrrzap.kvm.replay import Host, replay
 from mtrrzap.kvm.tdp import FullTable
 from mtrrzap.report.perfetto import Item, counter, meta
 from mtrrzap.report.text import MEMORY_UNKNOWN
-from mtrrzap.simulator import Costs, Guest, Result, Served, cost_model, simulate
+from mtrrzap.simulator import Costs, Guest, Served, by_phase, cost_model
 from mtrrzap.study.units import millions
 
 PROCESS = 3
@@ -36,24 +36,28 @@ def modelled_events(
     guest = Guest.of(trace, host, page_level, cost_model.costs())
     table = FullTable(trace.header, host, page_level)
     for process, policy in enumerate(policies, PROCESS):
-        # One result in memory at a time: that of a long trace takes hundreds of megabytes.
         yield from _of_policy(trace, policy, host, guest, table, process)
 
 
 def _of_policy(
     trace: Trace, policy: Policy, host: Host, guest: Guest, table: FullTable, process: int
 ) -> Iterator[Item]:
-    result = simulate(guest, policy, replay(trace, policy, host))
-    if result.served:
-        yield from _names(trace, policy, result, process)
-        for served in result.served:
+    entries = _Entries(policy, table, guest.costs, process)
+    cycles = 0.0
+    # One phase in memory at a time: all of a long trace take hundreds of megabytes.
+    for cost, returned in by_phase(guest, policy, replay(trace, policy, host)):
+        for served in returned:
             yield from _request(served, trace, process)
-        yield from _present(result, policy, table, guest.costs, process)
+        yield from entries.after(returned)
+        cycles += cost.spent.total
+    if entries.begun:
+        yield from entries.end()
+        yield from _names(trace, policy, cycles, process)
 
 
-def _names(trace: Trace, policy: Policy, result: Result, process: int) -> Iterator[Item]:
+def _names(trace: Trace, policy: Policy, cycles: float, process: int) -> Iterator[Item]:
     name = (
-        f"{policy.name}, MODELLED, one pattern of arrivals: {millions(result.cycles):,g} Mcycles, "
+        f"{policy.name}, MODELLED, one pattern of arrivals: {millions(cycles):,g} Mcycles, "
         "wrong by a factor of "
         f"{cost_model.error_factor():.2f}; 1 ns is 1 modelled cycle"
     )
@@ -108,46 +112,53 @@ def _slice(
     }
 
 
-def _present(
-    result: Result, policy: Policy, table: FullTable, costs: Costs, process: int
-) -> Iterator[Item]:
-    """Yield an upper bound of the entries present (leaves).
+class _Entries:
+    """An upper bound of the entries present (leaves), as a counter.
 
     All memory is mapped at first. A walk's end takes what lies in its range; no fault succeeds
     while there is a zap, and one page fault's time after the last one all memory is mapped again.
     """
-    if not table.leaves:
-        return  # without a memory map nothing is known to be mapped
-    name = "entries present (at most, modelled)"
-    yield counter(name, 0.0, process, leaves=table.leaves)
-    zapped: tuple[Range, ...] = ()
-    active = 0
-    idle_since = 0.0
-    for at, change, walked in _changes(result):
-        if change > 0:
-            if zapped and not active and at >= idle_since + costs.retry:
-                yield _full(name, idle_since + costs.retry, table, process)
-                zapped = ()
-            active += 1
-            continue
-        active -= 1
-        idle_since = at
-        if walked not in zapped:
-            zapped = (*zapped, walked)
-        left = table.left(zapped, policy.walk)
-        yield counter(name, round(at) / CYCLES, process, leaves=left)
-    if zapped:
-        yield _full(name, idle_since + costs.retry, table, process)
+
+    def __init__(self, policy: Policy, table: FullTable, costs: Costs, process: int) -> None:
+        self.begun = False
+        self._policy, self._table, self._retry, self._process = policy, table, costs.retry, process
+        self._zapped: tuple[Range, ...] = ()
+        self._active = 0
+        self._idle_since = 0.0
+
+    def after(self, returned: Sequence[Served]) -> Iterator[Item]:
+        """Yield the counter's values in a phase, in which nothing of another one goes on."""
+        full = self._table.leaves
+        if full and not self.begun:  # without a memory map nothing is known to be mapped
+            yield self._value(0.0, full)
+        self.begun = True
+        for at, change, walked in _changes(returned) if full else ():
+            if change > 0:
+                if not self._active and at >= self._idle_since + self._retry:
+                    yield from self.end()
+                self._active += 1
+                continue
+            self._active -= 1
+            self._idle_since = at
+            if walked not in self._zapped:
+                self._zapped = (*self._zapped, walked)
+            yield self._value(at, self._table.left(self._zapped, self._policy.walk))
+
+    def end(self) -> Iterator[Item]:
+        """Yield the value once all that was zapped is mapped again."""
+        if self._zapped:
+            yield self._value(self._idle_since + self._retry, self._table.leaves)
+            self._zapped = ()
+
+    def _value(self, at: float, leaves: int) -> Item:
+        name = "entries present (at most, modelled)"
+        return counter(name, round(at) / CYCLES, self._process, leaves=leaves)
 
 
-def _full(name: str, at: float, table: FullTable, process: int) -> Item:
-    return counter(name, round(at) / CYCLES, process, leaves=table.leaves)
-
-
-def _changes(result: Result) -> list[tuple[float, int, Range]]:
+def _changes(returned: Sequence[Served]) -> list[tuple[float, int, Range]]:
     """Return every walk's begin (+1) and end (-1) in order; ends come first where they meet."""
     found = []
-    for served in result.served:
+    for served in returned:
         for part in served.stretches:
             if part.range is not None:
                 found += [(part.begin, 1, part.range), (part.end, -1, part.range)]

@@ -3,7 +3,7 @@
 from mtrrzap.kvm.phases import Phase, Stage, phases
 from mtrrzap.simulator.cost_model import Costs
 from mtrrzap.simulator.figures import Expected, PhaseCost, Result, Served, Spent, Stretch
-from mtrrzap.simulator.simulate import Guest, expected, simulate
+from mtrrzap.simulator.simulate import Guest, by_phase, expected, simulate
 
 __all__ = [
     "Costs",
@@ -16,6 +16,7 @@ __all__ = [
     "Spent",
     "Stage",
     "Stretch",
+    "by_phase",
     "expected",
     "phases",
     "simulate",

@@ -41,6 +41,7 @@ class Calls:
     def __init__(self, protocol: Protocol, costs: Costs, loop: Loop) -> None:
         rehearse(protocol)
         self.served: list[Served] = []
+        """The requests that have returned; whoever has read them sets a new list."""
         self._protocol, self._costs, self._loop = protocol, costs, loop
         self._vm = protocol.vm()
         self._shared = {id(o): _Shared(o.initial) for o in protocol.vm.objects()}

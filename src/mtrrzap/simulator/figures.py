@@ -32,6 +32,9 @@ class Spent(NamedTuple):
         return Spent(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+_NOTHING = Spent()
+
+
 class Stretch(NamedTuple):
     """A part of a request: a walk of its own over a range, or a wait for another vCPU."""
 
@@ -131,7 +134,7 @@ class Expected(NamedTuple):
         return self.spent.total
 
 
-def total(parts: Iterable[Spent]) -> Spent:
-    """Add up."""
+def total(parts: Iterable[Spent], start: Spent = _NOTHING) -> Spent:
+    """Add up, one after the other."""
     columns = list(zip(*parts, strict=True))
-    return Spent(*map(sum, columns)) if columns else Spent()
+    return Spent(*map(sum, columns, start)) if columns else start

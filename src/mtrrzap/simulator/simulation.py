@@ -33,9 +33,12 @@ class Simulation:
         self._presence = Presence(costs, self._loop)
         self._calls = Calls(PROTOCOLS[policy.protocol], costs, self._loop)
         self._zaps = Zaps(policy, costs, footprint, self._loop, self._presence)
-        self.served: Sequence[Served] = self._calls.served
-        """The requests that have returned, in that order."""
         self._phase = 0
+
+    @property
+    def served(self) -> Sequence[Served]:
+        """The requests of the last phase, in the order of their returns."""
+        return self._calls.served
 
     def rest(self) -> None:
         """Let so much time pass that every vCPU has what it uses, whatever happened before."""
@@ -58,8 +61,8 @@ class Simulation:
         ``exits`` are those after the last request, one after the other.
         """
         loop, presence = self._loop, self._presence
-        begin, served, later = loop.now, len(self.served), self._zaps.later
-        self._phase = number
+        begin, later = loop.now, self._zaps.later
+        self._phase, self._calls.served = number, []
         presence.start(phase, actors, numbers(number, pattern, 1))
         delay = 0.0
         for actor, gap in zip(actors, gaps(self._costs.stagger, number, pattern), strict=False):
@@ -67,7 +70,7 @@ class Simulation:
             delay += gap
         loop.run(self._fire, self._zaps.moved)
         loop.now += exits * self._costs.leave
-        spent = total(each.spent for each in self.served[served:])
+        spent = total(each.spent for each in self.served)
         return PhaseCost(
             *(phase.first, phase.stage, len(phase.events), phase.running),
             *(begin, loop.now, spent, self._zaps.later - later),

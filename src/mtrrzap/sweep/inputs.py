@@ -13,13 +13,11 @@ from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace, trace_lines
 from mtrrzap.protocol import PROTOCOLS, Protocol
 from mtrrzap.protocol.load import load
+from mtrrzap.reading import whole_text
 from mtrrzap.sweep.grid import SIMULATE, digest, identity
 from mtrrzap.sweep.spec import Defaults, Spec, read
 from mtrrzap.sweep.store import FORMAT
 from mtrrzap.sweep.worker import COPIES, Job
-
-LARGEST = 1 << 20
-"""Bytes of a spec."""
 
 
 def job(path: Path) -> tuple[Spec, Job, dict[str, Any], str]:
@@ -28,7 +26,7 @@ def job(path: Path) -> tuple[Spec, Job, dict[str, Any], str]:
     Raises:
         UserError: naming the file and the key.
     """
-    text = _text(path)
+    text = whole_text(path, "name a TOML file with a spec")
     shipped = _shipped()
     spec = read(text, str(path), Defaults(traces=tuple(shipped), protocols=tuple(PROTOCOLS)))
     axis = spec.grid.axes[0]
@@ -69,21 +67,6 @@ def _listed(values: Any) -> Any:
     return list(values)
 
 
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise UserError("too large for a spec", place=str(path), mend="name a TOML file")
-        return data.decode("utf-8")
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", place=str(path), mend="name a spec"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError("not UTF-8", place=str(path), mend="name a TOML file") from error
-
-
 def _beside(name: str, spec: Path) -> Path:
     return Path(os.path.normpath(spec.parent / name))
 
@@ -113,7 +96,7 @@ def _protocol(name: str, spec: Path) -> tuple[str | None, str]:
     try:
         path, colon, function = name.rpartition(":")
         load(f"{_beside(path, spec)}:{function}" if colon else name)
-        source = _beside(path, spec).read_text(encoding="utf-8")
+        source = whole_text(_beside(path, spec), "name a protocol's file", mib=4)
     except (UserError, ValueError) as error:
         raise UserError(f"{name!r}: {error}", place=f"{spec}: grid.protocols") from error
     return source, digest(source)

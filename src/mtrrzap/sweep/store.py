@@ -21,6 +21,7 @@ from typing import Any
 
 from mtrrzap.errors import UserError
 from mtrrzap.guest.files import TEMPORARY
+from mtrrzap.reading import whole
 from mtrrzap.sweep import parquet
 from mtrrzap.sweep.columns import COLUMNS, FAILED, TIMING, VIOLATED, Row
 from mtrrzap.sweep.parquet import contents
@@ -329,13 +330,11 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     """Return what a directory says of its sweep. Raises ``UserError`` if there is none."""
     path = directory / "sweep.json"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(
-            "no sweep in this folder", place=str(directory), mend="name one that a sweep wrote"
-        ) from error
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", place=str(path)) from error
+        if not path.exists():
+            raise UserError(
+                "no sweep in this folder", place=str(directory), mend="name one that a sweep wrote"
+            )
+        told = json.loads(whole(path, "name a folder that a sweep wrote", mib=64))
     except (ValueError, RecursionError) as error:
         raise UserError("is damaged", place=str(path), mend="start in another directory") from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:

@@ -100,8 +100,7 @@ class CertifiedVcpu:
 
     def _sent(self, request: int, results: tuple[Any, ...]) -> tuple[Any, frozenset[Any], Any]:
         """Run a call and send it ``results``: return its operation, the locks it holds, its key."""
-        steps = self._protocol.call(self._vm, self.requests[request])
-        with closing(Watched(steps, self.objects, self._protocol.name)) as call:
+        with closing(Watched(self._protocol, self._vm, self.requests[request])) as call:
             operation = call.send(None)
             held: frozenset[SharedObject] = frozenset()
             for i, result in enumerate(results, 1):
@@ -117,7 +116,7 @@ class CertifiedVcpu:
                 return None, held, None
             does = (operation.target, operation.verb, freeze(operation.args), operation.order)
             try:
-                return operation, held, (standing(steps), does)
+                return operation, held, (standing(call.steps), does)
             except UnfreezableError:  # the same results lead to the same place, too
                 return operation, held, (freeze(results), does)
 

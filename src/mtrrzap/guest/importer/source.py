@@ -5,6 +5,7 @@ import gzip
 import lzma
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -110,6 +111,9 @@ def _decompressed(stream: BinaryIO, magic: bytes) -> BinaryIO:
 def _file(path: Path) -> Source:
     def read() -> Iterator[bytes]:
         with path.open("rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                mend = "name a capture's file, or pipe it: … | import -"
+                raise UserError("not a regular file", place=str(path), mend=mend)
             magic = stream.read(8)
             stream.seek(0)
             with _decompressed(stream, magic) as plain:

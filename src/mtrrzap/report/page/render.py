@@ -179,10 +179,10 @@ def _kernel(section: Section, _: int) -> Markup:
         " Calls of kvm_zap_gfn_range, as kprobes on the host saw them: when the kernel itself "
         "zapped, what, and how long it took.",
     )
-    said = [
-        el("li", el("strong", row.policy), f": {row.kernel_difference or 'equal, range by range'}")
-        for row in section.policies
-    ]
+    alike: dict[str, list[str]] = {}
+    for row in section.policies:
+        alike.setdefault(row.kernel_difference or "equal, range by range", []).append(row.policy)
+    said = [el("li", el("strong", ", ".join(names)), f": {what}") for what, names in alike.items()]
     numbers = frozenset(("event", "vCPU", "µs", "leaves"))
     heading = el("p", "Beside each policy's requests, the first difference:", class_="note")
     return join(table(caption, columns, found, numbers=numbers), heading, el("ul", *said))

@@ -27,7 +27,7 @@ _MOST = 3000
 """Events of a trace before each of which all memory may be touched, which is slow."""
 HUGE = "2M pages"
 """The name of the walk for which these back the memory."""
-STORM = StormTask("storm", Settings(4, quirk=False, group=0), 100, "kvm_set_cr0")
+STORM = StormTask("storm", Settings(4, quirk=False, group=0), 100, ("kvm_set_cr0",))
 """Each vCPU sets and clears CR0.CD in turn: a request each, with the quirk off."""
 
 

@@ -39,6 +39,8 @@ def test_every_statement() -> None:
         ("hidden", 1, "no C for vm.lock"),
         ("word_of_c", 1, "kvm means something else in C; choose another name"),
         ("too_big", 1, "plain is an int in C, which is too small for a gfn"),
+        ("unset", 3, "start may have no value here; give it one before the loop or if"),
+        ("unset_in_a_branch", 7, "other may have no value here"),
     ],
 )
 def test_what_has_no_c_is_refused(name: str, line: int, problem: str) -> None:
@@ -48,6 +50,19 @@ def test_what_has_no_c_is_refused(name: str, line: int, problem: str) -> None:
     first = inspect.getsourcelines(call)[1]
     assert error.value.problem.startswith(problem), error.value.problem
     assert error.value.place == f"{translated.__file__}:{first + line}"
+
+
+def test_a_value_that_every_branch_gives() -> None:
+    assert "z->plain, value" in kernel(protocol(translated.always_set, "test"))
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_wait_gives_up_its_cpu_but_where_the_posted_loop_does_not(name: str) -> None:
+    text = kernel(PROTOCOLS[name])
+    yields = {"sketch": 1, "review": 1, "ticket": 2}.get(name, 0)
+    assert text.count("\n\tcpu_relax();\n\tcond_resched();\n") == bool(yields)
+    assert text.count("\tkvm_mtrr_zap_yield();\n") == yields
+    assert text.count("\t\tcpu_relax();\n") == name.startswith("v") + (name == "ticket")
 
 
 def test_big_numbers_and_a_comment_above() -> None:

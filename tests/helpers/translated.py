@@ -145,3 +145,29 @@ def too_big(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
 def big(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
     # a comment above a statement, so long that it takes more than one of the lines of C
     yield vm.mmu.zap(1 << 31, 1 << 52)
+
+
+def unset(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
+    for start, end in ranges:
+        yield vm.mmu.zap(start, end)
+    yield vm.mmu.zap(start, end)
+
+
+def unset_in_a_branch(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
+    if (yield vm.flag.load()):
+        value = yield vm.plain.load()
+    else:
+        other = yield vm.plain.load()
+        value = other
+    yield vm.plain.store(value)
+    yield vm.plain.store(other)
+
+
+def always_set(vm: OwnVm, ranges: tuple[Range, ...]) -> Steps:
+    if (yield vm.flag.load()):
+        return
+    elif (yield vm.flag.load()):
+        value = 1
+    else:
+        value = 2
+    yield vm.plain.store(value)

@@ -56,6 +56,8 @@ class Expressions:
         self.tree = reading.tree(call)
         self.vm = self.tree.args.args[0].arg
         self.locals: dict[str, Type] = {}
+        self.given: set[str] = set()
+        """The locals that have a value here, whatever way led here."""
         self.used: dict[str, SharedObject] = {}
         self.defines: dict[str, tuple[int, str]] = {}
         self._of: dict[type[ast.expr], Callable[[Any], Value | None]] = {
@@ -108,6 +110,7 @@ class Expressions:
         """Note a local variable's type, which it keeps."""
         if name in _TAKEN or name.startswith("nr_"):
             self.refuse(node, f"{name} means something else in C; choose another name")
+        self.given.add(name)
         known = self.locals.setdefault(name, kind)
         if known is not kind:
             self.refuse(node, f"{name} is a {known.value} and a {kind.value}")
@@ -130,6 +133,8 @@ class Expressions:
 
     def _name(self, node: ast.Name) -> Value:
         name, kind = node.id, self.locals.get(node.id)
+        if kind is not None and name not in self.given:
+            self.refuse(node, f"{name} may have no value here; give it one before the loop or if")
         if kind is Type.RANGE:
             return Value(name, kind, (f"{name}.start", f"{name}.end"))
         if kind is not None:
@@ -206,7 +211,7 @@ class Expressions:
         match node:
             case ast.Call(func=ast.Name(id="len"), args=[ast.Name(id=name)]):
                 if self.locals.get(name) is Type.BATCH:
-                    return Value(f"nr_{name}", Type.INT)
+                    return Value(self.expression(node.args[0]).text, Type.INT)
         return None
 
     def _delegated(self, node: ast.YieldFrom) -> Value | None:

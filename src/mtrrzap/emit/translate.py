@@ -271,26 +271,38 @@ class _Text(Expressions):
 
     def _if(self, node: ast.If) -> None:
         self._open(f"if ({self.condition(node.test)})", node)
-        self._block(node.body)
+        before = frozenset(self.given)
+        ends = self._branch(node.body, before)
         while len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
             node = node.orelse[0]
             self._close(f"else if ({self.condition(node.test)})")
-            self._block(node.body)
+            ends += self._branch(node.body, before)
         if node.orelse:
             self._close("else")
-            self._block(node.orelse)
+        ends += self._branch(node.orelse, before)
+        self.given = set.intersection(*ends) if ends else set(before)
         self._close()
+
+    def _branch(self, body: list[ast.stmt], before: frozenset[str]) -> list[set[str]]:
+        """Translate it; return which locals have a value at its end, if it comes there."""
+        self.given = set(before)
+        self._block(body)
+        leaves = body and isinstance(body[-1], ast.Return | ast.Break | ast.Continue)
+        return [] if leaves else [self.given]
 
     def _while(self, node: ast.While) -> None:
         self._open(f"while ({self.condition(node.test)})", node)
+        before = set(self.given)
         self._block(node.body)
+        self.given = before
         self._close()
 
     def _for(self, node: ast.For) -> None:
         name = node.iter.id if isinstance(node.iter, ast.Name) else ""
         if self.locals.get(name) is not Type.BATCH or self.loops == len(_INDICES):
             self.refuse(node, f"no C for {shown(node)}")
-        index = _INDICES[self.loops]
+        self.expression(node.iter)
+        before, index = set(self.given), _INDICES[self.loops]
         self.loops += 1
         self.most_loops = max(self.most_loops, self.loops)
         self._open(f"for ({index} = 0; {index} < nr_{name}; {index}++)", node)
@@ -304,6 +316,7 @@ class _Text(Expressions):
             case _:
                 self._take_apart(node.target, (f"{each}.start", f"{each}.end"), node)
         self._block(node.body)
+        self.given = before
         self._close()
         self.loops -= 1
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from helpers.paths import DATA
-from mtrrzap.emit.patch import FILES, HOST, MTRR, X86, X86_H, Mail, patch, read
+from mtrrzap.emit.patch import FILES, HOST, MTRR, VMX, X86, X86_H, Mail, edited, patch, read
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import by_name
 from mtrrzap.protocol import PROTOCOLS
+from mtrrzap.x86.ept import EptType
+from mtrrzap.x86.memtype import MemType
 
 TREE = DATA / "emit" / "tree"
 MAIL = Mail("Some Body <some@body.example>", "Sun, 29 Nov 2026 07:00:00 +0000", "It holds.")
@@ -80,12 +82,33 @@ def test_it_applies(name: str, tmp_path: Path) -> None:
 
 
 def test_the_rule_is_the_policy_s() -> None:
-    while_clear = "if (kvm_read_cr0(vcpu) & X86_CR0_CD)"
-    quirk = "if (kvm_check_has_quirk(vcpu->kvm, KVM_X86_QUIRK_CD_NW_CLEARED))"
+    while_clear = "+\tif (kvm_read_cr0(vcpu) & X86_CR0_CD)"
+    quirk = "+\tif (kvm_check_has_quirk(vcpu->kvm, KVM_X86_QUIRK_CD_NW_CLEARED))"
     for policy, rules in (("v6.1", (0, 1)), ("Base2", (1, 0)), ("+9+10", (1, 0))):
         mail = patch(PROTOCOLS["direct"], by_name(policy), texts(), MAIL)
         assert (mail.count(while_clear), mail.count(quirk)) == rules
         assert mail.count("state->fixed_ranges[i] == type") == (policy == "+9+10")
+
+
+@pytest.mark.parametrize("policy", ["v6.1", "Base1", "v6.7", "Base2", "+9", "+9+10", "ticket"])
+def test_the_type_while_cd_is_set_is_the_policy_s(policy: str) -> None:
+    """A toggle that leaves out what is WB would else leave WB+IPAT behind, as a kernel showed."""
+    tree, protocol, rule = texts(), PROTOCOLS["ticket"], by_name(policy)
+    ignores = rule.cd_type_with_quirk == EptType(MemType.WB, ipat=True)
+    changed = edited(protocol, rule, tree)
+    assert (VMX in changed) != ignores
+    assert ("the EPT type is WB, and" in patch(protocol, rule, tree, MAIL)) != ignores
+    if ignores:
+        return
+    assert (
+        "NW_CLEARED))\n\t\t\treturn MTRR_TYPE_WRBACK << VMX_EPT_MT_EPTE_SHIFT;\n\n"
+        "\t\tcache = MTRR_TYPE_UNCACHABLE;\n\t\treturn (cache << VMX_EPT_MT_EPTE_SHIFT) | "
+        "VMX_EPT_IPAT_BIT;\n\t}\n"
+    ) in changed[VMX]
+    # Since v6.7 Linux says so itself.
+    assert VMX not in edited(protocol, rule, tree | {VMX: changed[VMX]})
+    newer = changed[VMX].replace("kvm_read_cr0_bits", "kvm_is_cr0_bit_set")
+    assert VMX not in edited(protocol, rule, tree | {VMX: newer.replace("static u8", "u8")})
 
 
 @pytest.mark.parametrize(
@@ -99,6 +122,10 @@ def test_the_rule_is_the_policy_s() -> None:
         (X86, "kvm_arch_init_vm", "not found: function kvm_arch_init_vm()"),
         (X86, "X86_CR0_CD", "not found: the zap in kvm_post_set_cr0()"),
         (X86_H, "kvm_vcpu_mtrr_init", "not found: once: void kvm_vcpu_mtrr_init("),
+        (VMX, "vmx_get_mt_mask", "not found: function vmx_get_mt_mask()"),
+        (VMX, "cache = MTRR_TYPE_WRBACK", "not found: in vmx_get_mt_mask(): the type while CR0.CD"),
+        (VMX, ") | VMX_EPT_IPAT_BIT", "not found: in vmx_get_mt_mask(): the type while CR0.CD"),
+        (VMX, "X86_CR0_CD", "not found: in vmx_get_mt_mask(): the type while CR0.CD = 1"),
     ],
 )
 def test_another_tree_is_refused(path: str, old: str, problem: str) -> None:

@@ -91,6 +91,9 @@ def test_errors_and_the_limit(
     broken.chmod(0o755)
     with pytest.raises(UserError, match="ended with status 3: oops"):
         boot.run([boot.Job(boot.Host(kernel, qemu=str(broken)), [task])], timeout=60)
+    broken.write_bytes(b"no program")
+    with pytest.raises(UserError, match=f"{broken}: cannot be run: Exec format error"):
+        boot.run([boot.Job(boot.Host(kernel, qemu=str(broken)), [task])], timeout=60)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "kvm.ko").write_bytes(b"no module")
     with pytest.raises(UserError, match="cannot load kvm, kvm_amd; build modules against exactly"):

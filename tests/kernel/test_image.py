@@ -88,3 +88,8 @@ def test_no_apt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="no program apt-get"):
         image.debian()
+    for name in ("apt-get", "apt-cache", "dpkg-deb"):
+        (tmp_path / name).write_bytes(b"no program")
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(UserError, match="apt-cache: cannot be run: Exec format error"):
+        image.debian()

@@ -47,7 +47,7 @@ def compiler() -> str:
 
 
 def ran(
-    command: Sequence[str | Path], given: str | None = None
+    command: Sequence[str | Path], given: str | None = None, *, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, and return what it printed.
 
@@ -56,7 +56,13 @@ def ran(
     """
     try:
         return subprocess.run(
-            command, input=given, capture_output=True, text=True, errors="replace", check=False
+            command,
+            input=given,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
     except OSError as error:
         raise UserError(f"cannot be run: {error.strerror}", place=str(command[0])) from error

@@ -131,7 +131,7 @@ _ARRAY = Field(
 
 def _flag(initial: bool) -> Field:
     """A bool, which waiters read outside its lock."""
-    load, wait = Type.BOOL, "VAL == {0}"
+    load = Type.BOOL
     return Field(
         "bool {name};",
         "WRITE_ONCE(*{obj}, true);" if initial else None,
@@ -142,14 +142,14 @@ def _flag(initial: bool) -> Field:
             ("store", RELEASE): Operation("smp_store_release({obj}, {0})"),
             ("store", FULL): Operation("smp_store_mb(*{obj}, {0})"),
             **_exchanges("", "{obj}", load),
-            ("wait_until", RELAXED): Operation("while (READ_ONCE(*{obj}) != {0})\n\tcpu_relax();"),
-            ("wait_until", ACQUIRE): Operation(f"smp_cond_load_acquire({{obj}}, {wait})"),
+            ("wait_until", RELAXED): _until("READ_ONCE(*{obj}) != {0}"),
+            ("wait_until", ACQUIRE): _until("smp_load_acquire({obj}) != {0}"),
         },
     )
 
 
 def _atomic(initial: int) -> Field:
-    """``atomic_t``."""
+    """``atomic_t``; its waits are the posted loop and the kernel's own, which keep the CPU."""
     load = Type.INT
     return Field(
         "atomic_t {name};",
@@ -164,6 +164,10 @@ def _atomic(initial: int) -> Field:
             ("wait_until", ACQUIRE): Operation("atomic_cond_read_acquire({obj}, VAL == {0})"),
         },
     )
+
+
+def _until(unless: str) -> Operation:
+    return Operation(f"while ({unless})\n\tkvm_mtrr_zap_yield();")
 
 
 def _exchanges(prefix: str, obj: str, kind: Type) -> dict[tuple[str, Order] | str, Operation]:
@@ -202,14 +206,13 @@ def _sequence(first: int) -> Field:
             ("post", RELAXED): Operation("WRITE_ONCE(*{obj}, {0})"),
             ("reached", ACQUIRE): Operation(_REACHED.replace("@", acquire), Type.BOOL),
             ("reached", RELAXED): Operation(_REACHED.replace("@", relaxed), Type.BOOL),
-            ("wait_reached", ACQUIRE): Operation(_WAIT_REACHED.replace("@", "acquire")),
-            ("wait_reached", RELAXED): Operation(_WAIT_REACHED.replace("@", "relaxed")),
+            ("wait_reached", ACQUIRE): _until(f"!{_REACHED.replace('@', acquire)}"),
+            ("wait_reached", RELAXED): _until(f"!{_REACHED.replace('@', relaxed)}"),
         },
     )
 
 
 _REACHED = "kvm_mtrr_seq_reached(@, {lagged})"
-_WAIT_REACHED = "smp_cond_load_@({obj}, kvm_mtrr_seq_reached(VAL, {lagged}))"
 
 
 def of(shared: SharedObject) -> Field:

@@ -18,12 +18,15 @@ from mtrrzap.emit.translate import Translation, translate
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import Ask, FixedRange, Lock, Policy, ToggleRange, Walk
 from mtrrzap.protocol import Protocol, SharedObject, ZapArray, ZapList
+from mtrrzap.x86.ept import EptType
+from mtrrzap.x86.memtype import MemType
 
 HOST = "arch/x86/include/asm/kvm_host.h"
 MTRR = "arch/x86/kvm/mtrr.c"
 X86 = "arch/x86/kvm/x86.c"
 X86_H = "arch/x86/kvm/x86.h"
-FILES = (HOST, MTRR, X86, X86_H)
+VMX = "arch/x86/kvm/vmx/vmx.c"
+FILES = (HOST, MTRR, X86, X86_H, VMX)
 """The files of a tree that are read; the patch changes some of them."""
 
 
@@ -80,6 +83,19 @@ _CONDITION = re.compile(
 )
 
 
+_QUIRK = "kvm_check_has_quirk(vcpu->kvm, KVM_X86_QUIRK_CD_NW_CLEARED)"
+_WB = "\t\t\treturn MTRR_TYPE_WRBACK << VMX_EPT_MT_EPTE_SHIFT;\n"
+_OF_CD = rf"\n\tif \(kvm_\w+\(vcpu, X86_CR0_CD\)\) \{{\n\t\tif \({re.escape(_QUIRK)}\)\n"
+_CACHE = re.compile(
+    rf"({_OF_CD})\t\t\tcache = MTRR_TYPE_WRBACK;\n\t\telse\n"
+    r"\t(\t\tcache = MTRR_TYPE_UNCACHABLE;\n)\n"
+    r"(?=\t\treturn \(cache << VMX_EPT_MT_EPTE_SHIFT\) \| VMX_EPT_IPAT_BIT;\n)"
+)
+"""One type with, one without the quirk; both ignore the PAT."""
+_CD_TYPE = re.compile(f"{_CACHE.pattern}|{_OF_CD}{re.escape(_WB)}")
+"""As it was until v6.6, or is since."""
+
+
 def patch(protocol: Protocol, policy: Policy, tree: Mapping[str, str], mail: Mail) -> str:
     """Return a mail that ``git am`` takes.
 
@@ -118,6 +134,7 @@ def _edited(protocol: Protocol, policy: Policy, tree: Mapping[str, str]) -> list
     edit.functions()
     edit.mtrr_write()
     edit.cd_toggle()
+    edit.cd_type()
     return list(files.values())
 
 
@@ -207,13 +224,26 @@ class _Edit:
         new = "\tif ((cr0 ^ old_cr0) & X86_CR0_CD)\n\t\tkvm_mtrr_cr0_cd_changed(vcpu);\n"
         x86.replace(found[0], new)
 
+    def cd_type(self) -> None:
+        """Have ``vmx_get_mt_mask()`` say WB under CR0.CD = 1 with the quirk, where the rule does.
+
+        A toggle that leaves out what is WB is right only then: Linux 6.1 to 6.6 say WB+IPAT.
+        """
+        if self.policy.cd_type_with_quirk != EptType(MemType.WB):
+            return
+        vmx = self.files[VMX]
+        mask = vmx.function("vmx_get_mt_mask")
+        if len(_CD_TYPE.findall(mask)) != 1:
+            raise vmx.missing("in vmx_get_mt_mask(): the type while CR0.CD = 1")
+        vmx.replace(mask, _CACHE.sub(lambda found: f"{found[1]}{_WB}\n{found[2]}", mask))
+
     def _cd_changed(self) -> str:
         """Return ``kvm_mtrr_cr0_cd_changed()``."""
         found = _CONDITION.search(self.files[X86].text)
         if found is None:
             raise self.files[X86].missing("the zap in kvm_post_set_cr0()")
         others = [each.strip().rstrip("&").strip() for each in found["others"].split("&&")]
-        quirk = "!kvm_check_has_quirk(vcpu->kvm, KVM_X86_QUIRK_CD_NW_CLEARED)"
+        quirk = f"!{_QUIRK}"
         if quirk not in others:
             raise self.files[X86].missing("the quirk in the zap of kvm_post_set_cr0()")
         honours = " && ".join(each for each in others if each != quirk)
@@ -272,6 +302,10 @@ def _mail(protocol: Protocol, policy: Policy, mail: Mail, files: list[File]) -> 
         else "Every vCPU zaps its own ranges.",
         f"By the rule of {policy.name} an MTRR write asks for a zap {policy.mtrr_write.value}, a "
         f"toggle of CR0.CD {policy.cd_toggle.value}, for {policy.toggle_range.value}.",
+        "While CR0.CD is 1 with the quirk the EPT type is WB, and the guest's PAT counts: what a "
+        "toggle leaves out has the right type."
+        if any(each.path == VMX for each in changed)
+        else "",
         mail.checked,
         f"The functions were translated by mtrrzap {__version__} from the text that it checks.",
     ]

@@ -150,6 +150,7 @@ def _helpers(found: Translation) -> list[str]:
     )
     if "list.c" in names:
         names = {"entry.c": None} | names
+    names = {"yield.c": None} | names
     chunks: list[str] = []
     for name in names:
         text = objects.text(name) if name.endswith(".c") else name

@@ -56,9 +56,9 @@ def line(operation: Operation, result: Any, value: Any) -> str:
             return f"{name} store {order} {words}"
         case "cmpxchg":
             return f"{name} cmpxchg {order} {words} = {_number(result)}"
-        case "wait_until" | "wait_reached" if order != "relaxed" or operation.verb != "wait_until":
+        case "wait_until" if order != "relaxed" and type(operation.target.initial) is not bool:
             return f"{name} wait {order} = {_number(value)}"
-        case "wait_until" | "reached":
+        case "wait_until" | "wait_reached" | "reached":
             return f"{name} load {order} = {_number(value)}"
         case "alloc":
             return f"{name} alloc = {int(result)}"
@@ -239,8 +239,8 @@ class _Call:
                 self._next(None)
             return None if wanted == printed else wanted
         found = target.effect(values[target.name], operation, vcpu)
-        if not found and operation.verb == "wait_until":
-            # The posted loop reads, and reads again.
+        if not found and operation.verb in ("wait_until", "wait_reached"):
+            # A loop reads, and reads again.
             seen = line(operation, None, values[target.name])
             return None if seen == printed else seen
         for value, result in found:

@@ -247,12 +247,15 @@ class _Booted:
         self._broken: list[str] = []
         self._rest, self._lines = b"", deque[str](maxlen=_TAIL)
         with (folder / "qemu").open("wb") as errors:
-            self._qemu = subprocess.Popen(
-                _command(job.host, folder),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
+            try:
+                self._qemu = subprocess.Popen(
+                    _command(job.host, folder),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                )
+            except OSError as error:
+                raise UserError(f"cannot be run: {error.strerror}", place=job.host.qemu) from error
         assert self._qemu.stdout is not None
         self.console = self._qemu.stdout
 

@@ -1,4 +1,4 @@
-"""KVM's modules, built out of tree against a kernel's headers: with EPT types, or a protocol."""
+"""KVM's modules, built out of tree against a kernel's headers: with EPT types, and a protocol."""
 
 import os
 import re
@@ -102,8 +102,7 @@ class Patched(NamedTuple):
 def build(patched: Patched | None, source: Path, release: str, output: Path) -> None:
     """Build ``kvm.ko`` and ``kvm-amd.ko`` into a folder.
 
-    Without a patch KVM says the EPT type of each leaf (``ept_types``). With one it does not: the
-    patch does not change ``vmx_get_mt_mask()``, whose types need not be those of its policy.
+    KVM then also says the EPT type of each leaf (``ept_types``).
 
     Raises:
         UserError: if the tree does not match, if there are no headers, if it does not compile, or
@@ -155,11 +154,12 @@ def _made(
 
 def _changed(patched: Patched | None, source: Path) -> dict[str, str]:
     """Return the files of the tree that change."""
+    texts = {path: _read(source / path) for path in (*ept_types.FILES, *FILES)}
     if patched is None:
-        return ept_types.traced({path: _read(source / path) for path in ept_types.FILES})
-    texts = {path: _read(source / path) for path in FILES}
+        return ept_types.traced(texts)
     functions = [each.name for each in translate(patched.protocol).functions]
-    changed = edited(patched.protocol, patched.policy, texts)
+    changed = edited(patched.protocol, patched.policy, {path: texts[path] for path in FILES})
+    changed |= ept_types.traced(texts | changed)
     return {path: _probed(text, functions, patched.window_us) for path, text in changed.items()}
 
 

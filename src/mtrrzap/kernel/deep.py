@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mtrrzap.gfn import PAGE_SHIFT, Range
 from mtrrzap.guest.event import Event, Kind
+from mtrrzap.kernel.alone import alone
 from mtrrzap.kernel.calls import Call, Change, read, typed
 from mtrrzap.kernel.judge import host_of
 from mtrrzap.kernel.perform import Record, Task
@@ -158,7 +159,7 @@ class _Both:
         self._real = Entries()
         self._may_leave_root = False
 
-    def follow(self, moment: Moment, asked: Iterable[Range]) -> None:
+    def follow(self, moment: Moment, asked: tuple[Range, ...]) -> None:
         """Follow one event: the guest touches all memory, zaps, and faults after them."""
         new = (c.gfn for c in moment.touched if c.is_leaf and not c.was_present)
         if self._may_leave_root and any(map(self._table.mapped, new)):
@@ -173,7 +174,7 @@ class _Both:
             cost = _cost(call, self._table, self._policy.walk, self._host)
             self.found.update(_differences(call, cost, self._policy))
         self._real.take(moment.zapped)
-        for part in asked:
+        for part in alone(self._policy.protocol, asked):
             self._table.zap(part, self._policy.walk)
         self._compare()
         self._may_leave_root |= moment.event.kind in _LEAVES_ROOT

@@ -4,11 +4,11 @@ import lzma
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mtrrzap.emit.native import ran
 from mtrrzap.errors import UserError
 
 META_PACKAGE = "linux-image-amd64"
@@ -123,11 +123,11 @@ def _fetch(name: str, folder: Path) -> None:
 
 
 def _output(*command: str, cwd: Path | None = None) -> str:
-    ran = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        why = (ran.stderr.strip().splitlines() or ["no message"])[-1]
+    done = ran(command, cwd=cwd)
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(why, place=" ".join(command), mend="run apt-get update, or name a kernel")
-    return ran.stdout
+    return done.stdout
 
 
 def modules(

@@ -106,6 +106,9 @@ static inline void cpu_relax(void)
 	user_waited = true;
 }
 
+/* A thread has given its CPU away in cpu_relax(). */
+#define cond_resched()		((void)0)
+
 #ifndef KVM_MTRR_STEPS
 
 /* What widens the window before a flag is stored: for tests only. */
@@ -148,7 +151,6 @@ typedef pthread_mutex_t spinlock_t;
 	VAL;							\
 })
 #define smp_cond_load_acquire(p, cond) user_cond_load(p, cond, __ATOMIC_ACQUIRE)
-#define smp_cond_load_relaxed(p, cond) user_cond_load(p, cond, __ATOMIC_RELAXED)
 
 #define user_cmpxchg(p, old, new, order) ({			\
 	__typeof__(*(p)) was_ = (old);				\
@@ -246,7 +248,6 @@ static inline void spin_unlock(spinlock_t *lock)
 #define smp_store_release(p, v)		step_store(p, v, "release")
 #define smp_store_mb(x, v)		step_store(&(x), v, "full")
 #define smp_cond_load_acquire(p, cond)	step_cond_load(p, cond, "acquire")
-#define smp_cond_load_relaxed(p, cond)	step_cond_load(p, cond, "relaxed")
 #define cmpxchg(p, o, n)		step_cmpxchg(p, o, n, "full")
 #define cmpxchg_acquire(p, o, n)	step_cmpxchg(p, o, n, "acquire")
 #define cmpxchg_release(p, o, n)	step_cmpxchg(p, o, n, "release")

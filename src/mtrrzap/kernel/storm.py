@@ -57,8 +57,8 @@ def storm(
 
 def job(host: boot.Host, task: StormTask) -> boot.Job:
     """Return a storm's job: a host with two CPUs."""
-    # A vCPU that waits spins. Without preemption such vCPUs hold all CPUs for good once the one
-    # that zaps has given way in its walk (docs/kernel.md).
+    # v4's waits keep the CPU. Without preemption they hold all CPUs for good once the vCPU that
+    # zaps has given way in its walk (docs/kernel.md).
     two = replace(host, cpus=2, memory=2 * host.memory, preempt="full")
     return boot.Job(two, (), (), (task,))
 

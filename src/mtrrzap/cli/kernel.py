@@ -229,8 +229,8 @@ def build_(
     protocol: Annotated[
         str | None,
         typer.Argument(
-            help="A protocol to patch in: a name, or path/to/file.py:function. With or without one, "
-            "KVM says each leaf's EPT type."
+            help="A protocol to patch in: a name, or path/to/file.py:function. With or without "
+            "one KVM says each leaf's EPT type."
         ),
     ] = None,
     *,

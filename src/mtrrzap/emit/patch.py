@@ -18,8 +18,6 @@ from mtrrzap.emit.translate import Translation, translate
 from mtrrzap.errors import UserError
 from mtrrzap.kvm.policy import Ask, FixedRange, Lock, Policy, ToggleRange, Walk
 from mtrrzap.protocol import Protocol, SharedObject, ZapArray, ZapList
-from mtrrzap.x86.ept import EptType
-from mtrrzap.x86.memtype import MemType
 
 HOST = "arch/x86/include/asm/kvm_host.h"
 MTRR = "arch/x86/kvm/mtrr.c"
@@ -229,7 +227,8 @@ class _Edit:
 
         A toggle that leaves out what is WB is right only then: Linux 6.1 to 6.6 say WB+IPAT.
         """
-        if self.policy.cd_type_with_quirk != EptType(MemType.WB):
+        wanted = self.policy.cd_type_with_quirk
+        if wanted is None or wanted.ipat:
             return
         vmx = self.files[VMX]
         mask = vmx.function("vmx_get_mt_mask")

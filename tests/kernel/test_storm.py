@@ -241,7 +241,7 @@ def test_a_protocol_in_a_real_kernel(
     assert not any(row["differences"] for row in data["rows"])
     controls = {control["name"]: control["what"] for control in data["controls"]}
     mapped = controls[f"zaps and what is mapped, {two}"]
-    assert "of 4,865 EPT types those of 0 leaves differ" in mapped
+    assert "EPT types those of 0 leaves differ" in mapped
     assert controls[f"stale types, {two}"].startswith("0 leaves outlived their EPT type")
     counts = ("-n", "2", "-c", "1000", f"--timeout={LIMIT}", "--json")
     ran = run("kernel", "storm", "ticket", *where, *modules, *counts)

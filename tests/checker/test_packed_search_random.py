@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 pytest.importorskip("numba", reason="the compiled search needs numba")
@@ -11,6 +9,7 @@ pytest.importorskip("numba", reason="the compiled search needs numba")
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from helpers.random_protocols import PROGRAMS, made_of
 from mtrrzap.checker import packed_layout, packed_search, packed_set, packed_tables
 from mtrrzap.checker.check import SAFETY, Counterexample
 from mtrrzap.checker.explore import Search
@@ -22,101 +21,11 @@ from mtrrzap.checker.properties.ordering import Ordering
 from mtrrzap.checker.result import Exploration, Limits
 from mtrrzap.checker.scenario import Scenario, scenario
 from mtrrzap.checker.schedule import shows
-from mtrrzap.protocol import (
-    ACQUIRE,
-    FULL,
-    RELAXED,
-    RELEASE,
-    Atomic,
-    Protocol,
-    Range,
-    Sequence,
-    Spinlock,
-    Steps,
-    Vm,
-    ZapArray,
-    ZapList,
-)
-from mtrrzap.protocol.registry import protocol
-
-Program = tuple[Any, ...]
 
 FEW = 3_000
 """States that the plain search may need."""
 
 
-class RandomVm(Vm):
-    lock = Spinlock()
-    list = ZapList(guard=lock)
-    array = ZapArray(guard=lock, entries=2)
-    flag = Atomic(0)
-    done = Sequence(0)
-
-
-def made_of(program: Program) -> Protocol:  # noqa: C901 - one branch an instruction
-    """Make a protocol that runs a program: instructions, of which some hold programs."""
-
-    def call(vm: RandomVm, ranges: tuple[Range, ...]) -> Steps:
-        yield from run(vm, ranges, program)
-        yield vm.flag.load()
-
-    def run(vm: RandomVm, ranges: tuple[Range, ...], block: Program) -> Steps:  # noqa: C901
-        for verb, *rest in block:
-            if verb == "alloc":
-                if not (yield vm.memory.alloc()):
-                    yield from run(vm, ranges, rest[0])
-            elif verb == "locked":
-                yield vm.lock.lock()
-                yield from run(vm, ranges, rest[0])
-                yield vm.lock.unlock()
-            elif verb == "add":
-                yield vm.list.add(*ranges[0])
-            elif verb == "pop":
-                if (entry := (yield vm.list.pop_first())) is not None:
-                    yield vm.mmu.zap(*entry)
-            elif verb == "queue":
-                yield vm.array.add(*ranges[-1])
-            elif verb == "take":
-                for entry in (yield vm.array.take()):
-                    yield vm.mmu.zap(*entry)
-            elif verb == "zap":
-                for entry in ranges:
-                    yield vm.mmu.zap(*entry)
-            elif verb == "store":
-                yield vm.flag.store(rest[0], rest[1])
-            elif verb == "if":
-                if (yield vm.flag.load(rest[0])):
-                    yield from run(vm, ranges, rest[1])
-            elif verb == "try":
-                if (yield vm.flag.cmpxchg(0, 1)) == 0:
-                    yield from run(vm, ranges, rest[0])
-            elif verb == "wait":
-                yield vm.flag.wait_until(rest[0], rest[1])
-            elif verb == "number":
-                number = yield vm.done.advance()
-                yield vm.done.wait_reached(number)
-
-    return protocol(call, "random")
-
-
-LOADS = st.sampled_from([RELAXED, ACQUIRE])
-STORES = st.sampled_from([RELAXED, RELEASE, FULL])
-LEAVES = st.one_of(
-    st.sampled_from([("zap",), ("add",), ("pop",), ("queue",), ("take",)]),
-    st.tuples(st.just("store"), st.integers(0, 1), STORES),
-    st.tuples(st.just("wait"), st.integers(0, 1), LOADS),
-)
-
-
-def blocks(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    block = st.lists(inner, max_size=3).map(tuple)
-    return st.one_of(
-        st.tuples(st.sampled_from(["alloc", "locked", "try"]), block),
-        st.tuples(st.just("if"), LOADS, block),
-    )
-
-
-PROGRAMS = st.lists(st.recursive(LEAVES, blocks, max_leaves=6), min_size=1, max_size=5).map(tuple)
 RANGES = st.lists(
     st.sampled_from([((0, 8),), ((4, 12),), ((0, 4), (8, 12)), ((0, 1 << 52),)]),
     min_size=1,

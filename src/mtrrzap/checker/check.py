@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mtrrzap.checker import solo
+from mtrrzap.checker import reduction, solo
 from mtrrzap.checker.explore import Progress, Search
 from mtrrzap.checker.ghost import Ghost, NoGhost
 from mtrrzap.checker.model import Model
@@ -195,11 +195,12 @@ def search(model: Model, options: Options, wanted: int) -> Exploration:
     found = first.run()
     if not first.full or small == limits.states:
         return found
+    reduced = options.symmetry and not found.violations and reduction.applies(model)
     try:
-        more = _searched(model, options, wanted, "numba" if numba_works() else "python")
+        more = _searched(model, options, wanted, "numba" if numba_works() else "python", reduced)
     except KeyboardInterrupt:
         more = Exploration(cut=INTERRUPTED)
-    if more.states >= found.states:
+    if more.cut is None or more.states >= found.states:
         return more
     found.cut = more.cut  # it was stopped before it had come as far
     return found
@@ -215,21 +216,19 @@ def _plain(model: Model, options: Options, wanted: int, limits: Limits) -> Searc
     )
 
 
-def _searched(model: Model, options: Options, wanted: int, engine: str) -> Exploration:
+def _searched(
+    model: Model, options: Options, wanted: int, engine: str, reduced: bool = False
+) -> Exploration:
     if engine == "python":
         return _plain(model, options, wanted, options.limits).run()
     if not numba_works():
         raise UserError("the compiled search needs numba", mend="run pip install 'mtrrzap[check]'")
-    from mtrrzap.checker.packed_search import PackedSearch
+    from mtrrzap.checker.packed_search import explored
 
+    end = wanted if options.first else 0
+    how = {"symmetry": options.symmetry, "limits": options.limits, "progress": options.progress}
     try:
-        return PackedSearch(
-            model,
-            symmetry=options.symmetry,
-            wanted=wanted if options.first else 0,
-            limits=options.limits,
-            progress=options.progress,
-        ).run()
+        return explored(model, reduced=reduced, wanted=end, **how)
     except OverflowError:  # a state of more than 126 bits: slower, but no less right
         return _plain(model, options, wanted, options.limits).run()
 

@@ -76,6 +76,8 @@ class Lookups(NamedTuple):
     """For a ghost and a vCPU, the ghost with this vCPU and the next exchanged."""
     keys: Any
     """For a ghost and a vCPU, what interchangeable vCPUs in equal local states are sorted by."""
+    alone: Any
+    """Whether a vCPU in a local state goes on alone; empty in a search that is not reduced."""
 
 
 class GhostValues(NamedTuple):
@@ -116,6 +118,39 @@ def fields_for(rooms: list[int]) -> tuple[Any, int]:
     if used[1] > WORD_BITS:
         raise OverflowError("a state does not fit in two words")
     return np.array(rows, np.int64), 2 if used[1] else 1
+
+
+@njit(cache=True, inline="always")
+def load(states: Any, at: Any, words: Any) -> Any:
+    """Return both words of a state; the second is 0 if there is none."""
+    if len(words) == 1:
+        return states[at], ZERO
+    return states[U(2) * U(at)], states[U(2) * U(at) + ONE]
+
+
+@njit(cache=True, inline="always")
+def store(states: Any, at: Any, low: int, high: int, words: Any) -> None:
+    """Put both words of a state in its place."""
+    if len(words) == 1:
+        states[at] = low
+    else:
+        states[U(2) * at], states[U(2) * at + ONE] = low, high
+
+
+@njit(cache=True, inline="always")
+def ghost_in(low: int, high: int, layout: Any) -> int:
+    """Return the number of a state's ghost value."""
+    if len(layout.words) == 2 and layout.ghost_word:
+        return high >> layout.ghost_at
+    return low >> layout.ghost_at
+
+
+@njit(cache=True, inline="always")
+def local_place(vcpu: int, layout: Any) -> Any:
+    """Return whether a vCPU's local state is in the second word, and its shift."""
+    if len(layout.words) == 2 and vcpu >= layout.low_vcpus:
+        return True, (vcpu - layout.low_vcpus) * layout.local_bits
+    return False, vcpu * layout.local_bits
 
 
 @njit(cache=True)

@@ -17,7 +17,7 @@ from numba import njit
 
 from mtrrzap.checker import packed_ghost, packed_set
 from mtrrzap.checker import packed_layout as packed
-from mtrrzap.checker.packed_layout import ONE, ZERO, U
+from mtrrzap.checker.packed_layout import ONE, ZERO, U, ghost_in, load, local_place, store
 
 DONE, MISS, GROW, PAUSE, FOUND = range(5)
 """Why the loop stopped."""
@@ -33,39 +33,10 @@ MASK_AT, ROW_AT, WORD_AT = U(packed.MASK_AT), U(packed.ROW_AT), U(packed.WORD_AT
 MORE_AT, ROW_MASK = U(packed.MORE_AT), U((1 << 36) - 1)
 
 DEADLOCK = 16
+CHAIN = 64
+"""Steps that a vCPU makes alone, at most: then a state is kept, so that no loop is without."""
 KEY_BITS = 31
 BATCH = 128
-
-
-@njit(cache=True, inline="always")
-def _load(states: Any, at: Any, words: Any) -> Any:
-    """Return both words of a state; the second is 0 if there is none."""
-    if len(words) == 1:
-        return states[at], ZERO
-    return states[U(2) * U(at)], states[U(2) * U(at) + ONE]
-
-
-@njit(cache=True, inline="always")
-def _store(states: Any, at: Any, low: int, high: int, words: Any) -> None:
-    if len(words) == 1:
-        states[at] = low
-    else:
-        states[U(2) * at], states[U(2) * at + ONE] = low, high
-
-
-@njit(cache=True, inline="always")
-def _ghost(low: int, high: int, layout: Any) -> int:
-    if len(layout.words) == 2 and layout.ghost_word:
-        return high >> layout.ghost_at
-    return low >> layout.ghost_at
-
-
-@njit(cache=True, inline="always")
-def _local_place(vcpu: int, layout: Any) -> Any:
-    """Return whether a vCPU's local state is in the second word, and its shift."""
-    if len(layout.words) == 2 and vcpu >= layout.low_vcpus:
-        return True, (vcpu - layout.low_vcpus) * layout.local_bits
-    return False, vcpu * layout.local_bits
 
 
 @njit(cache=True, inline="always")
@@ -75,10 +46,10 @@ def _expand(low: int, high: int, made: int, batch: Any, layout: Any, lookups: An
     two = len(layout.words) == 2
     ghost_high = two and layout.ghost_word != ZERO
     seen = ZERO
-    row = _ghost(low, high, layout) * layout.stride
+    row = ghost_in(low, high, layout) * layout.stride
     local_mask = (ONE << layout.local_bits) - ONE
     for vcpu in range(layout.vcpus):
-        local_high, shift = _local_place(vcpu, layout)
+        local_high, shift = local_place(vcpu, layout)
         at = ((high if local_high else low) >> shift & local_mask) * layout.most
         more = ONE
         while more:
@@ -98,7 +69,7 @@ def _expand(low: int, high: int, made: int, batch: Any, layout: Any, lookups: An
             after_high = high + (local_change if local_high else ZERO)
             after_high += value_change if value_high else ZERO
             after_high += ghost_change if ghost_high else ZERO
-            _store(batch, made, after, after_high, layout.words)
+            store(batch, made, after, after_high, layout.words)
             made += effect & ENABLED
             seen |= effect | U(event)
             more = option >> MORE_AT
@@ -129,9 +100,9 @@ def _look(
 ) -> bool:
     """Note the flags that a state raises, or ask what it takes to know; say whether it asked."""
     flags, before = ZERO, notes.control[packed.ASKED]
-    ghost = _ghost(low, high, layout)
+    ghost = ghost_in(low, high, layout)
     for vcpu in range(layout.vcpus):
-        local_high, shift = _local_place(vcpu, layout)
+        local_high, shift = local_place(vcpu, layout)
         local = (high if local_high else low) >> shift & ((ONE << layout.local_bits) - ONE)
         for choice in range(layout.most):
             option = lookups.alternatives[local * layout.most + choice]
@@ -205,7 +176,7 @@ def _with_locals(low: int, high: int, layout: Any, ranks: Any) -> Any:
     """Return a state with the local states that ``ranks`` begin with."""
     local_mask = (ONE << layout.local_bits) - ONE
     for vcpu in range(layout.vcpus):
-        local_high, shift = _local_place(vcpu, layout)
+        local_high, shift = local_place(vcpu, layout)
         local = U(ranks[vcpu] >> KEY_BITS) << shift
         if local_high:
             high = high & ~(local_mask << shift) | local
@@ -225,15 +196,15 @@ def _sort(batch: Any, made: int, layout: Any, lookups: Any, ghosts: Any, notes: 
     local_mask = (ONE << layout.local_bits) - ONE
     every = True
     for at in range(made):
-        low, high = _load(batch, at, layout.words)
-        ghost = np.int64(_ghost(low, high, layout))
+        low, high = load(batch, at, layout.words)
+        ghost = np.int64(ghost_in(low, high, layout))
         if keys[ghost * vcpus] == packed.NO_NUMBER and not _learn_keys(
             ghost, layout, lookups, ghosts, notes
         ):
             every = False
             continue
         for vcpu in range(layout.vcpus):
-            local_high, shift = _local_place(vcpu, layout)
+            local_high, shift = local_place(vcpu, layout)
             local = (high if local_high else low) >> shift & local_mask
             ranks[vcpu] = np.int64(local) << KEY_BITS | keys[ghost * vcpus + np.int64(vcpu)]
         renamed, moved = _rename(ghost, layout, lookups, ghosts, notes)
@@ -244,14 +215,60 @@ def _sort(batch: Any, made: int, layout: Any, lookups: Any, ghosts: Any, notes: 
             change = U(renamed - ghost) << layout.ghost_at
             in_high = len(layout.words) == 2 and layout.ghost_word
             low, high = (low, high + change) if in_high else (low + change, high)
-            _store(batch, at, low, high, layout.words)
+            store(batch, at, low, high, layout.words)
     return every
+
+
+@njit(cache=True, inline="always")
+def _step_alone(low: Any, high: Any, vcpu: int, layout: Any, lookups: Any) -> Any:
+    """Return the state after a vCPU's next step, if it goes on alone; and what was unusual.
+
+    It does not where the step raises a flag or changes the ghost: then all is ``ENABLED``.
+    """
+    local_high, shift = local_place(vcpu, layout)
+    local = (high if local_high else low) >> shift & ((ONE << layout.local_bits) - ONE)
+    if not lookups.alone[local]:
+        return low, high, ENABLED
+    option = lookups.alternatives[local * layout.most]
+    value_at, value_high = option & SHIFT_MASK, option >> WORD_AT & ONE != ZERO
+    value = (high if value_high else low) >> value_at & (option >> MASK_AT & VALUE_MASK)
+    effect_at = (option >> ROW_AT & ROW_MASK) + value
+    effect = lookups.effects[effect_at, ONE]
+    row = ghost_in(low, high, layout) * layout.stride
+    event = U(lookups.events[row + (effect >> EVENT_AT & EVENT_MASK) + vcpu])
+    if (effect | event) & UNKNOWN:
+        return low, high, UNKNOWN
+    if event or effect & FLAGS_MASK or not effect & ENABLED:
+        return low, high, ENABLED
+    local_change = U(np.int64(effect) >> SIGNED_LOCAL_AT) << shift
+    value_change = lookups.effects[effect_at, ZERO] << value_at
+    low += (ZERO if local_high else local_change) + (ZERO if value_high else value_change)
+    high += (local_change if local_high else ZERO) + (value_change if value_high else ZERO)
+    return low, high, ZERO
+
+
+@njit(cache=True)
+def _go_on(batch: Any, made: int, layout: Any, lookups: Any, ghosts: Any, notes: Any) -> int:
+    """Replace successors by what follows where vCPUs go on alone; return the steps, -1: ask."""
+    steps = 0
+    for at in range(made):
+        low, high = load(batch, at, layout.words)
+        for vcpu in range(layout.vcpus):
+            length, stop = 0, ZERO
+            while length < CHAIN and stop != ENABLED:
+                low, high, stop = _step_alone(low, high, vcpu, layout, lookups)
+                length += stop == ZERO
+                if stop == UNKNOWN and _look(low, high, 0, layout, lookups, ghosts, notes):
+                    return -1
+            steps += length
+        store(batch, at, low, high, layout.words)
+    return steps
 
 
 @njit(cache=True, inline="always")
 def _is_over(low: int, high: int, layout: Any, lookups: Any) -> bool:
     for vcpu in range(layout.vcpus):
-        local_high, shift = _local_place(vcpu, layout)
+        local_high, shift = local_place(vcpu, layout)
         local = (high if local_high else low) >> shift & ((ONE << layout.local_bits) - ONE)
         if not lookups.finished[local]:
             return False
@@ -264,7 +281,7 @@ def _again(
     notes: Any,
 ) -> Any:  # fmt: skip
     """Append every successor, and note every flag; return how many there are, or ask."""
-    low, high = _load(states, here, layout.words)
+    low, high = load(states, here, layout.words)
     while True:
         more, seen = _expand(low, high, made, batch, layout, lookups)
         if not seen & ~(U(notes.control[packed.RAISED]) << FLAGS_AT):
@@ -311,7 +328,7 @@ def search(
         start, stop = at, min(at + BATCH, control[packed.LEVEL_END])
         made = ZERO
         for here in range(start, stop if status == DONE else start):
-            low, high = _load(states, here, words)
+            low, high = load(states, here, words)
             more, unusual = _expand(low, high, made, batch, layout, lookups)
             known = True
             if unusual & ~(U(control[packed.RAISED]) << FLAGS_AT):
@@ -324,6 +341,12 @@ def search(
                 _note(DEADLOCK, here, notes)
             made = more
             at = here + 1
+        alone = 0
+        if lookups.alone.shape[0]:
+            alone = _go_on(batch, made, layout, lookups, ghosts, notes)
+        if alone < 0:
+            at, status = start, MISS
+            continue
         if lookups.runs.shape[0] and not _sort(batch, made, layout, lookups, ghosts, notes):
             at, status = start, MISS
             continue
@@ -332,7 +355,7 @@ def search(
         if not whole:  # again, once the table has grown
             at, status = start, GROW
             continue
-        control[packed.TRANSITIONS] += np.int64(made)
+        control[packed.TRANSITIONS] += np.int64(made) + alone
     control[packed.AT], control[packed.COUNT] = at, count
     return status
 
@@ -344,7 +367,7 @@ def predecessor(
     """Return the first of the states from ``first`` to ``stop`` that leads to ``to``, or -1."""
     words = layout.words
     batch = np.empty(len(words) * (np.int64(layout.vcpus * layout.most) + 1), np.uint64)
-    wanted = _load(states, to, words)
+    wanted = load(states, to, words)
     for here in range(first, stop):
         made, known = _again(states, here, ZERO, batch, layout, lookups, ghosts, notes)
         if known and lookups.runs.shape[0]:
@@ -352,6 +375,6 @@ def predecessor(
         if not known:
             return -1
         for i in range(made):
-            if _load(batch, i, words) == wanted:
+            if load(batch, i, words) == wanted:
                 return here
     return -1

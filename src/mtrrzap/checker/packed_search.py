@@ -60,6 +60,8 @@ def _reserved(needed: int, dtype: Any) -> Any:
 class PackedSearch:
     """The same search as :class:`explore.Search`, compiled.
 
+    One that is ``reduced`` stops where it is in ``doubt``, and has no schedule.
+
     ``_states`` are kept in the order of their discovery, with the first of each level in
     ``_levels``. Which state one was reached from is looked for when a schedule is wanted.
     """
@@ -69,15 +71,17 @@ class PackedSearch:
         model: Model,
         *,
         symmetry: bool = True,
+        reduced: bool = False,
         wanted: int = 0,
         limits: Limits | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._model = model
+        self._reduced = reduced
         self._stepper = Stepper(model, symmetry=symmetry)
         self._limits = limits or Limits()
         self._progress = progress
-        self._tables = PackedTables(model, self._stepper.runs)
+        self._tables = PackedTables(model, self._stepper.runs, reduced=reduced)
         self._fields, self.words = self._tables.fields, self._tables.words
         self._control = np.zeros(packed.CONTROLS, np.int64)
         self._control[packed.WANTED] = wanted
@@ -95,7 +99,7 @@ class PackedSearch:
         self._load()
         self._control[packed.PAUSE_AT] = PAUSE
         started = time.perf_counter()
-        result = Exploration(engine="numba")
+        result = Exploration(engine="numba, reduced" if self._reduced else "numba")
         try:
             while result.cut is None:
                 status = self._advance()
@@ -147,6 +151,11 @@ class PackedSearch:
         tables = self._tables
         return tables.layout(), tables.lookups(), tables.ghost_values(), notes
 
+    @property
+    def doubt(self) -> bool:
+        """Whether a reduced search has seen anything violated, or cannot know."""
+        return self._reduced and (self._tables.unlocked or bool(self._control[packed.RAISED]))
+
     def _after(self, status: int, started: float) -> str | None:
         if status == packed_loop.MISS:
             asked = time.perf_counter()
@@ -158,6 +167,8 @@ class PackedSearch:
             return "every violation asked for was found"
         elif (cut := self._pause(time.perf_counter() - started)) is not None:
             return cut
+        if self.doubt:
+            return "something may be violated"
         return self._limits.late(started) or self._limits.big(self._bytes())
 
     def _answer(self) -> None:
@@ -283,7 +294,7 @@ class PackedSearch:
         result.frontier = result.states - int(control[packed.AT])
         result.seconds, result.learning = seconds, self._learning
         result.bytes = self._bytes()
-        for bit in range(packed.FLAGS):
+        for bit in range(0 if self._reduced else packed.FLAGS):
             if int(control[packed.RAISED]) >> bit & 1:
                 flag = 1 << bit
                 result.violations[flag] = Found(flag, self._schedule(bit))
@@ -308,3 +319,10 @@ class PackedSearch:
             if found >= 0:
                 return int(found)
             self._answer()
+
+
+def explored(model: Model, *, reduced: bool, **how: Any) -> Exploration:
+    """Search, ``reduced`` if that is asked for; what it leaves in doubt the full search decides."""
+    fewer = PackedSearch(model, reduced=reduced, **how)
+    found = fewer.run()
+    return PackedSearch(model, **how).run() if fewer.doubt else found

@@ -10,6 +10,7 @@ from mtrrzap.checker import packed_ghost
 from mtrrzap.checker import packed_layout as packed
 from mtrrzap.checker.model import Effect, Model, State
 from mtrrzap.checker.packed_layout import GhostValues, Lookups, StateLayout, U
+from mtrrzap.checker.reduction import goes_on_alone, is_unlocked
 from mtrrzap.protocol import Allocator, Cpu, Mmu
 
 FIRST_LOCALS, FIRST_EVENTS, FIRST_GHOSTS = 16, 4, 128
@@ -19,8 +20,11 @@ FIRST_LOCALS, FIRST_EVENTS, FIRST_GHOSTS = 16, 4, 128
 class PackedTables:
     """The model's tables as arrays, with room for what is not learned yet."""
 
-    def __init__(self, model: Model, runs: list[tuple[int, int]]) -> None:
+    def __init__(self, model: Model, runs: list[tuple[int, int]], *, reduced: bool = False) -> None:
         self._model = model
+        self._reduced = reduced
+        self.unlocked = False
+        """Whether a reduced search has met a step that needs a lock which its vCPU lacks."""
         self._runs = np.array(runs, np.int64).reshape(-1, 2)
         self._ghost = packed_ghost.packed_ghost(model.ghost, model.vcpus)
         requests = max(len(each) for each in model.scenario.requests)
@@ -51,6 +55,7 @@ class PackedTables:
         rooms = [self._local_room] * model.vcpus + [*self._value_room, self._ghost_room]
         self.fields, self.words = packed.fields_for(rooms)
         self._finished = np.zeros(self._local_room, np.bool_)
+        self._alone = np.zeros(self._local_room * self._reduced, np.bool_)
         self._alternatives = np.zeros(self._local_room * self.most, np.uint64)
         self._first_rows: list[list[int]] = []
         self._effects = np.full((2 * self._rows(0) + 1024, 2), packed.UNKNOWN, np.int64)
@@ -103,6 +108,9 @@ class PackedTables:
         for local in range(len(self._first_rows), len(model.locals)):
             alternatives = model.alternatives[local]
             self._finished[local] = model.finished(local)
+            if self._reduced:
+                self._alone[local] = goes_on_alone(model, local)
+                self.unlocked |= is_unlocked(model, local)
             self._first_rows.append([])
             for choice, option in enumerate(alternatives):
                 word, shift, mask = fields[option.target]
@@ -195,7 +203,7 @@ class PackedTables:
         """Return the tables of what a step does."""
         effects = self._effects.view(np.uint64)
         tables = self._alternatives, effects, self._events, self._finished
-        return Lookups(*tables, self._runs, self._swaps, self._keys)
+        return Lookups(*tables, self._runs, self._swaps, self._keys, self._alone)
 
     def ghost_values(self) -> GhostValues:
         """Return the arrays of the compiled ghost; of sizes 0 if it has none."""

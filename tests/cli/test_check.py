@@ -41,7 +41,7 @@ def test_status_1_if_nothing_was_decided() -> None:
         (["v5"], "unknown protocol 'v5'"),
         (["v4", "-n", "0"], "invalid number of vCPUs: 0"),
         (["v4", "-p", "speed"], "unknown property 'speed'"),
-        (["v4", "--range", "5"], "--range: invalid range 5"),
+        (["v4", "--range", "5"], "--range: invalid range '5'"),
         (["v4", "--range", "9-5"], "invalid range"),
         (["v4", "--memory-model", "arm"], "unknown memory model 'arm'"),
         (["v4", "--strategy", "luck"], "--strategy: unknown strategy 'luck'"),

@@ -14,6 +14,7 @@ from mtrrzap.cli.options import (
     JsonOption,
     PolicyOption,
     TraceArgument,
+    unused,
     with_options,
 )
 from mtrrzap.cli.progress import working
@@ -40,6 +41,8 @@ def audit(
     json: JsonOption = False,
 ) -> None:
     """Find page-table entries that may keep a stale memory type. Exit status 1 if there are any."""
+    if json:
+        unused("with --json, which has these entries always", "windows")
     chosen = policies_of(policy or None)
     where = replace(host.host(), largest_page=level_of(page_size))
     found: list[AuditResult] = []

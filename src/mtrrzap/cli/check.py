@@ -22,12 +22,13 @@ from mtrrzap.checker.schedule import parse_range, written
 from mtrrzap.checker.witness import NAME as WITNESS
 from mtrrzap.checker.witness import witness
 from mtrrzap.cli.check_files import guest_requests, replayed, verify
+from mtrrzap.cli.check_unused import refuse_unused
 from mtrrzap.cli.options import ForceOption, read_from, with_options
 from mtrrzap.cli.output import show as say
 from mtrrzap.cli.output import write, writing
 from mtrrzap.cli.progress import searching, working
 from mtrrzap.errors import UserError
-from mtrrzap.guest.files import kept
+from mtrrzap.guest.files import distinct, kept
 from mtrrzap.protocol import ALL_GFNS, PROTOCOLS
 from mtrrzap.protocol.load import blamed, load
 from mtrrzap.report import text
@@ -106,7 +107,9 @@ def _ranges(texts: list[str] | None) -> tuple[Request, ...]:
         return tuple(tuple(parse_range(each) for each in text.split(",")) for text in texts)
     except ValueError as error:
         raise UserError(
-            f"invalid range {error}", place="ranges", mend="write START-END: for example 0x0-0x100"
+            f"invalid range {', '.join(texts)!r}",
+            place="ranges",
+            mend="write START-END: for example 0x0-0x100",
         ) from error
 
 
@@ -184,6 +187,10 @@ class FileOptions:
                     place="certificate",
                     mend=f"name one protocol, and ask for {ANY} number of vCPUs",
                 )
+            distinct(
+                {"certificate": self.certificate},
+                {f"PROTOCOL {name}": _file(name) for name in names if ":" in name},
+            )
             kept(self.certificate, "certificate", force=self.force)
         if self.schedules is not None:
             with writing(self.schedules, "name a directory"):
@@ -228,6 +235,7 @@ def check(
     and so proves nothing; 2 bad usage; 130 Ctrl-C, with what was seen until then.
     """
     names = protocols or []
+    refuse_unused(model, search, files, shown)
     if shown.findings:
         with working("checking every protocol"):
             page = findings()
@@ -263,7 +271,8 @@ def _search(
     names = names or list(PROTOCOLS)
     asked, options = model.asked(kinds), search.options()
     files.prepare(names, asked, options)
-    tasks = [(name, asked.task(load(name), options)) for name in names]
+    with working("loading the protocols"):
+        tasks = [(name, asked.task(load(name), options)) for name in names]
     with searching() as progress:
         results = _results(tasks, progress, files.certificate)
     _print(results, shown)

@@ -16,7 +16,7 @@ from mtrrzap.emit.native import ran
 from mtrrzap.emit.patch import FILES, Mail, patch, refuse
 from mtrrzap.emit.source import kernel, user
 from mtrrzap.errors import UserError
-from mtrrzap.guest.files import kept
+from mtrrzap.guest.files import distinct, kept
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
 from mtrrzap.protocol import Protocol
 from mtrrzap.protocol.load import load
@@ -70,8 +70,8 @@ def emit(
         raise UserError("only a patch has a policy", place="--policy", mend="add --patch TREE")
     if patch_tree is not None and flavour is not Flavour.KERNEL:
         raise UserError("a patch is for the kernel", place="--flavour", mend="leave it out")
-    chosen = load(protocol)
-    with working(f"checking and translating {chosen.name}"):
+    with working(f"checking and translating {protocol}"):
+        chosen = load(protocol)
         if patch_tree is not None:
             text = _patch(chosen, patch_tree, rule_of(chosen, policy))
         elif flavour is Flavour.KERNEL:
@@ -81,6 +81,7 @@ def emit(
     if output is None or str(output) == "-":
         put([text])
         return
+    distinct({"output": output}, {"PROTOCOL": Path(protocol.rpartition(":")[0])})
     kept(output, "output", force=force)
     write(output, [text])
     result(f"{output}: {len(text.splitlines())} lines")

@@ -13,6 +13,7 @@ from mtrrzap.cli.options import (
     HostOptions,
     PolicyOption,
     TraceArgument,
+    unused,
     with_options,
 )
 from mtrrzap.cli.output import put
@@ -62,6 +63,9 @@ def export(
     if output is not None:
         distinct({"--output": output}, {"FILE": file})
         kept(output, "--output", force=force)
+    if form != "perfetto":
+        hosts = ("host_maxphyaddr", "quirk", "ept", "noncoherent_dma")
+        unused(f"with --format {form}", "policy", *hosts, "page_size")
     chosen = policies_of(policy or None)
     with working(f"reading {file}") as now:
         trace = traces.load(file)

@@ -11,7 +11,14 @@ from typing import Annotated
 
 import typer
 
-from mtrrzap.cli.options import STDOUT, CaptureArgument, ForceOption, memory_size, with_options
+from mtrrzap.cli.options import (
+    STDOUT,
+    CaptureArgument,
+    ForceOption,
+    memory_size,
+    unused,
+    with_options,
+)
 from mtrrzap.cli.output import write
 from mtrrzap.cli.progress import working
 from mtrrzap.errors import UserError, counted
@@ -26,6 +33,10 @@ from mtrrzap.guest.trace import MAGIC, MAX_LINE, Trace, trace_lines
 from mtrrzap.report import text
 from mtrrzap.x86 import msr as m
 
+_OF_CAPTURES = (
+    *("only_list", "vm", "start"),
+    *("firmware", "guest_kernel", "memory", "maxphyaddr", "vcpus"),
+)
 _NUMBERS = frozenset(("VM", "vCPUs", "events", "MTRR writes", "#GP", "CR0 writes", "INITs"))
 
 
@@ -75,6 +86,8 @@ def import_(
     """Turn a capture of a real KVM (by trace-cmd, ftrace or perf) into traces."""
     if json and not only_list:
         raise UserError("--json is for --list", mend="add --list")
+    if only_list:
+        unused("with --list, which writes nothing", "output", "force")
     known = Known(
         firmware=guest.firmware,
         guest_kernel=guest.guest_kernel,
@@ -125,6 +138,7 @@ def _read(
         if capture_file.head.startswith(MAGIC.encode()):
             raise UserError("already a trace", place=capture_file.name, mend="use it as it is")
         if capture_file.head.startswith(tabular.CSV_FIRST.encode()):
+            unused("on a trace as CSV, which says all that itself", *_OF_CAPTURES)
             _import_csv(capture_file, output or _default(file), file, force=force)
             return None
         return read_capture(_told(capture_file, now), capture_file.name)

@@ -26,7 +26,12 @@ class _Closed(io.TextIOBase):
     What must be printed fails then, and what need not be is not missed.
     """
 
-    def write(self, _text: str) -> int:
+    @property
+    def buffer(self) -> "_Closed":
+        """Bytes cannot be written either."""
+        return self
+
+    def write(self, _text: str | bytes) -> int:
         """Fail as a write to a closed descriptor does."""
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 

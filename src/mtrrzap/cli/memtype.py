@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from mtrrzap.api.memory_map import KernelMemoryMap, RegisterMap
-from mtrrzap.cli.options import JsonOption, read_from, with_options
+from mtrrzap.cli.options import JsonOption, read_from, unused, with_options
 from mtrrzap.cli.progress import working
 from mtrrzap.errors import UserError
 from mtrrzap.guest.listing import FORMATS, KernelMap, regions
@@ -20,7 +20,7 @@ from mtrrzap.report.map_views import bounds, named, named_by_kernel
 from mtrrzap.study import both_maps, ept_types, kernel_map
 from mtrrzap.study.against import against_regions
 from mtrrzap.study.both_maps import MapDifference, MapRow, RegisterDifference
-from mtrrzap.study.memory_map import States, load, text_of
+from mtrrzap.study.memory_map import TRACE, States, load, text_of
 from mtrrzap.x86 import pat
 from mtrrzap.x86.mtrr import Mtrrs
 
@@ -84,6 +84,16 @@ class ViewOptions:
         return value
 
 
+def _refuse_unused(view: ViewOptions, *, json: bool) -> None:
+    """Raise ``UserError`` if an option is given that has no effect beside the others."""
+    if view.second is not None:
+        unused("in a comparison, which applies both", "lookup")
+    if view.ept:
+        unused("with --ept", "lookup", "with_pat")
+    if json:
+        unused("with --json, which has all of it", "lookup", "with_pat")
+
+
 @with_options
 def memtype(
     source: Annotated[
@@ -124,9 +134,15 @@ def memtype(
     """Show memory types by address: who decided, what overlaps mean, which rules are broken."""
     with working(f"reading {source}"):
         states = load(source, at, maxphyaddr, form)
+    if states.what == TRACE:
+        unused("on a trace", "form")
+        if view.second is None:
+            unused("on a trace, whose header says it", "maxphyaddr")
+    _refuse_unused(view, json=json)
     if states.kernel_map is not None and not states.cpus:
         if vcpu is not None or view.registers_needed:
             states.one(None, "--vcpu, --diff, --against, --pat, --ept")
+        unused("on a map without registers", "lookup")
         _show_kernel_map(states, states.kernel_map, view, json=json)
         return
     number, mtrrs = states.one(vcpu, "vcpu")

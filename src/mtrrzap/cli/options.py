@@ -7,6 +7,7 @@ themselves, so that typer sees one parameter an option and the command one param
 import functools
 import inspect
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -23,6 +24,23 @@ from mtrrzap.guest.trace import MAX_VCPUS, Trace
 from mtrrzap.kvm.replay import HOST_MAXPHYADDR, Host
 
 Result = TypeVar("Result")
+_CONTEXT = "ctx"
+_GIVEN: ContextVar[frozenset[str]] = ContextVar("given", default=frozenset())
+"""The parameters that the command line gives, not their defaults."""
+
+
+def unused(why: str, *names: str) -> None:
+    """Raise ``UserError`` if the command line gives one of these parameters: it has no effect."""
+    for name in names:
+        if name in _GIVEN.get():
+            raise UserError(f"no effect {why}", place=name, mend="leave it out")
+
+
+def _given(context: typer.Context | None) -> frozenset[str]:
+    if context is None:
+        return frozenset()
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(n for n, source in sources.items() if source and source.name == "COMMANDLINE")
 
 
 def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
@@ -48,8 +66,14 @@ def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
         p.name: p.annotation for p in parameters if is_dataclass(p.annotation)
     }
     options = (_options_of(groups[p.name]) if p.name in groups else (p,) for p in parameters)
+    context = inspect.Parameter(
+        _CONTEXT, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=typer.Context
+    )
     flat = inspect.Signature(
-        [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in chain.from_iterable(options)]
+        [
+            p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for p in (*chain.from_iterable(options), context)
+        ]
     )
 
     @functools.wraps(command)
@@ -57,6 +81,7 @@ def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
         values = flat.bind(**given)
         values.apply_defaults()
         taken = values.arguments
+        _GIVEN.set(_given(taken.pop(_CONTEXT)))
         for name, group in groups.items():
             taken[name] = group(**{field.name: taken.pop(field.name) for field in fields(group)})
         begin()

@@ -17,7 +17,7 @@ from mtrrzap.cli.output import put, result, write
 from mtrrzap.cli.progress import working
 from mtrrzap.errors import counted
 from mtrrzap.guest import open as traces
-from mtrrzap.guest.files import kept
+from mtrrzap.guest.files import distinct, kept
 from mtrrzap.guest.measured_costs import beside
 from mtrrzap.kvm.policy import POLICIES, by_name
 from mtrrzap.kvm.replay import Host
@@ -45,6 +45,7 @@ def report(
     Costs that 'import' has measured and left beside a trace are shown, too.
     """
     if output != STDOUT:
+        distinct({"--output": output}, {f"FILE {file.name}": file for file in files or ()})
         kept(output, "--output", force=force)
     shown = by_name(policy)
     where, level = host.host(), level_of(page_size)

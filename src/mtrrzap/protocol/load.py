@@ -66,18 +66,27 @@ def blamed(path: Path, *, loading: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, StoppedError):
+    except (UserError, StoppedError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         line = _line(error, path)
         if line is None and not loading:
             raise
-        what = f"{type(error).__name__}: {error}"
+        what = _said(error)
         if isinstance(error, SyntaxError):  # whose text names file and line again
             what = f"{type(error).__name__}: {error.msg}"
         if isinstance(error, SystemExit):
             what = "the file exits the program (SystemExit)"
         raise UserError(what, place=f"{path}:{line or 1}") from error
+
+
+def _said(error: BaseException) -> str:
+    """Return an error's type and text; a user's error need not be able to say its text."""
+    try:
+        text = f": {error}"
+    except Exception:
+        text = ""
+    return f"{type(error).__name__}{text}"
 
 
 def _line(error: BaseException, path: Path) -> int | None:

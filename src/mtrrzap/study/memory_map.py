@@ -15,6 +15,8 @@ from mtrrzap.study import host_registers, kernel_map
 from mtrrzap.x86 import msr as m
 from mtrrzap.x86.mtrr import MsrRefusedError, Mtrrs
 
+TRACE = "trace"
+"""What ``States.what`` says of a trace."""
 LIMIT = 16 << 20
 """Bytes read of a listing; real ones have some kilobytes."""
 
@@ -113,7 +115,7 @@ def of_trace(trace: Trace, at: int | None) -> States:
         notes.append(f"CR0.CD = 1 on vCPU {names}: whatever the MTRRs say, nothing is cached there")
     if trace.incomplete is not None:
         notes.append(f"the trace is INCOMPLETE: {trace.incomplete}")
-    return States("trace", {n: vcpu.mtrrs for n, vcpu in enumerate(vcpus)}, tuple(notes))
+    return States(TRACE, {n: vcpu.mtrrs for n, vcpu in enumerate(vcpus)}, tuple(notes))
 
 
 def of_listing(found: listing.Listing, name: str, maxphyaddr: int | None) -> States:

@@ -73,11 +73,22 @@ def _strings(value: Any, depth: int) -> Iterator[str]:
 
 def read_json(text: str, name: str) -> Listing:
     """Read a dump. Raises ``UserError`` where it has another shape."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if twice := [key for key, value in pairs if found[key] != value]:
+            problem = f"{twice[0][:40]!r} stands twice, with two values"
+            raise UserError(problem, place=f"{name}:1", mend="delete one")
+        return found
+
+    def parsed(part: str) -> Any:
+        return json.loads(part, object_pairs_hook=once)
+
     try:
-        value = json.loads(text)
+        value = parsed(text)
     except json.JSONDecodeError as error:
         with suppress(ValueError):
-            return _read(Collector(name), [json.loads(line) for line in text.splitlines()], text)
+            return _read(Collector(name), [parsed(line) for line in text.splitlines()], text)
         raise UserError(
             f"not JSON: {error.msg}", place=f"{name}:{error.lineno}", mend="fix the file"
         ) from error
@@ -126,7 +137,7 @@ def _either(item: Any, keys: Sequence[str]) -> Any:
     """Return the first of some keys' values that is a number, or a string; else None."""
     if isinstance(item, dict):
         for key in keys:
-            if isinstance(found := item.get(key), int | str):
+            if isinstance(found := item.get(key), int | str) and not isinstance(found, bool):
                 return found
     return None
 
@@ -239,9 +250,9 @@ class _Migration:
 
 def _put(kept: Collector, cpu: int, msr: Any, value: Any, *, any_number: bool = False) -> None:
     number = msr if isinstance(msr, int) else msr_number(msr) if isinstance(msr, str) else None
-    what = (
-        value if isinstance(value, int) else hex_number(value) if isinstance(value, str) else None
-    )
+    what = hex_number(value) if isinstance(value, str) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        what = value
     known = number is not None and number >= 0 and (any_number or number < 1 << 32)
     if number is None or not known or what is None or not 0 <= what < 1 << 64:
         problem = f"not an MSR and its value: {str(msr)[:40]!r}: {str(value)[:40]!r}"

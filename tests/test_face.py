@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -452,6 +453,7 @@ def test_simulate_gives_what_the_command_line_does(run: Run) -> None:
         (lambda: mtrrzap.rescale("ovmf-8", vcpus=1), "vCPU 0"),
         (lambda: mtrrzap.audit("ovmf-8", "Base3"), "Base3"),
         (lambda: mtrrzap.simulate("ovmf-7", "v6.1"), "ovmf-7"),
+        (lambda: mtrrzap.simulate("ovmf-8", replace(mtrrzap.POLICIES[0], protocol="x")), "'x'"),
         (lambda: mtrrzap.check("v5"), "v5"),
         (lambda: mtrrzap.check(len), "builtin_function_or_method is not a protocol"),
         (lambda: mtrrzap.check(plain), "plain"),

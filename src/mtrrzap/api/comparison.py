@@ -7,7 +7,7 @@ from typing import Any, overload
 
 from mtrrzap.api.printed import Printed, Sheet
 from mtrrzap.api.traces import TraceSource, host_of, named, policies_of
-from mtrrzap.errors import docs_page
+from mtrrzap.errors import counted, docs_page
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp.levels import PageSize, level_of
@@ -105,14 +105,17 @@ class Comparison(Printed, Sequence[CompareRow]):
         return len(self._rows)
 
     def __repr__(self) -> str:
-        return f"<Comparison: {len(self)} rows; print shows them>"
+        return f"<Comparison: {counted(len(self), 'row')}; print shows them>"
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Return one dict a row: what ``mtrrzap compare --json`` prints."""
         return [row.data() for row in self]
 
     def modelled(self) -> Comparison:
-        """Return the same rows as a comparison that prints the modelled cycles."""
+        """Return the same rows as a comparison that prints the modelled cycles.
+
+        They are unknown (-) if ``compare`` was called with ``modelled=False``.
+        """
         return Comparison(self._rows, self._page_size, modelled=True)
 
     def _sheets(self) -> Iterator[Sheet]:

@@ -1,6 +1,7 @@
 """The one kind of error that a user sees: where, what, and how to mend it, on one line."""
 
 from functools import cache
+from typing import Any
 
 
 class UserError(Exception):
@@ -21,6 +22,12 @@ class UserError(Exception):
         head = f"{self.place}: {self.problem}" if self.place else self.problem
         line = f"{head}; {self.mend}" if self.mend else head
         return printable(" ".join(line.split()))
+
+
+def expect(value: object, kinds: Any, place: str, mend: str) -> None:
+    """Raise ``UserError`` unless a value is of one of these types, as ``isinstance`` takes them."""
+    if not isinstance(value, kinds):
+        raise UserError(f"invalid value {value!r:.80}", place=place, mend=mend)
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -70,7 +70,7 @@ def test_everything_says_modelled(run: Run) -> None:
     assert sorted(names) == [PROCESS + n for n in asking]
     assert len(asking) == 13  # v6.11 asks for nothing
     for text in names.values():
-        assert f"wrong by a factor of {cost_model.error_factor():.2f}" in text
+        assert f"accurate to within a factor of {cost_model.error_factor():.2f}" in text
         assert "MODELLED" in text
     for item in found:
         if item["ph"] in "XC":

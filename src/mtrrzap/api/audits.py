@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtrrzap.api.printed import Printed, Sheet
-from mtrrzap.api.traces import TraceSource, load, policy_of
+from mtrrzap.api.traces import TraceSource, host_of, load, policy_of
 from mtrrzap.errors import docs_page
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm import audit as core
@@ -25,7 +25,7 @@ def audit(trace: TraceSource, policy: str | Policy, *, host: Host | None = None)
             pages only. None: EPT, non-coherent DMA, 1-GiB pages.
 
     Raises:
-        UserError: if the trace or the policy is unknown.
+        UserError: if the trace, the policy or the host is invalid.
 
     Example:
         >>> import mtrrzap
@@ -36,7 +36,7 @@ def audit(trace: TraceSource, policy: str | Policy, *, host: Host | None = None)
         AuditVerdict(word='stale', parts=2, event=750)
     """
     opened, chosen = load(trace), policy_of(policy)
-    return AuditResult(opened, chosen, core.audit(opened, chosen, host))
+    return AuditResult(opened, chosen, core.audit(opened, chosen, host_of(host)))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from mtrrzap.api.printed import Printed, Sheet
-from mtrrzap.api.traces import TraceSource, named, policies_of
-from mtrrzap.errors import docs_page
+from mtrrzap.api.traces import TraceSource, host_of, named, policies_of
+from mtrrzap.errors import counted, docs_page
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host
 from mtrrzap.kvm.tdp.levels import PageSize, level_of
@@ -36,7 +36,7 @@ def compare(
         One row for each trace and policy, policies varying faster.
 
     Raises:
-        UserError: if a trace, a policy or the page size is unknown.
+        UserError: if a trace, a policy, the host or the page size is invalid.
 
     Example:
         >>> import mtrrzap
@@ -48,7 +48,7 @@ def compare(
     """
     chosen = policies_of(policies)
     level = level_of(page_size)
-    found = rows(named(traces), chosen, host or Host(), level, modelled=modelled)
+    found = rows(named(traces), chosen, host_of(host), level, modelled=modelled)
     return Comparison(found, page_size)
 
 
@@ -105,14 +105,17 @@ class Comparison(Printed, Sequence[CompareRow]):
         return len(self._rows)
 
     def __repr__(self) -> str:
-        return f"<Comparison: {len(self)} rows; print shows them>"
+        return f"<Comparison: {counted(len(self), 'row')}; print shows them>"
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Return one dict a row: what ``mtrrzap compare --json`` prints."""
         return [row.data() for row in self]
 
     def modelled(self) -> Comparison:
-        """Return the same rows as a comparison that prints the modelled cycles."""
+        """Return the same rows as a comparison that prints the modelled cycles.
+
+        They are unknown (-) if ``compare`` was called with ``modelled=False``.
+        """
         return Comparison(self._rows, self._page_size, modelled=True)
 
     def _sheets(self) -> Iterator[Sheet]:
@@ -141,10 +144,9 @@ class Comparison(Printed, Sequence[CompareRow]):
             yield f"{name}: {text.MEMORY_UNKNOWN}"
         if self._modelled:
             yield (
-                "Modelled figures are millions of cycles, wrong by a factor of "
-                f"{cost_model.error_factor():.2f} (geometric error on cells that no fit has seen: "
-                f"{docs_page('validation')}). Needed entries are counted: "
-                "those whose type changed, each once."
+                "Modelled figures are millions of cycles, accurate to within a factor of "
+                f"{cost_model.error_factor():.2f} ({docs_page('validation')}). Needed entries are "
+                "counted: those whose type changed, each once."
             )
         else:
             yield from self._remarks_on_counts()

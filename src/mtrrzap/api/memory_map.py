@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mtrrzap.api.printed import Printed, Sheet
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, expect
 from mtrrzap.guest.listing import KernelMap
 from mtrrzap.guest.trace import Trace
 from mtrrzap.study import both_maps as judge
@@ -57,8 +57,10 @@ def memory_map(
         >>> print(place)
         0xc0000000: UC, decided by PHYS0; architectural
     """
-    if maxphyaddr is not None and not 32 <= maxphyaddr <= 52:
-        raise UserError(f"invalid MAXPHYADDR {maxphyaddr}", mend="use 32 to 52 bits")
+    expect(source, str | PathLike | Trace, "source", "give a path, a shipped name or a Trace")
+    expect(event, int | None, "event", "give a whole number, from 0")
+    if maxphyaddr is not None and maxphyaddr not in range(32, 53):
+        raise UserError(f"invalid MAXPHYADDR {maxphyaddr!r}", mend="use 32 to 52 bits")
     if isinstance(source, Trace):
         states = of_trace(source, event)
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtrrzap.api.printed import Printed, Sheet
-from mtrrzap.api.traces import TraceSource, load, policy_of
+from mtrrzap.api.traces import TraceSource, host_of, load, policy_of
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import Policy
 from mtrrzap.kvm.replay import Host, replay
@@ -36,7 +36,7 @@ def simulate(
             over several patterns.
 
     Raises:
-        UserError: if the trace, the policy or the page size is unknown.
+        UserError: if the trace, the policy, the host or the page size is invalid.
 
     Example:
         >>> import mtrrzap
@@ -44,7 +44,7 @@ def simulate(
         >>> f"{found.cycles / 1e6:.0f} modelled Mcycles in {len(found.served)} requests"
         '106 modelled Mcycles in 74 requests'
     """
-    opened, chosen, where = load(trace), policy_of(policy), host or Host()
+    opened, chosen, where = load(trace), policy_of(policy), host_of(host)
     guest = Guest.of(opened, where, level_of(page_size), cost_model.costs())
     result = run(guest, chosen, replay(opened, chosen, where), pattern)
     return Simulation(opened, chosen, result)
@@ -81,7 +81,7 @@ class Simulation(Printed):
 
     @property
     def error_factor(self) -> float:
-        """The factor by which ``cycles`` is off, measured on figures that no fit has seen."""
+        """The factor within which ``cycles`` is accurate: the error on figures not fitted to."""
         return cost_model.error_factor()
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from os import PathLike
 
+from mtrrzap.errors import UserError, expect
 from mtrrzap.guest import open as traces
 from mtrrzap.guest.trace import Trace
 from mtrrzap.kvm.policy import POLICIES, Policy, by_name
@@ -39,6 +40,12 @@ def load(source: TraceSource) -> Trace:
         >>> trace.header.vcpus, len(trace.events), trace.events[0].kind
         (8, 1348, <Kind.RESET: 'reset'>)
     """
+    expect(
+        source,
+        str | PathLike | Trace,
+        "trace",
+        "give a path, a shipped recording's name or a Trace",
+    )
     return source if isinstance(source, Trace) else traces.load(source)
 
 
@@ -60,6 +67,8 @@ def rescale(source: TraceSource, *, vcpus: int | None = None, memory: int | None
         (64, 64)
     """
     trace = load(source)
+    expect(vcpus, int | None, "vcpus", "give a whole number")
+    expect(memory, int | None, "memory", "give a whole number of bytes")
     if vcpus is not None:
         trace = with_vcpus(trace, vcpus)
     return trace if memory is None else with_memory(trace, memory)
@@ -81,7 +90,7 @@ def replay(
         ``ranges`` (gfns, half-open), ``frames`` (4-KiB frames, the sum over the ranges).
 
     Raises:
-        UserError: if the trace or the policy is unknown.
+        UserError: if the trace, the policy or the host is invalid.
 
     Example:
         >>> import mtrrzap
@@ -92,11 +101,12 @@ def replay(
         >>> first.event, first.vcpu, str(first.why), first.frames
         (486, 0, 'CD 1->0', 17179869184)
     """
-    return requests_of(load(trace), policy_of(policy), host)
+    return requests_of(load(trace), policy_of(policy), host_of(host))
 
 
 def policy_of(policy: str | Policy) -> Policy:
     """Return a policy by its name; a ``Policy`` passes."""
+    expect(policy, str | Policy, "policy", "give a name or a Policy")
     return policy if isinstance(policy, Policy) else by_name(policy)
 
 
@@ -106,7 +116,18 @@ def policies_of(policies: str | Policy | Iterable[str | Policy] | None) -> tuple
         return POLICIES
     if isinstance(policies, str | Policy):
         return (policy_of(policies),)
+    expect(policies, Iterable, "policies", "give names or Policy objects")
     return tuple(map(policy_of, policies))
+
+
+def host_of(host: Host | None) -> Host:
+    """Return the host; None: the one of the series. Raises ``UserError``."""
+    where = Host() if host is None else host
+    expect(where, Host, "host", "give a mtrrzap.Host")
+    if where.maxphyaddr not in range(32, 53):
+        problem = f"invalid MAXPHYADDR {where.maxphyaddr!r}"
+        raise UserError(problem, place="host", mend="use 32 to 52 bits")
+    return where
 
 
 def named(sources: TraceSource | Iterable[TraceSource] | None) -> list[tuple[str, Trace]]:
@@ -115,6 +136,7 @@ def named(sources: TraceSource | Iterable[TraceSource] | None) -> list[tuple[str
         return traces.shipped()
     if isinstance(sources, str | PathLike | Trace):
         sources = (sources,)
+    expect(sources, Iterable, "traces", "give paths, shipped recordings' names or Trace objects")
     return [_named(number, source) for number, source in enumerate(sources)]
 
 

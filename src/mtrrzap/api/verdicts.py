@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from mtrrzap.checker.result import Limits
 from mtrrzap.checker.scenario import Request
 from mtrrzap.checker.schedule import written
 from mtrrzap.checker.strategies import Pct, RandomWalk, Strategy
-from mtrrzap.errors import UserError
+from mtrrzap.errors import UserError, expect
 from mtrrzap.protocol import ALL_GFNS, Protocol, Range
 from mtrrzap.protocol import protocol as made
 from mtrrzap.protocol.load import blamed, load
@@ -130,7 +131,10 @@ def _protocol(given: str | Protocol | Callable[..., Steps]) -> tuple[str, Protoc
 
 def _ranges(ranges: Sequence[Sequence[tuple[int, int]]]) -> tuple[Request, ...]:
     try:
-        found = tuple(tuple(Range(int(start), int(end)) for start, end in each) for each in ranges)
+        found = tuple(
+            tuple(Range(operator.index(start), operator.index(end)) for start, end in each)
+            for each in ranges
+        )
     except (TypeError, ValueError) as error:
         raise UserError(
             f"invalid ranges {ranges!r}",
@@ -153,7 +157,14 @@ _USUAL: dict[str, Any] = {
     "symmetry": True,
 }
 _WORDS = {"strategy": ("bfs", "random", "pct"), "engine": ("auto", "python", "numba")}
-_LEAST = {"runs": 1, "seed": 0, "max_states": 1, "max_seconds": 0, "max_gb": 0}
+_NUMBERS: dict[str, tuple[Any, int]] = {
+    "runs": (int, 1),
+    "seed": (int, 0),
+    "max_states": (int | None, 1),
+    "max_seconds": (int | float | None, 0),
+    "max_gb": (int | float, 0),
+}
+"""The types and the least value of each."""
 
 
 def options_of(properties: str | Iterable[str] | None, search: Search) -> core.Options:
@@ -170,15 +181,21 @@ def options_of(properties: str | Iterable[str] | None, search: Search) -> core.O
         if given[name] not in words:
             mend = f"use {', '.join(words)}"
             raise UserError(f"unknown {name} {given[name]!r}", place=name, mend=mend)
-    for name, least in _LEAST.items():
+    for name, (types, least) in _NUMBERS.items():
+        mend = f"give a number, {least} or more"
+        expect(given[name], types, name, mend)
         if given[name] is not None and not least <= given[name] < math.inf:
-            mend = f"give a number, {least} or more"
             raise UserError(f"invalid number {given[name]}", place=name, mend=mend)
     kinds: dict[str, Callable[[int], Strategy]] = {"random": RandomWalk, "pct": Pct}
     kind = kinds.get(given["strategy"])
     asked = (properties,) if isinstance(properties, str) else properties
+    mend = f"use some of {', '.join(core.PROPERTIES)}"
+    expect(asked, Iterable | None, "properties", mend)
+    names = core.PROPERTIES if asked is None else tuple(asked)
+    if not names:
+        raise UserError("none is given", place="properties", mend=mend)
     return core.Options(
-        properties=core.PROPERTIES if asked is None else tuple(asked),
+        properties=names,
         symmetry=given["symmetry"],
         engine=given["engine"],
         limits=Limits(given["max_states"], given["max_seconds"], int(given["max_gb"] * 1e9)),

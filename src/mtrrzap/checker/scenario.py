@@ -103,11 +103,11 @@ def scenario(
     Raises:
         UserError: if a size, a range or the memory model is invalid.
     """
-    if not 1 <= vcpus <= MAX_VCPUS:
-        raise UserError(f"invalid number of vCPUs: {vcpus}", mend=f"use 1 to {MAX_VCPUS}")
-    if not 1 <= requests <= MAX_REQUESTS:
+    if vcpus not in range(1, MAX_VCPUS + 1):
+        raise UserError(f"invalid number of vCPUs: {vcpus!r}", mend=f"use 1 to {MAX_VCPUS}")
+    if requests not in range(1, MAX_REQUESTS + 1):
         mend = f"use 1 to {MAX_REQUESTS:,}"
-        raise UserError(f"invalid number of requests: {requests}", mend=mend)
+        raise UserError(f"invalid number of requests: {requests!r}", mend=mend)
     if memory not in MEMORY_MODELS:
         raise UserError(f"unknown memory model {memory!r}", mend="use sc or tso")
     for request in ranges:

@@ -141,7 +141,7 @@ class SearchOptions:
     symmetry: Annotated[
         bool, typer.Option(help="Merge states that differ only in which equal vCPU is which.")
     ] = True
-    engine: Annotated[str, typer.Option(help="auto, python or numba.")] = "auto"
+    engine: Annotated[str, typer.Option(help="auto, python, or numba (compiled).")] = "auto"
 
     def options(self) -> Options:
         """Return the checker's options. Raises ``UserError``."""
@@ -156,8 +156,8 @@ class FileOptions:
     replay: Annotated[
         Path | None,
         typer.Option(
-            help="Run this schedule file (- is stdin) again; if it names a file, give that as "
-            "well.",
+            help="Run this schedule file (- is stdin) again; if it names a file of Python code, "
+            "give that as PROTOCOLS.",
             callback=lambda file: file and read_from(file),
         ),
     ] = None
@@ -174,7 +174,9 @@ class FileOptions:
     certificate: Annotated[
         Path | None, typer.Option(help="With --vcpus any: write the proof into this file.")
     ] = None
-    verify: Annotated[Path | None, typer.Option(help="Verify this certificate.")] = None
+    verify: Annotated[
+        Path | None, typer.Option(help="Verify this certificate, without the search.")
+    ] = None
     force: ForceOption = False
 
     def prepare(self, names: list[str], asked: Asked, options: Options) -> None:

@@ -42,7 +42,11 @@ _NUMBERS = frozenset(("VM", "vCPUs", "events", "MTRR writes", "#GP", "CR0 writes
 
 @dataclass(frozen=True, kw_only=True)
 class CapturedGuestOptions:
-    """What a capture cannot tell of its guest."""
+    """What a capture cannot tell."""
+
+    start: Annotated[
+        Start, typer.Option(help="Where the capture begins, if the guess is wrong.")
+    ] = Start.AUTO
 
     firmware: Annotated[str, typer.Option(help="The guest's firmware: family, version.")] = (
         "unknown"
@@ -61,6 +65,11 @@ class CapturedGuestOptions:
         ),
     ] = None
 
+    def known(self, file: Path) -> Known:
+        """Return what the options say of a capture. Raises ``UserError``."""
+        given = vars(self) | {"memory": memory_size(self.memory)}
+        return Known(command=f"mtrrzap import {file.name}", **given)
+
 
 @with_options
 def import_(
@@ -70,15 +79,14 @@ def import_(
         typer.Option(
             "--output",
             "-o",
-            help="Where to, - is standard output; FILE's name with .trace if not given.",
+            help="The trace to write; - is standard output. Default: FILE's name with .trace.",
         ),
     ] = None,
     *,
     only_list: Annotated[bool, typer.Option("--list", help="List the VMs, write nothing.")] = False,
-    vm: Annotated[int | None, typer.Option(help="Only this VM, as --list numbers it.")] = None,
-    start: Annotated[
-        Start, typer.Option(help="Where the capture begins, if the guess is wrong.")
-    ] = Start.AUTO,
+    vm: Annotated[
+        int | None, typer.Option(help="Import only this VM, as --list numbers it.")
+    ] = None,
     guest: CapturedGuestOptions,
     force: ForceOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with --list.")] = False,
@@ -88,15 +96,7 @@ def import_(
         raise UserError("--json is for --list", mend="add --list")
     if only_list:
         unused("with --list, which writes nothing", "output", "force")
-    known = Known(
-        firmware=guest.firmware,
-        guest_kernel=guest.guest_kernel,
-        memory=memory_size(guest.memory),
-        maxphyaddr=guest.maxphyaddr,
-        vcpus=guest.vcpus,
-        command=f"mtrrzap import {file.name}",
-        start=start,
-    )
+    known = guest.known(file)
     with working(f"reading {file}") as now:
         capture = _read(file, output, now, force=force)
         if capture is None:
@@ -110,24 +110,22 @@ def import_(
     if json:
         rows = [_as_dict(capture, *pair) for pair in zip(chosen, imported, strict=True)]
         sys.stdout.write(text.as_json(rows))
-        return
-    if only_list:
+    elif only_list:
         _print_list(capture, chosen, imported, None)
         if (why := imported[0].trace.incomplete) is not None:
             text.say(text.console(), f"INCOMPLETE: {why}")
-        return
-    if output == STDOUT:
+    elif output == STDOUT:
         if len(imported) > 1:
             raise UserError(
                 f"the capture has {len(imported)} VMs", place="--output", mend="choose one by --vm"
             )
         sys.stdout.writelines(trace_lines(imported[0].trace))
-        return
-    paths = _paths(output or _default(file), chosen)
-    _write(paths, imported, file, force=force)
-    _print_list(capture, chosen, imported, paths)
-    for path, one in zip(paths, imported, strict=True):
-        _print_one(path, one)
+    else:
+        paths = _paths(output or _default(file), chosen)
+        _write(paths, imported, file, force=force)
+        _print_list(capture, chosen, imported, paths)
+        for path, one in zip(paths, imported, strict=True):
+            _print_one(path, one)
 
 
 def _read(

@@ -144,7 +144,13 @@ def memtype(
             states.one(None, "--vcpu, --diff, --against, --pat, --ept")
         unused("on a map without registers", "lookup")
         _show_kernel_map(states, states.kernel_map, view, json=json)
-        return
+    else:
+        _show(states, vcpu, view, maxphyaddr, json=json)
+
+
+def _show(
+    states: States, vcpu: int | None, view: ViewOptions, maxphyaddr: int | None, *, json: bool
+) -> None:
     number, mtrrs = states.one(vcpu, "vcpu")
     if view.second is not None:
         _compare(states, number, view, maxphyaddr, json=json)

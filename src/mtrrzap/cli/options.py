@@ -11,10 +11,10 @@ from contextvars import ContextVar
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
-from typer.models import ArgumentInfo
+from typer.models import ArgumentInfo, OptionInfo
 
 from mtrrzap.api.traces import rescale
 from mtrrzap.cli.main import begin
@@ -61,20 +61,7 @@ def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
     A ``UserError`` whose place is one of the parameters, in the library's words (``memory``), gets
     the option's name in its place (``--memory``).
     """
-    parameters = inspect.signature(command, eval_str=True).parameters.values()
-    groups: dict[str, Any] = {
-        p.name: p.annotation for p in parameters if is_dataclass(p.annotation)
-    }
-    options = (_options_of(groups[p.name]) if p.name in groups else (p,) for p in parameters)
-    context = inspect.Parameter(
-        _CONTEXT, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=typer.Context
-    )
-    flat = inspect.Signature(
-        [
-            p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for p in (*chain.from_iterable(options), context)
-        ]
-    )
+    groups, flat = _flattened(command)
 
     @functools.wraps(command)
     def called(**given: Any) -> Result:
@@ -90,16 +77,47 @@ def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
         except KeyboardInterrupt:
             raise typer.Abort from None  # typer makes a status of the other, without a word
         except UserError as error:
-            if parameter := flat.parameters.get(error.place or ""):
-                error.place = _spelled(parameter)
-            if error.mend and "force" in flat.parameters:
-                error.mend = error.mend.replace("use force", "add --force")
+            _reword(error, flat)
             raise
 
     # typer reads both: the signature for names and defaults, the annotations for types.
     vars(called)["__signature__"] = flat
     called.__annotations__ = {name: p.annotation for name, p in flat.parameters.items()}
     return called
+
+
+def _flattened(command: Callable[..., Any]) -> tuple[dict[str, Any], inspect.Signature]:
+    """Return the groups by parameter, and the command's signature with their options in place."""
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+    groups = {p.name: p.annotation for p in parameters if is_dataclass(p.annotation)}
+    nested = (_options_of(groups[p.name]) if p.name in groups else (p,) for p in parameters)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    context = inspect.Parameter(_CONTEXT, keyword, default=None, annotation=typer.Context)
+    options = [p.replace(kind=keyword) for p in chain.from_iterable(nested)]
+    flat = inspect.Signature([*options, context])
+    for parameter in flat.parameters.values():
+        _name_value(parameter)
+    return groups, flat
+
+
+_VALUES = {int: "N", float: "N", str: "TEXT", Path: "PATH"}
+
+
+def _name_value(parameter: inspect.Parameter) -> None:
+    """Name an option's value in the help, where typer would show Python's type."""
+    kind, *infos = get_args(parameter.annotation) or (None,)
+    inner = {kind, *get_args(kind), *chain.from_iterable(map(get_args, get_args(kind)))}
+    for info in infos:
+        if isinstance(info, OptionInfo) and info.metavar is None:
+            info.metavar = next((name for of, name in _VALUES.items() if of in inner), None)
+
+
+def _reword(error: UserError, flat: inspect.Signature) -> None:
+    """Name the option instead of the library's parameter."""
+    if parameter := flat.parameters.get(error.place or ""):
+        error.place = _spelled(parameter)
+    if error.mend and "force" in flat.parameters:
+        error.mend = error.mend.replace("use force", "add --force")
 
 
 def _spelled(parameter: inspect.Parameter) -> str:

@@ -33,11 +33,13 @@ class BootOptions:
         Path | None, typer.Option(help="Linux image to boot; without one, only firmware runs.")
     ] = None
     initrd: Annotated[
-        Path | None, typer.Option(help="Its initrd; make one with 'mtrrzap initrd'.")
+        Path | None, typer.Option(help="The image's initrd; make one with 'mtrrzap initrd'.")
     ] = None
     append: Annotated[
         str | None,
-        typer.Option(help="Its command line; nokaslr is added. [default: console=ttyS0 nokaslr]"),
+        typer.Option(
+            help="The kernel's command line; nokaslr is added. [default: console=ttyS0 nokaslr]"
+        ),
     ] = None
 
 
@@ -51,7 +53,8 @@ class QemuOptions:
         Path | None, typer.Option(help="Save what the guest prints on its serial port.")
     ] = None
     host_writes: Annotated[
-        Literal["qemu", "none"], typer.Option(help="Model the MTRR writes of this user space.")
+        Literal["qemu", "none"],
+        typer.Option(help="Add the MTRR writes that QEMU makes on KVM, or none."),
     ] = "qemu"
 
 

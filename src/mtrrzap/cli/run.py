@@ -136,7 +136,7 @@ def run(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="[TRACE]",
+            metavar="TRACE",
             help="A trace, or a shipped recording's name; - is standard input.",
             callback=read_from,
         ),

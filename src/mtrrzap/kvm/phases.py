@@ -20,12 +20,8 @@ from mtrrzap.guest.event import Event, Kind
 from mtrrzap.kvm.replay import Events
 from mtrrzap.kvm.vcpu import Vcpu
 from mtrrzap.kvm.windows import states
+from mtrrzap.x86 import cr0
 from mtrrzap.x86 import msr as m
-
-AM = 1 << 18
-"""CR0.AM: operating systems set it, firmware does not use it."""
-PG = 1 << 31
-E = 1 << 11
 
 
 class Stage(IntEnum):
@@ -113,9 +109,9 @@ def phases(trace: Events) -> Phases:
 def _stage(event: Event, after: Vcpu) -> Stage:
     if event.kind is Kind.HOST_WRMSR:
         return Stage.NOT_RUN
-    if after.cr0 & AM:
+    if after.cr0 & cr0.AM:  # operating systems set it, firmware does not use it
         return Stage.KERNEL
-    return Stage.FIRMWARE if after.cr0 & PG else Stage.UNPAGED
+    return Stage.FIRMWARE if after.cr0 & cr0.PG else Stage.UNPAGED
 
 
 _State = tuple[int, Event, Vcpu, Vcpu]
@@ -155,7 +151,7 @@ def _groups(trace: Events) -> Iterator[list[_State]]:
 def _begins(event: Event, before: Vcpu, after: Vcpu) -> bool:
     if event.kind is Kind.CR0:
         return after.cd and not before.cd
-    return event.msr == m.DEF_TYPE and not event.value & E
+    return event.msr == m.DEF_TYPE and not event.value & m.DEF_TYPE_E
 
 
 def _split(loose: list[_State], inside: list[_State]) -> Iterator[list[_State]]:

@@ -58,7 +58,7 @@ def _of_policy(
 def _names(trace: Trace, policy: Policy, cycles: float, process: int) -> Iterator[Item]:
     name = (
         f"{policy.name}, MODELLED, one pattern of arrivals: {millions(cycles):,g} Mcycles, "
-        "wrong by a factor of "
+        "accurate to within a factor of "
         f"{cost_model.error_factor():.2f}; 1 ns is 1 modelled cycle"
     )
     yield meta("process_name", 0, {"name": name}, process)

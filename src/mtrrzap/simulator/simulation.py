@@ -9,6 +9,7 @@ lets the vCPU back into the guest.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtrrzap.errors import UserError
 from mtrrzap.kvm.phases import Phase
 from mtrrzap.kvm.policy import Policy, Walk
 from mtrrzap.protocol import PROTOCOLS
@@ -27,7 +28,10 @@ class Simulation:
     """The VM; its clock, objects and entries outlive a phase."""
 
     def __init__(self, policy: Policy, costs: Costs, footprint: Footprint) -> None:
-        """Start at cycle 0 with empty entries."""
+        """Start at cycle 0 with empty entries. Raises ``UserError`` for an unknown protocol."""
+        if policy.protocol not in PROTOCOLS:
+            known = f"use {', '.join(PROTOCOLS)}"
+            raise UserError(f"no protocol {policy.protocol!r}", place=policy.name, mend=known)
         self._policy, self._costs, self._footprint = policy, costs, footprint
         self._loop = Loop()
         self._presence = Presence(costs, self._loop)

@@ -6,6 +6,7 @@ bits except ET.
 
 PE = 1 << 0
 ET = 1 << 4
+AM = 1 << 18
 NW = 1 << 29
 CD = 1 << 30
 PG = 1 << 31

@@ -72,7 +72,7 @@ def test_shares_add_up() -> None:
 
 
 def test_every_modelled_figure_is_printed_with_its_error() -> None:
-    factor = f"wrong by a factor of {cost_model.error_factor():.2f}"
+    factor = f"accurate to within a factor of {cost_model.error_factor():.2f}"
     made = section("ovmf-8", shipped("ovmf-8"), POLICIES, by_name("+9"), Host())
     for part in (served(made, 0), costs(made, 0)):
         assert factor in part

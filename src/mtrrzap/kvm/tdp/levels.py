@@ -21,7 +21,7 @@ _LEVELS = {"4K": 1, "2M": 2, "1G": 3}
 
 def level_of(page_size: PageSize) -> int:
     """Return the level of a leaf of this size. Raises ``UserError``."""
-    if page_size not in _LEVELS:
+    if page_size not in tuple(_LEVELS):
         raise UserError(f"invalid page size {page_size!r}", mend=f"use {', '.join(_LEVELS)}")
     return _LEVELS[page_size]
 

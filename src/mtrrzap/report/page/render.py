@@ -113,7 +113,8 @@ def _origin(section: Section) -> Markup:
 
 def _lanes(section: Section, index: int) -> Markup:
     says = (
-        "One mark an event, in the order of the trace (between vCPUs: as the recorder saw it)."
+        "One mark for each event, in the order of the trace (between vCPUs: as the recorder saw "
+        "it)."
         f"{render_modelled.shared(section)}"
     )
     return join(figure(section.events, f"t{index}-lanes", says), _host_writes(section))
@@ -133,8 +134,9 @@ def _host_writes(section: Section) -> Markup | None:
 def _requests(section: Section, index: int) -> Markup:
     found = section.requests
     says = (
-        f"One mark a request of {section.policy.name} ({section.policy.says}), at the event that "
-        "asks. An event has an order and no duration: who zaps and who waits is modelled below."
+        f"One mark for each request of {section.policy.name} ({section.policy.says}), at the "
+        "event that asks. An event has an order and no duration: who zaps and who waits is "
+        "modelled below."
         f"{render_modelled.shared(section)}"
     )
     if not found.marks:
@@ -287,10 +289,10 @@ def _policies(section: Section, _: int) -> Markup:
     rows = section.policies
     caption = join(
         badge(Basis.COUNTED),
-        " Requests, ranges and frames follow from the trace. Entries and visits: if before each "
-        "walk all memory were mapped where memslots allow it, on one root, uncontended; they are "
-        "upper bounds. Published: by the cover letter of the series' v4. Bars are linear in each "
-        "column.",
+        " Requests, ranges and frames follow from the trace. Entries and visits are upper bounds: "
+        "they assume that all memory is mapped before every walk, where memslots allow it, on one "
+        "root, uncontended. Published: by the cover letter of the series' v4. Bars are linear in "
+        "each column.",
     )
     return table(
         caption,

@@ -17,8 +17,8 @@ PUBLISHED_VCPUS = 16
 def error() -> str:
     """Say how far off a modelled figure is."""
     return (
-        f"Modelled cycles are wrong by a factor of {cost_model.error_factor():.2f}: the geometric "
-        "error on published figures that no fit has seen."
+        f"Modelled cycles are accurate to within a factor of {cost_model.error_factor():.2f}: the "
+        "geometric error on published figures that they were not fitted to."
     )
 
 
@@ -46,11 +46,11 @@ def served(section: Section, index: int) -> Markup:
     if not section.served.marks:
         return el("p", badge(Basis.MODELLED), f" {name} requests nothing: no vCPU zaps or waits.")
     says = (
-        f"One mark a request of {name} where it begins, a bar for each zap (what contention for "
-        "mmu_lock and the TLB flush add is in it) and each wait. The clock is the model's: it "
-        "begins with the first request and leaves out the time between phases; it is not that of "
-        f"the lanes above. vCPUs arrive in one of {PATTERNS} patterns, over which the costs of all "
-        f"policies are averaged. {error()} {_beyond(section)}{shared(section)}"
+        f"One mark for each request of {name} where it begins, a bar for each zap (with what "
+        "contention for mmu_lock and the TLB flush add) and each wait. The clock is the model's: "
+        "it begins with the first request and leaves out the time between phases; it is not that "
+        f"of the lanes above. vCPUs arrive in one of {PATTERNS} patterns, over which the costs of "
+        f"all policies are averaged. {error()} {_beyond(section)}{shared(section)}"
     )
     return join(figure(section.served, f"t{index}-served", says), _shares(section))
 

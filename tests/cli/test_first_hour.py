@@ -44,7 +44,8 @@ def ran(*args: str, stdin: bytes = b"", **environment: str) -> "subprocess.Compl
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_can_be_shown(shell: str) -> None:
-    done = ran("--show-completion", shell)
+    # Else typer asks which shell started it, which need not be one.
+    done = ran("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert done.returncode == 0
     assert b"_MTRRZAP_COMPLETE" in done.stdout
 
@@ -171,11 +172,9 @@ def test_a_size_has_a_unit_everywhere(
 def test_a_memory_model_is_no_size(run: Run) -> None:
     assert "--memory-model" in run("check", "--help").out
     assert "--memory " not in run("check", "--help").out
-    old = run("check", "ticket", "-p", "deadlock", "--memory", "tso", "--json").out
-    new = run("check", "ticket", "-p", "deadlock", "--memory-model", "tso", "--json").out
-    assert '"world": "2 vCPUs, 1 request each, tso"' in old
-    without_times = re.compile(r"seconds\": [\d.e-]+")
-    assert without_times.sub("", old) == without_times.sub("", new)
+    assert run("check", "ticket", "--memory", "tso").status == 2
+    asked = run("check", "ticket", "-p", "deadlock", "--memory-model", "tso", "--json")
+    assert '"world": "2 vCPUs, 1 request each, tso"' in asked.out
 
 
 def test_check_prints_a_table_and_how_to_see_more(run: Run) -> None:

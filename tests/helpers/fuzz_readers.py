@@ -140,7 +140,7 @@ def read_sweep(data: bytes) -> None:
 
 def read_certificate(data: bytes) -> None:
     """Whatever it says, it proves nothing that is not so."""
-    told = verifier.read(_file("certificate", data))
+    told = certificate.read(_file("certificate", data))
     name = told.get("protocol")
     with suppress(verifier.RejectedError):
         holds = verifier.verify(told, _shipped(name if isinstance(name, str) else "no"))

@@ -115,10 +115,11 @@ def build(patched: Patched | None, source: Path, release: str, output: Path) -> 
             made.append((Path(RULE), _rule(patched).encode()))
         try:
             output.mkdir(parents=True, exist_ok=True)
-            (output / RULE).unlink(missing_ok=True)
             for path, data in made:
                 with replacing(output / path) as stream:
                     stream.write(data)
+            if patched is None:  # an earlier build's rule is not that of these modules
+                (output / RULE).unlink(missing_ok=True)
         except OSError as error:
             problem = f"cannot be written: {error.strerror}"
             raise UserError(problem, place=str(output), mend="choose another place") from error

@@ -45,9 +45,9 @@ def test_a_patch_says_what_was_checked(run: Run) -> None:
     assert "Signed-off-by: Some Body <some@body.example>" in words
     assert "By the rule of review an MTRR write asks" in words
     assert (
-        "In every interleaving of 2 and of 3 vCPUs with 1 request each these properties of 'mtrrzap "
-        "check' hold: lost zap, deadlock, unlocked access and capacity. ordering: VIOLATED (2 vCPUs, "
-        "1 request each; 21 steps). starvation: VIOLATED (2 vCPUs that ask for ever; 18 steps, "
+        "In every interleaving of 2 and of 3 vCPUs with 1 request each these properties of "
+        "'mtrrzap check' hold: lost zap, deadlock, unlocked access and capacity. ordering: "
+        "VIOLATED (2 vCPUs, 1 request each; 21 steps). starvation: VIOLATED (2 vCPUs that ask for ever; 18 steps, "
     ) in words
     assert (
         "What was posted (v4 of the series, patch 9 (14 July 2023)) loses a zap: 20 steps, "

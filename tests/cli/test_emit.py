@@ -47,7 +47,8 @@ def test_a_patch_says_what_was_checked(run: Run) -> None:
     assert (
         "In every interleaving of 2 and of 3 vCPUs with 1 request each these properties of "
         "'mtrrzap check' hold: lost zap, deadlock, unlocked access and capacity. ordering: "
-        "VIOLATED (2 vCPUs, 1 request each; 21 steps). starvation: VIOLATED (2 vCPUs that ask for ever; 18 steps, "
+        "VIOLATED (2 vCPUs, 1 request each; 21 steps). starvation: VIOLATED (2 vCPUs that ask for "
+        "ever; 18 steps, "
     ) in words
     assert (
         "What was posted (v4 of the series, patch 9 (14 July 2023)) loses a zap: 20 steps, "

@@ -158,7 +158,7 @@ def read_against(data: bytes) -> None:
     against.against_regions(_MTRRS, places, holes=what == "e820")
 
 
-_PROVED = ("deadlock", "ordering", "unlocked access")
+_PROVED = ("lost zap", "deadlock", "unlocked access", "ordering")
 _MTRRS = of_trace(trace(*FINE), None).cpus[0]
 
 

@@ -48,6 +48,11 @@ REFUSED = {
     "memtype {file} --ept --pat": ("--pat", "with --ept"),
     "memtype {file} --ept --lookup sdm": ("--lookup", "with --ept"),
     "memtype {file} --diff 0 --lookup kvm": ("--lookup", "in a comparison, which applies both"),
+    "run {file} --engine native": ("TRACE", "with --engine native"),
+    "run --engine native --repeat 2": ("--repeat", "with --engine native"),
+    "run --engine native --no-quirk": ("--quirk", "with --engine native"),
+    "run {file} --requests 5": ("--requests", "without --engine native"),
+    "run {file} --vfio 1 --touch 5": ("--touch", "with --vfio"),
     "memtype {file} --json --pat": ("--pat", "with --json, which has all of it"),
 }
 

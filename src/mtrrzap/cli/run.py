@@ -15,6 +15,7 @@ from mtrrzap.cli.options import (
     JsonOption,
     VcpusOption,
     read_from,
+    unused,
     with_options,
 )
 from mtrrzap.cli.progress import running, working
@@ -152,7 +153,12 @@ def run(
     if test.vfio is not None and test.engine != "live":
         raise UserError("cannot be combined with --vfio", place="engine", mend="choose one")
     if test.engine == "native":
+        of_a_trace = ("file", "memory", "repeat", "touch", "page_size", "meet", "timeout")
+        unused("with --engine native", *of_a_trace, "host_maxphyaddr", "quirk")
         return _native(test, json=json)
+    unused("without --engine native", "requests", "zap_ns")
+    if test.vfio is not None:
+        unused("with --vfio", "repeat", "touch", "meet", "timeout", "host_maxphyaddr")
     settings = test.settings()
     trace = rescale(file, vcpus=test.vcpus)
     if test.vfio is not None:

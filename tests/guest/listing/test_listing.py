@@ -94,6 +94,7 @@ def test_a_mask_with_leading_zeros_in_a_log() -> None:
         ("0x2ff 1ffffffffffffffff\n", ":1", "not an MSR and its value"),
         ("cpu 9999: 0x2ff c06\n", ":1", "CPU 9999 is beyond 4095"),
         (PROC + "what\n", ":4", "not a line of /proc/mtrr: 'what'"),
+        (PROC.replace("0MB)", "1MB)", 1), ":1", "base=0x000000000 is not 1MB"),
         (PROC.replace("  64MB", "  65MB"), ":2", "a size of 0x4100000 is not a power of two"),
         (PROC.replace("reg02", "reg256"), ":3", "range 256: a processor has at most 256"),
         (LOG.replace("  7 base", "  256 base"), ":13", "range 256: a processor has at most 256"),

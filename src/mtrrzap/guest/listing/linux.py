@@ -24,7 +24,8 @@ _HEX = "[0-9A-Fa-f]"
 _NO_WORD = r"(?<![\w-])"
 
 PROC = re.compile(
-    rf"reg(?P<reg>\d{{2,3}}): base=0x(?P<base>[0-9a-fA-F]{{1,16}}) \(\s*\d+[KMGT]B\), "
+    rf"reg(?P<reg>\d{{2,3}}): base=0x(?P<base>[0-9a-fA-F]{{1,16}}) "
+    rf"\(\s*(?P<told>\d{{1,9}})(?P<told_unit>[KMGT])B\), "
     rf"size=\s*(?P<size>\d{{1,9}})(?P<unit>[KMGT])B(?:, count=\d+)?: {_TYPE}"
 )
 PROC_HEAD = re.compile(r"reg\d{2,3}: base=0x")
@@ -115,9 +116,12 @@ def read_proc(lines: Sequence[str], name: str, maxphyaddr: int | None = None) ->
                     rows = [row.groups()]
             if len(rows) < heads:
                 raise _unknown(kept, at, text, "/proc/mtrr")
-            for reg, base, size, unit, kind in rows:
-                length = int(size) * _UNITS[unit]
-                ranges.append(Range(int(reg), int(base, 16), length, TYPES[kind], at + 1))
+            for reg, digits, told, told_unit, size, unit, kind in rows:
+                base, length = int(digits, 16), int(size) * _UNITS[unit]
+                if base // _UNITS[told_unit] != int(told):
+                    problem = f"base=0x{digits} is not {told}{told_unit}B"
+                    raise kept.error(at + 1, problem, "give it as it was printed")
+                ranges.append(Range(int(reg), base, length, TYPES[kind], at + 1))
         elif (command := command_of(text)) is not None:
             other = bool(command) and "mtrr" not in command
         elif text.strip() and not other:
@@ -393,5 +397,4 @@ def read_map(lines: Iterable[str], name: str) -> Listing:
     """Read a boot log that has a map of v6.5 or newer, and no register."""
     found = linux_map.read(lines, name)
     assert found is not None, "the caller saw its first line"
-    notes = linux_map.alone(found, name)
-    return Listing("the boot log's MTRR map", (), None, notes, found)
+    return Listing("the boot log's MTRR map", (), None, linux_map.alone(found, name), found)

@@ -180,6 +180,8 @@ def test_a_strip_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (tmp_path / "tree" / path).write_text(text)
     monkeypatch.setattr(build, "headers", lambda _: tmp_path)
     monkeypatch.setattr(build, "_make", lambda *_: None)
+    monkeypatch.setattr(build.ept_types, "FILES", ())
+    monkeypatch.setattr(build.ept_types, "traced", lambda _: {})
     patched = build.Patched(PROTOCOLS["v4"], by_name("+9"))
     with pytest.raises(UserError, match=r"kvm\.ko: strip fails: strip: .*No such file"):
         build.build(patched, tmp_path / "tree", "6.1", tmp_path / "out")

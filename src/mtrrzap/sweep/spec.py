@@ -291,7 +291,7 @@ SIMULATE_AXES = (
         "seeds",
         _whole(0, _SEED_LIMIT),
         (0,),
-        "0: the fitted cost model; any other: each parameter times a random factor",
+        "0: the fitted cost model; any other: each parameter times a random factor of its own",
         "seed",
     ),
     Key("policies", _policy, tuple(p.name for p in POLICIES), "by name; all", "policy"),

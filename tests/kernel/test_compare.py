@@ -36,7 +36,7 @@ def test_the_kernel_does_what_v6_1_says(run: Run, kernel: image.Kernel) -> None:
     assert all(row["calls"] == row["requests"] and not row["differences"] for row in data["rows"])
     assert {row["events"] for row in data["rows"] if row["trace"].startswith("random")} == {3319}
     assert all(control["passed"] for control in data["controls"])
-    assert len(data["controls"]) == 17
+    assert len(data["controls"]) == 18
     assert data["not judged"].keys() == {"cd_type_with_quirk", "honours_mtrrs"}
     assert data["second stage"] == "NPT"
 
